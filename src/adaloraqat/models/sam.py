@@ -1,0 +1,128 @@
+"""Segment Anything (Kirillov et al. 2023) in any size: build, encode, decode, count.
+
+Every model here is a transformers `SamModel`, so its weights go in and out of that library unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import SamModel
+
+from adaloraqat.models.architecture import SMALL, TINY, VIT_B, VIT_H, VIT_L, SamArchitecture
+
+__all__ = [
+    "SMALL",
+    "TINY",
+    "VIT_B",
+    "VIT_H",
+    "VIT_L",
+    "SamArchitecture",
+    "architecture_of",
+    "build_sam",
+    "count_parameters",
+    "decode",
+    "encode",
+]
+
+_ENCODER_STD = 0.02  # ViT's truncated normal
+
+
+def build_sam(architecture: Mapping[str, Any] | SamArchitecture, attention: str = "sdpa") -> SamModel:
+    """Return a SAM of the given measures with random weights, ready to be trained from scratch.
+
+    The weights follow the published code, not the transformers defaults, which draw the encoder with a
+    deviation of 1e-10 and the positional frequencies with half the encoder's width: nothing could be
+    learnt from there. torch's global generator is used; seed it for a repeatable model. The positional
+    frequencies are no trainable parameter, as published (there they are a buffer).
+
+    Args:
+        architecture: measures, or their `to_dict` form.
+        attention: "sdpa" (fused) or "eager" (written out).
+
+    Raises:
+        RecipeError: the measures do not fit together.
+    """
+    measures = (
+        architecture if isinstance(architecture, SamArchitecture) else SamArchitecture.from_dict(architecture)
+    )
+    config = measures.to_config()
+    config._attn_implementation = attention
+    model = SamModel(config)
+    _initialise(model)
+    model.shared_image_embedding.positional_embedding.requires_grad_(False)
+    return model
+
+
+def encode(model: SamModel, image: Tensor) -> Tensor:
+    """Return the embedding (B, D, g, g) of normalised model images (B, C, S, S)."""
+    return model.vision_encoder(image).last_hidden_state
+
+
+def decode(model: SamModel, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the single-mask answer for each box, as `SamModel.forward(multimask_output=False)` does.
+
+    Args:
+        model: the SAM whose `encode` gave the embedding.
+        embedding: (B, D, g, g).
+        boxes: (B, N, 4) x_min, y_min, x_max, y_max in model pixels.
+
+    Returns:
+        logits (B, N, 4g, 4g), where the 4g×4g grid covers the S×S image, and quality (B, N), the
+        predicted IoU of each mask.
+    """
+    sparse, dense = model.prompt_encoder(
+        input_points=None, input_labels=None, input_boxes=boxes, input_masks=None
+    )  # (B, N, 2, D), (B, D, g, g)
+    positions = model.get_image_wide_positional_embeddings()  # (1, D, g, g)
+    logits, quality = model.mask_decoder(
+        image_embeddings=embedding,
+        image_positional_embeddings=positions.repeat(embedding.shape[0], 1, 1, 1),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+    )  # (B, N, 1, 4g, 4g), (B, N, 1)
+    return logits[:, :, 0], quality[:, :, 0]
+
+
+def architecture_of(model: SamModel) -> dict[str, Any]:
+    """Return the measures of a model in the form that `build_sam` takes."""
+    return SamArchitecture.from_config(model.config).to_dict()
+
+
+def count_parameters(model: SamModel) -> dict[str, int]:
+    """Count the parameters of each part; the shared positional frequencies count once, with the prompts.
+
+    Returns:
+        counts under `encoder`, `prompt_encoder`, `mask_decoder` and `total`.
+    """
+    counts = {
+        "encoder": _count(model.vision_encoder),
+        "prompt_encoder": _count(model.prompt_encoder),
+        "mask_decoder": _count(model.mask_decoder),
+    }
+    return counts | {"total": sum(counts.values())}
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@torch.no_grad()
+def _initialise(model: SamModel) -> None:
+    """Draw all weights as the published code does: ViT's normal in the encoder, torch's own elsewhere."""
+    for part in (model.prompt_encoder, model.mask_decoder):
+        for module in part.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+                module.reset_parameters()
+    for module in model.vision_encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=_ENCODER_STD)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+    nn.init.trunc_normal_(model.vision_encoder.pos_embed, std=_ENCODER_STD)
+    nn.init.normal_(model.shared_image_embedding.positional_embedding)
