@@ -1,0 +1,54 @@
+"""Which CPU this is, and whether it multiplies 8-bit integers without overflow.
+
+Without VNNI, ONNX Runtime and OpenVINO add pairs of u8 x s8 products in 16 bits, saturating: weights that use
+the full 8-bit range then give wrong answers in silence. Weights kept to 7 bits are exact everywhere.
+"""
+
+import platform
+from functools import cache
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+_VNNI_FLAGS = ("avx512_vnni", "avx_vnni", "avx512vnni", "avxvnni")
+# ARM multiplies s8 x s8 into 32 bits (SDOT/UDOT/SMMLA); there is no 16-bit step that could saturate.
+_EXACT_MACHINES = ("aarch64", "arm64")
+
+
+@cache
+def cpu_name() -> str:
+    """Name of this CPU as the system gives it, or its architecture where it gives none."""
+    for line in _cpuinfo():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+@cache
+def has_vnni() -> bool | None:
+    """Whether full-range 8-bit weights are exact on this CPU; None where the system does not tell."""
+    if platform.machine().lower() in _EXACT_MACHINES:
+        return True
+    for line in _cpuinfo():
+        key, _, value = line.partition(":")
+        if key.strip() == "flags":
+            return bool(set(value.split()) & set(_VNNI_FLAGS))
+    return None
+
+
+def weight_range_warning(weight_range: str) -> str | None:
+    """Return a warning ("code: sentence") where a bundle's weight range does not fit this CPU, else None."""
+    if weight_range != "full" or has_vnni():
+        return None
+    known = "has no VNNI" if has_vnni() is False else "may have no VNNI"
+    return (
+        f"full-range-weights: this bundle uses the full 8-bit weight range and this CPU {known}, so its masks may be "
+        f"wrong; export it again with the 7-bit weight range."
+    )
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

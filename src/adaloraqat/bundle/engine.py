@@ -1,0 +1,193 @@
+"""The runtimes that execute a bundle's two graphs on the CPU."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.bundle.format import Bundle
+from adaloraqat.errors import BundleError
+
+FloatArray = NDArray[np.float32]
+
+ENCODER_NAMES = (("image",), ("embedding",))
+DECODER_NAMES = (("embedding", "boxes"), ("logits", "quality"))
+_FATAL_ONLY = 4  # a failure reaches the user as a BundleError; the runtime's own lines would only repeat it
+
+
+class Engine(Protocol):
+    """A bundle made ready to run."""
+
+    name: str
+
+    def encode(self, image: FloatArray) -> FloatArray:
+        """Return the embedding (1, D, g, g) of a preprocessed image (C, S, S)."""
+        ...
+
+    def decode(self, embedding: FloatArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return logits (N, 4g, 4g) and raw quality (N,) for boxes (N, 4) in model pixels."""
+        ...
+
+
+def load_engine(bundle: Bundle, engine: str = "onnxruntime", threads: int | None = None) -> Engine:
+    """Make a bundle ready to run in `engine` ("onnxruntime" or "openvino"), on `threads` CPU threads.
+
+    `threads=None` leaves the number to the runtime.
+
+    Raises:
+        BundleError: the engine is unknown or not installed, or it refuses the bundle's graphs.
+    """
+    if engine not in ENGINES:
+        raise BundleError(f"There is no engine called {engine!r}: choose one of {', '.join(ENGINES)}.")
+    if threads is not None and threads < 1:
+        raise BundleError(f"{threads} threads cannot run a model: give 1 or more.")
+    return ENGINES[engine](bundle, threads)
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime on the CPU: the base engine, on every platform."""
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self._encoder = onnxruntime_session(bundle.encoder, threads, ENCODER_NAMES)
+        self._decoder = onnxruntime_session(bundle.decoder, threads, DECODER_NAMES)
+        self._bundle = bundle.name
+
+    def encode(self, image: FloatArray) -> FloatArray:
+        """See `Engine.encode`."""
+        return self._run(self._encoder, ENCODER_NAMES[1], {"image": image[None]})[0]
+
+    def decode(self, embedding: FloatArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Engine.decode`."""
+        inputs = {"embedding": embedding, "boxes": boxes}
+        logits, quality = self._run(self._decoder, DECODER_NAMES[1], inputs)
+        return logits, quality
+
+    def _run(self, session: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
+        try:
+            return session.run(list(outputs), inputs)
+        except Exception as error:  # ONNX Runtime raises its own classes, which share no base
+            raise _cannot_run(self._bundle, "ONNX Runtime") from error
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU; only where the `openvino` extra is installed."""
+
+    name = "openvino"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self._encoder = openvino_model(bundle.encoder, threads, ENCODER_NAMES)
+        self._decoder = openvino_model(bundle.decoder, threads, DECODER_NAMES)
+        self._bundle = bundle.name
+
+    def encode(self, image: FloatArray) -> FloatArray:
+        """See `Engine.encode`."""
+        return self._run(self._encoder, ENCODER_NAMES[1], {"image": image[None]})[0]
+
+    def decode(self, embedding: FloatArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Engine.decode`."""
+        inputs = {"embedding": embedding, "boxes": boxes}
+        logits, quality = self._run(self._decoder, DECODER_NAMES[1], inputs)
+        return logits, quality
+
+    def _run(self, model: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
+        try:
+            results = model(inputs)
+            # OpenVINO reuses its output buffers, so the second pass would overwrite the first
+            return [np.array(results[name], dtype=np.float32) for name in outputs]
+        except Exception as error:
+            raise _cannot_run(self._bundle, "OpenVINO") from error
+
+
+ENGINES: dict[str, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
+    OnnxRuntimeEngine.name: OnnxRuntimeEngine,
+    OpenVinoEngine.name: OpenVinoEngine,
+}
+
+
+def onnxruntime_session(
+    path: Path,
+    threads: int | None = None,
+    names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
+    profile_prefix: str | None = None,
+) -> Any:
+    """Open one ONNX file in ONNX Runtime on the CPU, quietly; `names` are the inputs and outputs it must have.
+
+    With `profile_prefix` the session records what it executes, in a file of that prefix.
+
+    Raises:
+        BundleError: the runtime refuses the file, or its inputs or outputs are others.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises its own classes, which share no base
+        raise _refused(path, "ONNX Runtime") from error
+    found = ({i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
+    _check_names(path, found, names)
+    return session
+
+
+def openvino_model(
+    path: Path, threads: int | None = None, names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+) -> Any:
+    """Compile one ONNX file in OpenVINO for the CPU, for latency; `names` as in `onnxruntime_session`.
+
+    Raises:
+        BundleError: OpenVINO is not installed, refuses the file, or its inputs or outputs are others.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise BundleError(
+            "OpenVINO is not installed: run pip install 'adaloraqat[openvino]', or choose the engine onnxruntime."
+        ) from error
+    # On CPUs with bfloat16 the default would quietly round the floating-point layers to 8 bits of mantissa.
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    try:
+        model = openvino.Core().compile_model(str(path), "CPU", config)
+    except Exception as error:
+        raise _refused(path, "OpenVINO") from error
+    found = (set().union(*(i.names for i in model.inputs)), set().union(*(o.names for o in model.outputs)))
+    _check_names(path, found, names)
+    return model
+
+
+def _check_names(
+    path: Path, found: tuple[set[str], set[str]], names: tuple[tuple[str, ...], tuple[str, ...]] | None
+) -> None:
+    if names is None:
+        return
+    if not set(names[0]) == found[0] or not set(names[1]) <= found[1]:
+        raise BundleError(
+            f"{path.name} in the bundle {path.parent.name!r} has other inputs or outputs than a bundle's: "
+            f"export it again with `adaloraqat export`."
+        )
+
+
+def _refused(path: Path, engine: str) -> BundleError:
+    return BundleError(
+        f"{engine} cannot open {path.name} of the bundle {path.parent.name!r}: update {engine}, "
+        f"or export the bundle again."
+    )
+
+
+def _cannot_run(bundle: str, engine: str) -> BundleError:
+    return BundleError(
+        f"{engine} could not run the bundle {bundle!r} on this film: its graphs do not fit its bundle.json; "
+        f"export it again."
+    )

@@ -1,0 +1,292 @@
+"""The bundle on disk: a folder with `bundle.json` and the ONNX files it vouches for.
+
+`load_bundle` reads nothing it has not checked: the format version, the required keys, that every file lies
+inside the folder, and its SHA-256. What it refuses, it refuses with one sentence (`BundleError`).
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from adaloraqat.bundle.shipped import shipped_names, shipped_path
+from adaloraqat.errors import BundleError
+from adaloraqat.files import sha256, write_json
+from adaloraqat.radiograph import Preprocessing
+
+FORMAT_VERSION = 1
+MANIFEST = "bundle.json"
+ENCODER = "encoder.onnx"
+DECODER = "decoder.onnx"
+
+REQUIRED = {
+    "format_version": int,
+    "name": str,
+    "architecture": dict,
+    "preprocessing": dict,
+    "precision": dict,
+    "prompt": dict,
+    "outlines": str,
+    "training": dict,
+    "parameters": dict,
+    "ranks": dict,
+    "metrics": dict,
+    "parity": dict,
+    "licence": str,
+    "intended_use": str,
+    "files": dict,
+}
+_JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How the weights are stored: the policy's name, the integer range used, the precision of each module.
+
+    `weight_range` is "7bit" (|q| <= 63: exact on every CPU), "full" (|q| <= 127: needs VNNI) or "none" (no
+    integer weights).
+    """
+
+    policy: str
+    weight_range: str
+    modules: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How the model wants to be prompted, and whether its quality output was trained."""
+
+    second_pass: bool
+    quality_trained: bool
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Hash and size (bytes) that a bundle vouches for."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle. `folder` is where it lies; every other field stands in its `bundle.json`."""
+
+    folder: Path
+    format_version: int
+    name: str
+    architecture: Mapping[str, Any]
+    preprocessing: Preprocessing
+    precision: Precision
+    prompt: Prompt
+    outlines: str
+    training: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    ranks: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    parity: Mapping[str, Any]
+    licence: str
+    intended_use: str
+    files: Mapping[str, FileRecord]
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder: `image` (1, C, S, S) float32 -> `embedding` (1, D, g, g) float32."""
+        return self.folder / ENCODER
+
+    @property
+    def decoder(self) -> Path:
+        """The decoder: `embedding`, `boxes` (N, 4) model pixels -> `logits` (N, 4g, 4g), `quality` (N,)."""
+        return self.folder / DECODER
+
+
+def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
+    """Load and check a bundle that ships with the package (by name) or lies in a folder (by path).
+
+    Raises:
+        BundleError: it is missing, damaged, not a bundle, from a newer format, or a hash differs.
+    """
+    folder = _find(name_or_path)
+    bundle = parse_bundle(folder, _read_manifest(folder))
+    for name, record in bundle.files.items():
+        _check_file(folder, name, record)
+    return bundle
+
+
+def write_bundle(folder: str | os.PathLike[str], fields: Mapping[str, Any], files: Iterable[str]) -> Bundle:
+    """Hash `files` (names inside `folder`), write `bundle.json` last, and return the bundle loaded back.
+
+    `fields` are the keys of `REQUIRED` except `format_version` and `files`; further keys are kept as they are.
+
+    Raises:
+        BundleError: a field is missing or of the wrong type, or a file is not there.
+        OutputError: the folder cannot be written.
+    """
+    root = Path(folder)
+    records = {name: _record(root / name) for name in sorted(files)}
+    document = {"format_version": FORMAT_VERSION, **fields, "files": records}
+    parse_bundle(root, document)
+    write_json(root / MANIFEST, document)
+    return load_bundle(root)
+
+
+def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
+    """Turn the content of a `bundle.json` into a `Bundle`; the files themselves are not looked at.
+
+    Raises:
+        BundleError: the version is newer, or a key is missing or of the wrong type.
+    """
+    where = folder.name
+    _check_version(where, document)
+    _check_keys(where, document)
+    fields = {key: document[key] for key in REQUIRED}
+    fields["preprocessing"] = _preprocessing(where, document["preprocessing"])
+    fields["precision"] = _precision(where, document["precision"])
+    fields["prompt"] = _prompt(where, document["prompt"])
+    fields["files"] = _files(where, document["files"])
+    return Bundle(folder=folder, **fields)
+
+
+def _find(name_or_path: str | os.PathLike[str]) -> Path:
+    given = os.fspath(name_or_path)
+    if given in shipped_names():
+        return shipped_path(given)
+    path = Path(given)
+    if path.name == MANIFEST and path.is_file():
+        path = path.parent
+    shipped = ", ".join(shipped_names()) or "none in this installation"
+    if not path.exists():
+        raise BundleError(
+            f"There is no model called or stored at {path.name!r}: name a shipped one ({shipped}), "
+            f"or give the path of a bundle folder."
+        )
+    if not (path / MANIFEST).is_file():
+        raise BundleError(
+            f"{path.name!r} is not a bundle, because it holds no {MANIFEST}: give a folder written by "
+            f"`adaloraqat export`, or a shipped name ({shipped})."
+        )
+    return path
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(folder.name, f"its {MANIFEST} cannot be read") from error
+    if not isinstance(document, dict):
+        raise _damaged(folder.name, f"its {MANIFEST} is no object")
+    return document
+
+
+def _check_version(where: str, document: Mapping[str, Any]) -> None:
+    version = document.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BundleError(
+            f"{where!r} is not an adaloraqat bundle, because its {MANIFEST} states no format version: "
+            f"give a folder written by `adaloraqat export`."
+        )
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"The bundle {where!r} has format {version}, and this version reads formats up to "
+            f"{FORMAT_VERSION}: update adaloraqat, or export the bundle again."
+        )
+
+
+def _check_keys(where: str, document: Mapping[str, Any]) -> None:
+    for key, kind in REQUIRED.items():
+        if key not in document:
+            raise _damaged(where, f"its {MANIFEST} lacks {key!r}")
+        _check_type(where, key, document[key], kind)
+
+
+def _check_type(where: str, key: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _damaged(where, f"{key!r} in its {MANIFEST} is not {_JSON_NAMES[kind]}")
+
+
+def _field(where: str, section: str, values: Mapping[str, Any], key: str, kind: type) -> Any:
+    label = f"{section}.{key}"
+    if key not in values:
+        raise _damaged(where, f"its {MANIFEST} lacks {label!r}")
+    _check_type(where, label, values[key], kind)
+    return values[key]
+
+
+def _preprocessing(where: str, values: Mapping[str, Any]) -> Preprocessing:
+    try:
+        return Preprocessing.from_dict(dict(values))
+    except Exception as error:  # from_dict may refuse a foreign document in any way
+        raise _damaged(where, f"'preprocessing' in its {MANIFEST} is not valid") from error
+
+
+def _precision(where: str, values: Mapping[str, Any]) -> Precision:
+    weight_range = _field(where, "precision", values, "weight_range", str)
+    return Precision(
+        policy=_field(where, "precision", values, "policy", str),
+        weight_range=weight_range,
+        modules=_field(where, "precision", values, "modules", dict),
+    )
+
+
+def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
+    return Prompt(
+        second_pass=_field(where, "prompt", values, "second_pass", bool),
+        quality_trained=_field(where, "prompt", values, "quality_trained", bool),
+    )
+
+
+def _files(where: str, values: Mapping[str, Any]) -> dict[str, FileRecord]:
+    for required in (ENCODER, DECODER):
+        if required not in values:
+            raise _damaged(where, f"its {MANIFEST} does not list {required}")
+    records = {}
+    for name, record in values.items():
+        _check_inside(where, name)
+        _check_type(where, f"files.{name}", record, dict)
+        records[name] = FileRecord(
+            sha256=_field(where, f"files.{name}", record, "sha256", str),
+            bytes=_field(where, f"files.{name}", record, "bytes", int),
+        )
+    return records
+
+
+def _check_inside(where: str, name: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not name or path.is_absolute() or ".." in path.parts or ":" in name:
+        raise BundleError(
+            f"The bundle {where!r} is refused, because it names a file outside its own folder: "
+            f"use a bundle from a source you trust."
+        )
+
+
+def _check_file(folder: Path, name: str, record: FileRecord) -> None:
+    path = folder / name
+    if not path.is_file():
+        raise _damaged(folder.name, f"its file {name} is missing")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(
+            f"The bundle {folder.name!r} is refused, because {name} is a link out of its folder: "
+            f"use a bundle from a source you trust."
+        )
+    try:
+        matches = path.stat().st_size == record.bytes and sha256(path) == record.sha256.lower()
+    except OSError as error:
+        raise _damaged(folder.name, f"its file {name} cannot be read") from error
+    if not matches:
+        raise _damaged(
+            folder.name, f"its file {name} is not the one that was exported (size or SHA-256 differ)"
+        )
+
+
+def _record(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise BundleError(
+            f"The bundle {path.parent.name!r} cannot be written, because {path.name} is missing."
+        )
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
+
+
+def _damaged(where: str, what: str) -> BundleError:
+    return BundleError(f"The bundle {where!r} is damaged: {what}; copy or export it again.")

@@ -1,0 +1,179 @@
+"""Is this a chest film, and is this a pair of lungs? Warnings for results that nobody should trust unseen.
+
+Each warning is one text, "code: sentence": the code for programs, the sentence for people. The limits were set
+just outside what 374 reference masks of real films reach (jsrt, shenzhen, covid_v7; every third film, 1 % to
+99 % and the extremes): lung area 0.09 to 0.61 of the film, two parts in all films but one, smaller part at
+least 0.28 of the larger, their centres at least 0.29 of the width apart, their heights overlapping by 0.91 or
+more, at most 0.41 of one side of the film touched. They are rules of thumb and prove nothing about a film that
+raises none.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.bundle.parts import Part, connected_parts
+
+THUMBNAIL = 128  # longest side, in samples, of what the rules look at
+
+BLANK_DEVIATION = 0.005  # standard deviation of pixels in [0, 1]
+TINY_SIDE = 64  # px; below, lungs cannot be outlined
+ASPECT_MAX = 2.5  # longer side over shorter
+AREA_MIN, AREA_MAX = 0.07, 0.68  # mask over film
+PART_MIN = 0.05  # share of the mask below which a part is a speck
+SIDE_TOUCHED_MAX = 0.5  # share of one side of the film that the mask covers
+SMALLER_PART_MIN = 0.2  # smaller part over larger
+SEPARATION_MIN = 0.2  # distance of the parts' centres over the film's width
+OVERLAP_MIN = 0.6  # shared height of the parts over the lower one's height
+BRIGHTER_MAX = 0.05  # mean inside the mask minus mean round it, film stretched to [0, 1]
+QUALITY_MIN = 0.8  # predicted IoU
+UNDECIDED = (0.25, 0.75)  # probabilities that say neither lung nor background
+UNDECIDED_MAX = 0.35  # undecided pixels over mask pixels
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the rules look at: the film, the mask and the probability (all h, w), thinned to a thumbnail."""
+
+    pixels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    probability: NDArray[np.float32]
+    shape: tuple[int, int]
+    quality: float | None
+    whole: bool
+    parts: list[Part] = field(default_factory=list)
+
+
+def doubts(
+    pixels: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    quality: float | None = None,
+    whole: bool = True,
+) -> list[str]:
+    """Return the warnings, "code: sentence" each, for one segmented film; none where nothing looks wrong.
+
+    Args:
+        pixels: (H, W) film in [0, 1], bright = dense.
+        mask: (H, W) result on the same grid.
+        probability: (H, W) of lung, in [0, 1].
+        quality: predicted IoU, or None where the model has none.
+        whole: no box was given, so both lungs are expected; rules about the pair apply only then.
+    """
+    step = max(1, -(-max(mask.shape) // THUMBNAIL))
+    thin = mask[::step, ::step]
+    parts = [part for part in connected_parts(thin) if part.area >= PART_MIN * thin.sum()]
+    result = Result(
+        pixels[::step, ::step],
+        thin,
+        probability[::step, ::step],
+        (mask.shape[0], mask.shape[1]),
+        quality,
+        whole,
+        parts,
+    )
+    found = [sentence for rule in _FILM_RULES if (sentence := rule(result))]
+    if not mask.any():
+        return [*found, "empty-mask: no lung was found; look at the film, and give a box if there is one."]
+    rules = _MASK_RULES + (_PAIR_RULES if whole else ())
+    return found + [sentence for rule in rules if (sentence := rule(result))]
+
+
+def _blank(result: Result) -> str | None:
+    if result.pixels.std() < BLANK_DEVIATION:
+        return "blank-film: the film is nearly uniform; check that it was exported with its image."
+    return None
+
+
+def _tiny(result: Result) -> str | None:
+    if min(result.shape) < TINY_SIDE:
+        return f"tiny-film: the shorter side has fewer than {TINY_SIDE} pixels; use the full-size film."
+    return None
+
+
+def _aspect(result: Result) -> str | None:
+    if max(result.shape) > ASPECT_MAX * min(result.shape):
+        return "odd-shape: the film is much longer than wide or wider than long; is it one chest film?"
+    return None
+
+
+def _quality(result: Result) -> str | None:
+    if result.quality is not None and result.quality < QUALITY_MIN:
+        return (
+            f"low-quality: the model expects an overlap (IoU) of only {result.quality:.2f}; look at the mask."
+        )
+    return None
+
+
+def _undecided(result: Result) -> str | None:
+    low, high = UNDECIDED
+    undecided = np.count_nonzero((result.probability > low) & (result.probability < high))
+    if undecided > UNDECIDED_MAX * max(1, np.count_nonzero(result.mask)):
+        return "undecided: the model is unsure about a large part of the film; look at the mask."
+    return None
+
+
+def _area(result: Result) -> str | None:
+    share = result.mask.mean()
+    if AREA_MIN <= share <= AREA_MAX:
+        return None
+    size = "little" if share < AREA_MIN else "much"
+    return f"odd-area: {share:.0%} of the film is outlined, which is {size} for a pair of lungs; look at the mask."
+
+
+def _part_count(result: Result) -> str | None:
+    if len(result.parts) < 2:
+        return "one-part: the lungs are outlined as one part, not two; look at the mask."
+    if len(result.parts) > 2:
+        return f"many-parts: {len(result.parts)} separate parts are outlined, not two; look at the mask."
+    return None
+
+
+def _border(result: Result) -> str | None:
+    mask = result.mask
+    touched = max(float(side.mean()) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    if touched > SIDE_TOUCHED_MAX:
+        return (
+            "cut-off: the mask runs along a side of the film; the lungs may be cut off, or the film turned."
+        )
+    return None
+
+
+def _not_a_pair(result: Result) -> str | None:
+    if len(result.parts) < 2:
+        return None
+    first, second = result.parts[:2]
+    apart = abs(first.centre[0] - second.centre[0]) / result.mask.shape[1]
+    shared = min(first.box[3], second.box[3]) - max(first.box[1], second.box[1])
+    lower = min(first.box[3] - first.box[1], second.box[3] - second.box[1])
+    pair = (
+        second.area >= SMALLER_PART_MIN * first.area
+        and apart >= SEPARATION_MIN
+        and shared >= OVERLAP_MIN * lower
+    )
+    return (
+        None
+        if pair
+        else "not-a-pair: the two outlined parts do not lie like two lungs; is it a frontal chest film?"
+    )
+
+
+def _bright(result: Result) -> str | None:
+    low, high = np.percentile(result.pixels, [1, 99])
+    rows, columns = np.nonzero(result.mask)
+    if high <= low or not rows.size:
+        return None
+    window = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    film = np.clip((result.pixels[window] - low) / (high - low), 0, 1)
+    inside = result.mask[window]
+    if inside.all() or film[inside].mean() - film[~inside].mean() <= BRIGHTER_MAX:
+        return None
+    return "bright-lungs: the outlined area is brighter than what surrounds it; is the film inverted, or no chest?"
+
+
+_Rule = Callable[[Result], str | None]
+_FILM_RULES: tuple[_Rule, ...] = (_blank, _tiny, _aspect)
+_MASK_RULES: tuple[_Rule, ...] = (_quality, _undecided, _border)
+_PAIR_RULES: tuple[_Rule, ...] = (_area, _part_count, _not_a_pair, _bright)

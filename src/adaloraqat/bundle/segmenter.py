@@ -1,0 +1,202 @@
+"""From a film to its mask: preprocess, encode once, decode with a box, back to the film's own grid."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.bundle.cpu import weight_range_warning
+from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
+from adaloraqat.bundle.format import Bundle, load_bundle
+from adaloraqat.bundle.parts import connected_parts, enclosing_box
+from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.bundle.shipped import DEFAULT_MODEL
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import Box, Film, Frame, read_film
+
+GIVEN = "given"
+WHOLE_FILM = "whole film"
+SECOND_PASS = "second pass"
+
+FilmLike = str | os.PathLike[str] | Film | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The lungs of one film, on its own grid.
+
+    Attributes:
+        mask: (H, W) bool.
+        probability: (H, W) float32 in [0, 1]; the mask is where it exceeds one half.
+        box: the prompt that gave the mask, pixels of the film, right and bottom exclusive.
+        box_source: "given", "whole film" or "second pass" (the box of the first mask's two largest parts).
+        quality: predicted IoU in [0, 1]; None where the model was not trained to predict it.
+        spacing_mm: (row, column) distance of pixels in mm, None where the film does not tell.
+        warnings: what makes the result doubtful, "code: sentence" each.
+        notices: what reading the film took note of.
+        milliseconds: wall time from the film (its file, where one was given) to the mask.
+    """
+
+    mask: NDArray[np.bool_] = field(repr=False)
+    probability: FloatArray = field(repr=False)
+    box: Box
+    box_source: str
+    quality: float | None
+    spacing_mm: tuple[float, float] | None
+    warnings: list[str]
+    notices: tuple[str, ...]
+    milliseconds: float
+
+    @property
+    def area_px(self) -> int:
+        """Pixels in the mask."""
+        return int(np.count_nonzero(self.mask))
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the mask in mm^2 (in the detector's plane, as DICOM gives it); None without spacing."""
+        if self.spacing_mm is None:
+            return None
+        return self.area_px * self.spacing_mm[0] * self.spacing_mm[1]
+
+
+class Segmenter:
+    """A bundle ready to segment films.
+
+    `Segmenter.load()` gives the model that ships with the package. One instance serves many films; it keeps no
+    state between them.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        mismatch = weight_range_warning(bundle.precision.weight_range)
+        self.warnings: list[str] = [mismatch] if mismatch else []
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str] = DEFAULT_MODEL,
+        engine: str = "onnxruntime",
+        threads: int | None = None,
+    ) -> "Segmenter":
+        """Load a shipped model by name, or a bundle by path; `threads=None` leaves their number to the engine.
+
+        Raises:
+            BundleError: the bundle cannot be used, or the engine is not installed.
+        """
+        bundle = load_bundle(model)
+        return cls(bundle, load_engine(bundle, engine, threads))
+
+    def segment(self, film: FilmLike, box: Sequence[float] | None = None) -> Segmentation:
+        """Segment one film: a path, a `Film`, or a 2-D array (bright = dense).
+
+        Args:
+            film: unsigned integers are read on their full scale; other values outside [0, 1] are stretched to it.
+            box: (x_min, y_min, x_max, y_max) in pixels of the film, right and bottom exclusive. Without one the
+                whole film is the box, and where the bundle asks for it the same embedding is decoded once more
+                with the box of the first mask's two largest connected parts.
+
+        Raises:
+            FilmError: the film cannot be read, or the box is inverted or outside the film.
+            BundleError: the graphs do not run on what the bundle's preprocessing gives.
+        """
+        started = time.perf_counter()
+        film = _as_film(film)
+        shape = film.pixels.shape
+        prompt = Box.whole(shape) if box is None else Box(*map(float, box)).checked(shape)
+        source = WHOLE_FILM if box is None else GIVEN
+        preprocessing = self.bundle.preprocessing
+        image, frame = preprocessing(film.pixels)  # (C, S, S)
+        embedding = self.engine.encode(image)  # (1, D, g, g)
+        logits, quality = self._decode(embedding, frame, prompt)  # (4g, 4g)
+        if box is None and self.bundle.prompt.second_pass:
+            closer = second_box(logits, frame)
+            if closer is not None:
+                again, again_quality = self._decode(embedding, frame, closer)
+                if _valid(again, frame).any():  # a second look that finds nothing does not undo the first
+                    logits, quality, prompt, source = again, again_quality, closer, SECOND_PASS
+        return self._result(film, frame.logits_to_original(logits), quality, prompt, source, started)
+
+    def _decode(self, embedding: FloatArray, frame: Frame, box: Box) -> tuple[FloatArray, float | None]:
+        boxes = np.asarray(frame.box_to_model(box), dtype=np.float32).reshape(1, 4)
+        logits, quality = self.engine.decode(embedding, boxes)  # (1, 4g, 4g), (1,)
+        trained = self.bundle.prompt.quality_trained and np.isfinite(quality[0])
+        return logits[0], float(np.clip(quality[0], 0.0, 1.0)) if trained else None
+
+    def _result(
+        self, film: Film, logits: FloatArray, quality: float | None, box: Box, source: str, started: float
+    ) -> Segmentation:
+        mask = logits > 0  # (H, W)
+        probability = _sigmoid(logits)
+        warnings = doubts(film.pixels, mask, probability, quality, whole=source != GIVEN)
+        return Segmentation(
+            mask=mask,
+            probability=probability,
+            box=box,
+            box_source=source,
+            quality=quality,
+            spacing_mm=film.spacing_mm,
+            warnings=warnings,
+            notices=film.notices,
+            milliseconds=(time.perf_counter() - started) * 1000,
+        )
+
+
+def second_box(logits: FloatArray, frame: Frame) -> Box | None:
+    """Box, on the film, of the two largest connected parts of low-resolution logits (n, n); None if none is > 0.
+
+    The padding right and below the film is left out.
+    """
+    parts = connected_parts(_valid(logits, frame))
+    if not parts:
+        return None
+    cells = np.array(enclosing_box(parts[:2]), dtype=np.float32)
+    box = Box(*frame.box_to_original(cells * (frame.image_size / logits.shape[-1])))
+    height, width = frame.original
+    return Box(
+        max(0.0, box.x_min), max(0.0, box.y_min), min(float(width), box.x_max), min(float(height), box.y_max)
+    )
+
+
+def _valid(logits: FloatArray, frame: Frame) -> NDArray[np.bool_]:
+    """Positive logits whose cell has its centre on the film."""
+    cells = logits.shape[-1] / frame.image_size
+    height, width = (max(1, round(side * cells)) for side in frame.resized)
+    return logits[:height, :width] > 0
+
+
+def _sigmoid(logits: FloatArray) -> FloatArray:
+    # exp(-|x|) never overflows, whatever an untrained decoder answers
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+
+
+def _as_film(film: FilmLike) -> Film:
+    if isinstance(film, Film):
+        return film
+    if isinstance(film, np.ndarray):
+        return Film(pixels=_scaled(film), spacing_mm=None, patient=None, notices=())
+    return read_film(Path(film))
+
+
+def _scaled(array: NDArray[Any]) -> FloatArray:
+    """Pixels (H, W) float32 in [0, 1] of an array of any real type."""
+    if array.ndim != 2 or 0 in array.shape:
+        raise FilmError(f"An array of shape {array.shape} is not one film: give a 2-D array (height, width).")
+    if array.dtype == np.bool_ or array.dtype.kind not in "iuf":
+        raise FilmError(f"An array of {array.dtype} is not a film: give integers or floating-point numbers.")
+    if array.dtype.kind == "u":
+        return (array / np.float64(np.iinfo(array.dtype).max)).astype(np.float32)
+    pixels = array.astype(np.float64)
+    if not np.isfinite(pixels).all():
+        raise FilmError("The array holds NaN or infinite values: replace them before segmenting.")
+    low, high = pixels.min(), pixels.max()
+    if low < 0 or high > 1:
+        pixels = (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
+    return pixels.astype(np.float32)
