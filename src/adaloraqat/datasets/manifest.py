@@ -1,0 +1,247 @@
+"""The manifest: one CSV row a film, with its mask, its patient and its split.
+
+Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm` and
+`path_labels` are known; any other column is left out. Relative paths are relative to the manifest's folder.
+"""
+
+import csv
+import hashlib
+import io
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from adaloraqat.datasets.entry import SPLITS, Entry
+from adaloraqat.datasets.split import assign_splits
+from adaloraqat.errors import ManifestError
+from adaloraqat.files import sha256, write_text
+
+__all__ = [
+    "COLUMNS",
+    "SPLITS",
+    "Entry",
+    "assign_splits",
+    "fingerprint",
+    "read_manifest",
+    "select",
+    "write_manifest",
+]
+
+REQUIRED = ("path_image", "path_mask")
+COLUMNS = ("source", "id", "patient_id", "split", "path_image", "path_mask", "path_labels", "spacing_mm")
+_SPLIT_NAMES = {name: name for name in SPLITS} | {"validation": "val", "valid": "val", "training": "train"}
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[Entry]:
+    """Read a manifest and check that every file it names is there.
+
+    A missing `id` becomes the image's stem, a missing `patient_id` the id, a missing `source` "films". Row
+    numbers in messages count as a spreadsheet does: the header is row 1.
+
+    Raises:
+        ManifestError: the file cannot be read, lacks a column, holds no film, names a file that is absent, or
+            gives one id twice.
+
+    """
+    manifest = Path(path)
+    rows = _rows(manifest)
+    folder = manifest.parent.resolve()
+    entries: list[Entry] = []
+    seen: dict[str, int] = {}
+    for number, row in rows:
+        entry = _entry(row, folder, f"row {number} of {manifest.name}")
+        if entry.id in seen:
+            raise ManifestError(
+                f"The id {entry.id!r} stands in rows {seen[entry.id]} and {number} of {manifest.name}: "
+                "give every film its own value in the id column."
+            )
+        seen[entry.id] = number
+        entries.append(entry)
+    if not entries:
+        raise ManifestError(f"{manifest.name} has no film: add one row a film below the header.")
+    return entries
+
+
+def write_manifest(path: str | os.PathLike[str], entries: Iterable[Entry]) -> None:
+    """Write `entries` as a manifest, whole or not at all; paths become relative to it where possible.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+
+    """
+    folder = Path(path).parent.resolve()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for entry in entries:
+        labels = _relative(entry.path_labels, folder) if entry.path_labels else ""
+        writer.writerow(
+            (
+                entry.source,
+                entry.id,
+                entry.patient_id,
+                entry.split or "",
+                _relative(entry.path_image, folder),
+                _relative(entry.path_mask, folder),
+                labels,
+                _spacing_text(entry.spacing_mm),
+            )
+        )
+    write_text(path, text.getvalue())
+
+
+def fingerprint(entries: Iterable[Entry]) -> str:
+    """Return the SHA-256 over ids, image bytes and mask bytes, as 64 hexadecimal digits.
+
+    It says which data a model saw: it does not depend on the order of the rows nor on where the files lie.
+
+    Raises:
+        ManifestError: an image or mask has gone since the manifest was read.
+
+    """
+    lines = []
+    for entry in entries:
+        try:
+            lines.append(f"{entry.id}\t{sha256(entry.path_image)}\t{sha256(entry.path_mask)}\n")
+        except OSError as error:
+            raise ManifestError(
+                f"The image or mask of film {entry.id!r} cannot be read any more: "
+                "put it back, or remove its row."
+            ) from error
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def select(entries: Sequence[Entry], split: str) -> list[Entry]:
+    """Return the entries of one split, in their order.
+
+    Raises:
+        ManifestError: no entry belongs to `split`.
+
+    """
+    chosen = [entry for entry in entries if entry.split == split]
+    if not chosen:
+        raise ManifestError(
+            f"The manifest has no film in the split {split!r}: run `adaloraqat data split` on it first, "
+            "or name another split."
+        )
+    return chosen
+
+
+def _rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
+    """Read the CSV into (row number, {column: cell without surrounding space})."""
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark first
+    except FileNotFoundError as error:
+        raise ManifestError(f"There is no manifest {manifest.name}: check the path given for it.") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{manifest.name} is not UTF-8 text: save it as a CSV file in UTF-8.") from error
+    except OSError as error:
+        raise ManifestError(
+            f"{manifest.name} cannot be read ({error.strerror}): name a CSV file that you may read."
+        ) from error
+    try:
+        # strict mode finds unbalanced quotes, which would otherwise swallow rows in silence
+        table = list(csv.reader(io.StringIO(text), strict=True))
+    except csv.Error as error:
+        raise ManifestError(
+            f"{manifest.name} is not a CSV file ({error}): save it as comma-separated text."
+        ) from error
+    header = [name.strip() for name in table[0]] if table else []
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise ManifestError(
+            f"{manifest.name} lacks the column {' and the column '.join(missing)}: "
+            "its first row must be a comma-separated header with path_image and path_mask."
+        )
+    if len(set(header)) < len(header):
+        raise ManifestError(f"The header of {manifest.name} names a column twice: keep one of them.")
+    rows = []
+    for number, cells in enumerate(table[1:], start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) > len(header):
+            raise ManifestError(
+                f"Row {number} of {manifest.name} has {len(cells)} cells but the header has {len(header)}: "
+                "put quotes round a cell that holds a comma."
+            )
+        padded = [*cells, *[""] * (len(header) - len(cells))]
+        rows.append((number, {name: cell.strip() for name, cell in zip(header, padded, strict=True)}))
+    return rows
+
+
+def _entry(row: dict[str, str], folder: Path, place: str) -> Entry:
+    image = _file(row["path_image"], "image", folder, place)
+    mask = _file(row["path_mask"], "mask", folder, place)
+    labels = _file(row["path_labels"], "label file", folder, place) if row.get("path_labels") else None
+    name = row.get("id") or image.stem
+    return Entry(
+        id=name,
+        source=row.get("source") or "films",
+        patient_id=row.get("patient_id") or name,
+        split=_split(row.get("split", ""), place),
+        path_image=image,
+        path_mask=mask,
+        path_labels=labels,
+        spacing_mm=_spacing(row.get("spacing_mm", ""), place),
+    )
+
+
+def _file(cell: str, role: str, folder: Path, place: str) -> Path:
+    if not cell:
+        raise ManifestError(f"The {role} is not named in {place}: fill its path in, or remove the row.")
+    try:
+        path = folder / cell
+        # the folder is made real but not the file itself: a linked file keeps the name it has here
+        path = path.parent.resolve() / path.name
+        present = path.is_file()
+    except (OSError, ValueError):
+        present = False
+    if not present:
+        raise ManifestError(
+            f"The {role} {Path(cell).name!r} named in {place} does not exist: "
+            "correct its path (relative to the manifest), or remove the row."
+        )
+    return path
+
+
+def _split(cell: str, place: str) -> str | None:
+    if not cell:
+        return None
+    name = _SPLIT_NAMES.get(cell.lower())
+    if name is None:
+        raise ManifestError(
+            f"The split {cell!r} in {place} is not known: use train, val or test, or leave it empty."
+        )
+    return name
+
+
+def _spacing(cell: str, place: str) -> tuple[float, float] | None:
+    """Parse one number, or row and column separated by a space, in mm a pixel."""
+    if not cell:
+        return None
+    try:
+        numbers = [float(part) for part in cell.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(math.isfinite(n) and n > 0 for n in numbers):
+        raise ManifestError(
+            f"The spacing_mm {cell!r} in {place} is not a distance: give mm a pixel as one number, "
+            "or as row and column separated by a space."
+        )
+    return numbers[0], numbers[-1]
+
+
+def _spacing_text(spacing: tuple[float, float] | None) -> str:
+    if spacing is None:
+        return ""
+    row, column = spacing
+    return repr(float(row)) if row == column else f"{float(row)!r} {float(column)!r}"
+
+
+def _relative(path: Path, folder: Path) -> str:
+    real = path.parent.resolve() / path.name
+    try:
+        return Path(os.path.relpath(real, folder)).as_posix()
+    except ValueError:  # another drive on Windows
+        return str(real)
