@@ -1,8 +1,8 @@
 """One rank budget for the whole model, spent where the loss feels it.
 
 AdaLoRA-QAT (arXiv 2604.01167) ranks component i by I_i = |λ_i| · |∂L/∂λ_i| and lowers the average rank
-from r_max to r_target at a few prune points. Here the budget is GLOBAL: components of all matrices compete, so
-that one matrix may keep every component while another loses all.
+from r_max to r_target at a few prune points. Here the budget is GLOBAL: components of all matrices compete,
+so that one matrix may keep every component while another loses all.
 """
 
 import math
@@ -88,8 +88,8 @@ class RankAllocator:
         """Add |λ · ∂L/∂λ| of every component; call once per optimiser step, after `backward()`.
 
         The gradients must be those of the loss itself: before clipping, and not multiplied by a loss scale.
-        Where they carry a known factor (a loss scaler), hand it over as `gradient_scale` and it is divided out.
-        After the last prune this does nothing.
+        Where they carry a known factor (a loss scaler), hand it over as `gradient_scale` and it is divided
+        out. After the last prune this does nothing.
 
         Raises:
             RuntimeError: an adapter has no gradient, because `backward()` has not run.
@@ -189,8 +189,8 @@ class RankAllocator:
             and {name: tuple(value.shape) for name, value in saved.items()} != expected
         ):
             raise CheckpointError(
-                "The saved rank allocation belongs to a model with other adapters: resume with the architecture"
-                " and rank that the run was started with."
+                "The saved rank allocation belongs to a model with other adapters: resume with the"
+                " architecture and rank that the run was started with."
             )
         self.initial_budget, self._pruned, self._steps = initial, pruned, steps
         self._sums = {
@@ -218,13 +218,13 @@ class RankAllocator:
         if not 0 <= self.final_budget <= self.initial_budget:
             average = math.floor(self.initial_budget / len(self.adapters))
             raise RecipeError(
-                f"A target rank of {self.r_target} does not fit adapters of rank {average}: choose one between"
-                f" 0 and {average}."
+                f"A target rank of {self.r_target} does not fit adapters of rank {average}: choose one"
+                f" between 0 and {average}."
             )
         rising = all(
             later > earlier for earlier, later in zip(self.prune_points, self.prune_points[1:], strict=False)
         )
         if not self.prune_points or not rising or self.prune_points[0] <= 0:
             raise RecipeError(
-                f"The prune points {list(self.prune_points)} must be positive and strictly rising, like 3, 7, 12."
+                f"The prune points {list(self.prune_points)} must be positive and rise strictly: 3, 7, 12."
             )

@@ -59,7 +59,9 @@ class SVDAdapter(nn.Module):
 
     @property
     def rank(self) -> int:
-        """Number of components in use, that is unmasked."""
+        """Number of unmasked components (on the meta device, where masks hold nothing, all)."""
+        if self.mask.is_meta:
+            return self.capacity
         return int(self.mask.count_nonzero())
 
     def active_values(self) -> Tensor:
@@ -78,8 +80,8 @@ class SVDAdapter(nn.Module):
 def _orthonormal_columns(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """(rows, columns) float64 on the CPU with orthonormal columns, uniformly distributed.
 
-    A Gaussian matrix, its QR decomposition, and the signs of R's diagonal. On the CPU whatever the destination:
-    one seed means the same bases on every device.
+    A Gaussian matrix, its QR decomposition, and the signs of R's diagonal. On the CPU whatever the
+    destination: one seed means the same bases on every device.
     """
     gaussian = torch.randn(rows, columns, generator=generator, dtype=torch.float64, device="cpu")
     basis, triangle = torch.linalg.qr(gaussian)
