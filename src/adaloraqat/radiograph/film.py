@@ -1,0 +1,104 @@
+"""The film: one X-ray as a value, whatever file it came from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.errors import FilmError
+
+MIN_SIDE = 16
+"""Films with a shorter side (px) hold nothing to segment."""
+
+MAX_PIXELS = 100_000_000
+"""Films with more pixels are refused before they are decoded; flat-panel detectors give under 20 million."""
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """One chest X-ray.
+
+    Attributes:
+        pixels: (H, W) float32 in [0, 1]; bright = dense (MONOCHROME2 sense): lungs dark, spine bright.
+        spacing_mm: distance of pixel centres (row, column) in mm, None where unknown.
+        patient: first 16 hexadecimal digits of the SHA-256 of the patient's number, None where unknown.
+        notices: what the reader had to decide, one sentence each, free of patient data.
+    """
+
+    pixels: NDArray[np.float32]
+    spacing_mm: tuple[float, float] | None = None
+    patient: str | None = None
+    notices: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (H, W) of the original grid."""
+        height, width = self.pixels.shape
+        return height, width
+
+    @classmethod
+    def from_array(cls, array: NDArray[Any], name: str = "The array") -> "Film":
+        """Make a film of (H, W) grey or (H, W, 3|4) colour values of any real type, bright = dense.
+
+        `name` begins the sentence of an error.
+
+        Raises:
+            FilmError: not an image, too small, too large, or with values that are not finite.
+        """
+        array = np.asarray(array)
+        if array.dtype.kind not in "buif":
+            raise FilmError(f"{name} holds {array.dtype} values: give real numbers.")
+        colour = array.ndim == 3 and array.shape[2] in (3, 4)
+        if array.ndim != 2 and not colour:
+            raise FilmError(
+                f"{name} has the shape {array.shape}: give one film, (height, width) or (height, width, 3)."
+            )
+        check_size(name, *array.shape[:2])
+        return cls(scaled(grey(array) if colour else array, name))
+
+
+def check_size(name: str, height: int, width: int) -> None:
+    """Refuse a film by its size, before its pixels are decoded.
+
+    Raises:
+        FilmError: a side below `MIN_SIDE` or more than `MAX_PIXELS` pixels.
+    """
+    if min(height, width) < MIN_SIDE:
+        raise FilmError(
+            f"{name} has {width} x {height} pixels: a film needs at least {MIN_SIDE} on each side."
+        )
+    if height * width > MAX_PIXELS:
+        raise FilmError(
+            f"{name} has {width} x {height} pixels: reduce it to at most {MAX_PIXELS // 10**6} megapixels."
+        )
+
+
+def grey(colour: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (H, W) luma (ITU-R BT.601) of (H, W, 3|4) colour, in the input's units; alpha is ignored."""
+    return colour[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def scaled(values: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Return (H, W) float32 in [0, 1]: 8-bit values over 255, all others from their least to their greatest.
+
+    Detectors store 10 to 16 bits in 16, so the type's own range says nothing. A constant film gives zeros.
+
+    Raises:
+        FilmError: a value is NaN or infinite.
+    """
+    if values.dtype == np.uint8:
+        return values.astype(np.float32) / np.float32(255)
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise FilmError(
+            f"{name} holds values that are not finite numbers (NaN or infinity): export the film again."
+        )
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+        return values.astype(np.float32)  # already in [0, 1]: keep the caller's scale
+    if high <= low:
+        return np.zeros(values.shape, np.float32)
+    pixels = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    pixels -= low
+    pixels /= high - low
+    return pixels.astype(np.float32, copy=False)

@@ -1,0 +1,50 @@
+"""Find the films in a folder."""
+
+import os
+from pathlib import Path
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.read import KINDS, is_dicom
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic", ".ima", ".npz"}
+_OUTPUTS = ("_mask.png", "_overlay.png")
+
+
+def find_films(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the films at `path`: itself if it is a file, else those below the folder, sorted by path.
+
+    A film is known by its suffix, or by the DICOM magic where the name has none (or a number, as in UIDs).
+    Hidden files and folders, and the tool's own `*_mask.png` and `*_overlay.png`, are skipped.
+
+    Raises:
+        FilmError: no such path, or a folder without films.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FilmError(f"{path.name} does not exist: check the path.")
+    if not path.is_dir():
+        return [path]
+    films = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        films += [Path(folder, name) for name in names if _is_film(Path(folder, name))]
+    if not films:
+        raise FilmError(f"The folder {path.resolve().name} holds no films: give one with {KINDS} files.")
+    return sorted(films)
+
+
+def _is_film(path: Path) -> bool:
+    if path.name.startswith(".") or path.name.endswith(_OUTPUTS):
+        return False
+    suffix = path.suffix.lower()
+    if suffix in _SUFFIXES:
+        return True
+    return (suffix == "" or suffix[1:].isdigit()) and _has_magic(path)
+
+
+def _has_magic(path: Path) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return is_dicom(stream.read(132))
+    except OSError:
+        return False  # unreadable and nameless: nothing says that it is a film

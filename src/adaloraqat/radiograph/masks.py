@@ -1,0 +1,145 @@
+"""Masks and overlays as files."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from adaloraqat.errors import FilmError
+from adaloraqat.files import atomic_path
+from adaloraqat.radiograph.film import Film
+from adaloraqat.radiograph.geometry import Box
+from adaloraqat.radiograph.preprocess import Preprocessing
+from adaloraqat.radiograph.raster import on_black, open_raster
+
+_MOST_LABELS = 15
+_MASK_COLOUR = np.array([0.10, 0.65, 1.00], dtype=np.float32)
+_BOX_COLOUR = (255, 200, 0)
+
+
+def read_mask(path: str | os.PathLike[str], shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Return (H, W) bool: where a mask picture is set.
+
+    A picture whose greatest value is at most 15 holds labels: every value but 0 is set. Else it holds grey
+    levels (0/255, perhaps blurred by JPEG): values from half of the greatest on are set. Of a colour, the
+    brightest channel counts.
+
+    Args:
+        path: a PNG, JPEG, TIFF or BMP file.
+        shape: (H, W) that the mask must have; None accepts any.
+
+    Raises:
+        FilmError: missing, damaged, or of another size than `shape`.
+    """
+    path = Path(path)
+    values = _values(_open(path))
+    _check_shape(path, values.shape, shape)
+    greatest = values.max()
+    if greatest <= _MOST_LABELS:
+        return values > 0
+    return values >= greatest // 2
+
+
+def read_labels(path: str | os.PathLike[str], shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Return (H, W) uint8 labels: 0 none, 1 right lung (at the image's left), 2 left lung, 3 heart.
+
+    Raises:
+        FilmError: missing, damaged, of another size than `shape`, or with values that are no labels.
+    """
+    path = Path(path)
+    image = _open(path)
+    if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
+        raise FilmError(
+            f"{path.name} is a colour picture ({image.mode}): labels need one channel with 0 to 3."
+        )
+    values = np.asarray(image)  # of a palette the indices: they are the labels
+    _check_shape(path, values.shape, shape)
+    if values.max() > 3 or values.min() < 0:
+        raise FilmError(
+            f"{path.name} holds values above 3: labels are 0 none, 1 right lung, 2 left lung, 3 heart."
+        )
+    return values.astype(np.uint8)
+
+
+def write_mask(path: str | os.PathLike[str], mask: NDArray[Any]) -> None:
+    """Write (H, W) `mask` as an 8-bit PNG of 0 and 255, atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    _save(path, Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)))
+
+
+def write_overlay(
+    path: str | os.PathLike[str], film: Film, mask: NDArray[Any], box: Box | None = None
+) -> None:
+    """Write a picture for the eye: the film, the mask tinted with its contour, and the box, atomically.
+
+    Args:
+        path: a PNG file to write.
+        film: the film, stretched between its percentiles 0.5 and 99.5.
+        mask: (H, W) on the film's grid.
+        box: the box prompt to draw, or None.
+
+    Raises:
+        FilmError: the mask is not on the film's grid.
+        OutputError: the file cannot be written.
+    """
+    if mask.shape != film.shape:
+        raise FilmError(
+            f"The mask has {_size(mask.shape)} pixels and its film {_size(film.shape)}: both must agree."
+        )
+    mask = mask.astype(bool)
+    line = max(1, round(max(film.shape) / 400))
+    grey = Preprocessing().stretch(film.pixels)[..., None]
+    opacity = np.where(_contour(mask, line), 1.0, np.where(mask, 0.25, 0.0))[..., None].astype(np.float32)
+    picture = grey * (1 - opacity) + _MASK_COLOUR * opacity  # (H, W, 3)
+    image = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
+    if box is not None:
+        corners = (box.x_min, box.y_min, max(box.x_min, box.x_max - 1), max(box.y_min, box.y_max - 1))
+        ImageDraw.Draw(image).rectangle(corners, outline=_BOX_COLOUR, width=line)
+    _save(path, image)
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise FilmError(f"The mask {path.name} does not exist: check the path.")
+    return open_raster(path)[0]
+
+
+def _values(image: Image.Image) -> NDArray[Any]:
+    """Return (H, W) values of a mask; of colours and palettes the brightest channel."""
+    if image.mode in ("L", "I", "F") or image.mode.startswith("I;16"):
+        return np.asarray(image)
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))
+    return np.asarray(on_black(image)).max(axis=2)
+
+
+def _check_shape(path: Path, found: tuple[int, ...], wanted: tuple[int, int] | None) -> None:
+    if wanted is not None and tuple(found) != tuple(wanted):
+        raise FilmError(
+            f"The mask {path.name} has {_size(found)} pixels and its film {_size(wanted)}: "
+            "give a mask on the film's own grid."
+        )
+
+
+def _contour(mask: NDArray[np.bool_], line: int) -> NDArray[np.bool_]:
+    """Return the outermost `line` pixels of (H, W) mask."""
+    inner = np.pad(mask, 1)
+    for _ in range(line):
+        core = inner[1:-1, 1:-1] & inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+        inner = np.pad(core, 1)
+    return mask & ~inner[1:-1, 1:-1]
+
+
+def _save(path: str | os.PathLike[str], image: Image.Image) -> None:
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG", compress_level=4)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in reversed(shape))

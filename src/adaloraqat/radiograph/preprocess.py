@@ -1,0 +1,208 @@
+"""From the film to the network's input and back: one description for training, bundle and Segmenter."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.geometry import Box
+
+_SAMPLE = 1 << 16  # pixels that a percentile is read from; its error in rank is about 0.02 %
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a film lies on the model's square: at the top left, padded right and bottom.
+
+    Attributes:
+        original: (H, W) of the film.
+        resized: (h, w) of the film on the model's square, in model pixels; the longer one is `image_size`.
+        image_size: S, the side of the square.
+    """
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    image_size: int
+
+    @classmethod
+    def of(cls, original: tuple[int, int], image_size: int) -> "Frame":
+        """Return the frame of a film of (H, W) pixels on a square of `image_size`."""
+        scale = image_size / max(original)
+        height, width = (max(1, round(side * scale)) for side in original)
+        return cls((int(original[0]), int(original[1])), (height, width), image_size)
+
+    def box_to_model(self, box: Box) -> NDArray[np.float32]:
+        """Return (4,) x_min, y_min, x_max, y_max in model pixels of a box on the original grid."""
+        return (np.array(box, dtype=np.float64) * self._scale()).astype(np.float32)
+
+    def box_to_original(self, box: NDArray[Any] | Box) -> Box:
+        """Return, on the original grid, a box given as (4,) in model pixels."""
+        return Box(*(float(side) for side in np.asarray(box, dtype=np.float64) / self._scale()))
+
+    def mask_to_model(self, mask: NDArray[Any]) -> NDArray[np.float32]:
+        """Return (S, S) soft mask in [0, 1] of (H, W) `mask`: how much of each model pixel it covers.
+
+        Raises:
+            FilmError: the mask is not on the original grid.
+        """
+        if mask.shape != self.original:
+            raise FilmError(
+                f"The mask has {_size(mask.shape)} pixels and its film {_size(self.original)}: "
+                "give a mask on the film's own grid."
+            )
+        return np.clip(self._place(mask.astype(np.float32)), 0.0, 1.0)
+
+    def logits_to_original(self, logits: NDArray[Any]) -> NDArray[np.float32]:
+        """Return (H, W) logits on the original grid of (n, n) logits whose grid covers the S x S square.
+
+        One bilinear resize from the (fractional) part of the grid that the film covers.
+        """
+        height, width = self.original
+        grid = logits.shape[0] / self.image_size  # logit pixels a model pixel
+        part = (0.0, 0.0, self.resized[1] * grid, self.resized[0] * grid)
+        image = Image.fromarray(np.ascontiguousarray(logits, dtype=np.float32))
+        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=part))
+
+    def valid(self) -> NDArray[np.float32]:
+        """Return (S, S): 1 where the film lies, 0 in the padding."""
+        inside = np.zeros((self.image_size, self.image_size), np.float32)
+        inside[: self.resized[0], : self.resized[1]] = 1
+        return inside
+
+    def _scale(self) -> NDArray[np.float64]:
+        x, y = self.resized[1] / self.original[1], self.resized[0] / self.original[0]
+        return np.array([x, y, x, y])
+
+    def _place(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Resize (H, W) with antialiasing and lay it on a square of zeros, (S, S)."""
+        height, width = self.resized
+        square = np.zeros((self.image_size, self.image_size), np.float32)
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        square[:height, :width] = image.resize((width, height), Image.Resampling.BILINEAR)
+        return square
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a film before the network sees it.
+
+    Percentile clip to [0, 1], longest side resized to `image_size` (aspect kept, antialiased bilinear),
+    normalised by `mean` and `std`, padded with 0 right and bottom. The defaults suit a network trained from
+    scratch; public SAM weights take 1024 px, 3 channels and ImageNet's mean and deviation.
+
+    Attributes:
+        image_size: S, the side of the model's square in px.
+        channels: C; the grey film is repeated.
+        percentile_low: percentile (0 to 100) of the film that becomes 0.
+        percentile_high: percentile (0 to 100) of the film that becomes 1.
+        mean: per channel, or one for all, in units of the clipped film.
+        std: as `mean`, greater than 0.
+
+    Raises:
+        FilmError: a value out of range.
+    """
+
+    image_size: int = 256
+    channels: int = 1
+    percentile_low: float = 0.5
+    percentile_high: float = 99.5
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+
+    def __post_init__(self) -> None:
+        """Check the values; lists (as JSON gives them) become tuples."""
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        problem = self._problem()
+        if problem:
+            raise FilmError(f"The preprocessing is not usable: {problem}.")
+
+    def __call__(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], Frame]:
+        """Return the network's input (C, S, S) float32 of (H, W) `pixels`, and where the film lies in it."""
+        square, frame = self.resize(pixels)
+        return self.normalise(square, frame), frame
+
+    def resize(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], Frame]:
+        """Return (S, S) float32 in [0, 1], 0 in the padding, before normalisation, and its frame."""
+        frame = Frame.of((pixels.shape[0], pixels.shape[1]), self.image_size)
+        return frame._place(self.stretch(pixels)), frame
+
+    def stretch(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Return (H, W) float32: the film between its two percentiles, clipped to [0, 1]; zeros if constant."""
+        low, high = _percentiles(pixels, self.percentile_low, self.percentile_high)
+        if not high > low:
+            low, high = float(pixels.min()), float(pixels.max())  # almost constant: what is left of its range
+        if not high > low:
+            return np.zeros(pixels.shape, np.float32)
+        stretched = np.clip(pixels, low, high).astype(np.float32, copy=False)
+        stretched -= np.float32(low)
+        stretched /= np.float32(high - low)
+        return np.clip(stretched, 0.0, 1.0, out=stretched)
+
+    def normalise(self, image: NDArray[np.float32], frame: Frame | None = None) -> NDArray[np.float32]:
+        """Return (C, S, S) float32 of a film (S, S) in [0, 1].
+
+        Args:
+            image: (S, S) as `resize` gives it.
+            frame: where the film lies; outside it the result is 0. None: no padding.
+        """
+        mean = np.array(self.mean, dtype=np.float32)[:, None, None]
+        std = np.array(self.std, dtype=np.float32)[:, None, None]
+        normalised = (np.broadcast_to(image, (self.channels, *image.shape)) - mean) / std  # (C, S, S)
+        if frame is not None:
+            normalised[:, frame.resized[0] :] = 0
+            normalised[:, :, frame.resized[1] :] = 0
+        return normalised
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; `from_dict` reads them back."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Return the preprocessing that `to_dict` described.
+
+        Raises:
+            FilmError: a key is unknown or missing, or a value is not usable.
+        """
+        fields = set(cls.__dataclass_fields__)
+        if set(values) != fields:
+            names = ", ".join(sorted(set(values) ^ fields))
+            raise FilmError(
+                f"The preprocessing has unknown or missing keys ({names}): it needs {sorted(fields)}."
+            )
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise FilmError(
+                "The preprocessing holds a value of the wrong kind: numbers are needed."
+            ) from error
+
+    def _problem(self) -> str | None:
+        if self.image_size < 1 or self.channels < 1:
+            return "image_size and channels must be at least 1"
+        if not 0 <= self.percentile_low < self.percentile_high <= 100:
+            return "percentiles must rise within 0 to 100"
+        if {len(self.mean), len(self.std)} - {1, self.channels}:
+            return "mean and std need one value, or one a channel"
+        if not all(math.isfinite(value) for value in self.mean) or not all(value > 0 for value in self.std):
+            return "mean must be finite and std greater than 0"
+        return None
+
+
+def _percentiles(pixels: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Return two percentiles of (H, W), read from a regular subgrid (at least `_SAMPLE` pixels)."""
+    step = max(1, math.isqrt(pixels.size // _SAMPLE))
+    values = np.percentile(pixels[::step, ::step], (low, high))
+    return float(values[0]), float(values[1])
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in reversed(shape))

@@ -1,0 +1,98 @@
+"""Films in picture formats: PNG, JPEG, TIFF, BMP; 1 to 16 bits, palette, colour, alpha, float."""
+
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_size, scaled
+
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_EXIF_ORIENTATION = 0x0112
+_TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_HEADER = threading.Lock()  # warning filters belong to the whole process
+
+
+def read_raster(path: Path) -> Film:
+    """Return the film in a picture file, turned as its EXIF orientation says; no spacing, no patient.
+
+    Raises:
+        FilmError: not a picture, damaged, too small or too large, or with values that are not finite.
+    """
+    image, notices = open_raster(path)
+    check_size(path.name, image.height, image.width)
+    return Film(scaled(_grey(image), path.name), notices=tuple(notices))
+
+
+def open_raster(path: Path) -> tuple[Image.Image, list[str]]:
+    """Return a decoded picture, upright, and what was decided on the way.
+
+    Raises:
+        FilmError: not a picture, damaged, or too large (refused before decoding).
+    """
+    image = _header(path)
+    try:
+        check_size(path.name, max(image.height, 16), max(image.width, 16))  # only the upper limit, for masks
+        notices = []
+        if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+            notices.append("The TIFF has several pages: only the first was read.")
+        image.load()
+        if image.mode.startswith("I;16") and _white_is_zero(image):
+            image = _inverted16(image)  # Pillow inverts 8 bits itself, but not 16
+        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+            notices.append("The picture was turned as its EXIF orientation says.")
+        return image, notices
+    except FilmError:
+        raise
+    except Exception as error:  # a decoder answers damaged bytes with nearly any exception
+        raise FilmError(f"{path.name} is damaged or cut short: export or copy the film again.") from error
+
+
+def _header(path: Path) -> Image.Image:
+    try:
+        with _HEADER, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Image.open(path, formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise FilmError(
+            f"{path.name} has more than the {MAX_PIXELS // 10**6} megapixels that are read: reduce it first."
+        ) from error
+    except Exception as error:  # as above: damaged headers raise SyntaxError, struct.error, OSError, ...
+        raise FilmError(
+            f"{path.name} is not a readable picture, or its header is damaged: export it again."
+        ) from error
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _inverted16(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    inverted = Image.fromarray((values.max() - values).astype(np.uint16))
+    inverted.info.update(image.info)
+    inverted.getexif().update(image.getexif())
+    return inverted
+
+
+def _grey(image: Image.Image) -> NDArray[Any]:
+    """Return (H, W) grey values; transparency lies on black."""
+    if image.mode in ("L", "F", "I") or image.mode.startswith("I;16"):
+        return np.asarray(image)
+    return np.asarray(on_black(image).convert("L"))
+
+
+def on_black(image: Image.Image) -> Image.Image:
+    """Return a picture of any mode as RGB, its transparent parts black."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image).convert("RGB")
+    return image.convert("RGB")
