@@ -133,7 +133,7 @@ class Preprocessing:
         return frame._place(self.stretch(pixels)), frame
 
     def stretch(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Return (H, W) float32: the film between its two percentiles, clipped to [0, 1]; zeros if constant."""
+        """Return (H, W) float32: the film between its two percentiles, clipped to [0, 1]; else zeros."""
         low, high = _percentiles(pixels, self.percentile_low, self.percentile_high)
         if not high > low:
             low, high = float(pixels.min()), float(pixels.max())  # almost constant: what is left of its range

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
+from adaloraqat.radiograph.inverted import righted
 from adaloraqat.radiograph.npz import read_npz
 from adaloraqat.radiograph.raster import read_raster
 
@@ -16,13 +17,13 @@ KINDS = "PNG, JPEG, TIFF, BMP, DICOM or npz"
 
 
 def read_film(path: str | os.PathLike[str]) -> Film:
-    """Return the film in a PNG, JPEG, TIFF, BMP, DICOM or npz file.
+    """Return the film in a PNG, JPEG, TIFF, BMP, DICOM or npz file; inverted ones are righted.
 
     Raises:
         FilmError: the file is missing, empty, damaged, of another kind, or not one usable film.
     """
     path = Path(path)
-    return _reader(path, _start(path))(path)
+    return righted(_reader(path, _start(path))(path))
 
 
 def is_dicom(start: bytes) -> bool:

@@ -1,0 +1,217 @@
+"""Films in DICOM files: the stored values as a viewer would show them, and the spacing; no patient data.
+
+The grey-scale pipeline is that of DICOM PS3.3 C.11 and PS3.4 N.2: modality LUT or rescale, VOI LUT or window,
+then inversion for MONOCHROME1. pydicom is imported by the first call: it costs a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.film import Film, check_size, grey, scaled
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_SPACING_MM = (0.02, 5.0)  # finer than any detector; coarser than a chest film reduced to 100 px
+_WARNINGS = threading.Lock()  # warning filters belong to the whole process
+
+
+def read_dicom(path: Path) -> Film:
+    """Return the film in a DICOM file: CR, DX or secondary capture, one frame, any usual compression.
+
+    Raises:
+        FilmError: not DICOM, cut short, without an image, multi-frame, too small or too large, or compressed
+            in a way that cannot be decoded.
+    """
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of each value that bends the standard
+        dataset = _dataset(path)
+        notices: list[str] = []
+        values = _presented(dataset, _decoded(dataset, path.name), notices)
+        return Film(
+            scaled(values, path.name),
+            spacing_mm=_spacing(dataset, notices),
+            patient=_patient(dataset),
+            notices=tuple(notices),
+        )
+
+
+def _dataset(path: Path) -> Dataset:
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path, force=True)  # old files lack the preamble
+        rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+    except Exception as error:  # damaged headers raise many kinds
+        raise FilmError(f"{path.name} is not a readable DICOM file: export or copy it again.") from error
+    if rows == 0 or columns == 0:
+        raise FilmError(
+            f"{path.name} is a DICOM file without an image, or is cut short: give a CR or DX film."
+        )
+    if frames > 1:
+        raise FilmError(
+            f"{path.name} holds {frames} frames: export the one film to segment as a file of its own."
+        )
+    check_size(path.name, rows, columns)
+    if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise FilmError(
+            f"{path.name} has no pixel data: it is cut short or no image; export or copy it again."
+        )
+    return dataset
+
+
+def _decoded(dataset: Dataset, name: str) -> NDArray[Any]:
+    """Return (H, W) stored values, of colours their grey."""
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    _add_transfer_syntax(dataset)
+    try:
+        values = pixel_array(dataset)  # colour comes as RGB
+        if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+            values = apply_color_lut(values, dataset)
+    except Exception as error:  # each decoder has its own
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax.is_compressed:
+            reason = (
+                f"its pixels ({syntax.name}) cannot be decoded; export it uncompressed or as JPEG 2000 or PNG"
+            )
+        else:
+            reason = "its pixel data are incomplete or do not fit its header; export or copy it again"
+        raise FilmError(f"{name} cannot be read: {reason}.") from error
+    return grey(values) if values.ndim == 3 else values
+
+
+def _add_transfer_syntax(dataset: Dataset) -> None:
+    """Give an old file without meta header the syntax that pydicom read it with."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0] is not False
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+
+
+def _presented(dataset: Dataset, stored: NDArray[Any], notices: list[str]) -> NDArray[Any]:
+    """Return (H, W) values with bright = dense as the tags say."""
+    values = _interest(dataset, _modality(dataset, stored), notices)
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        values = values.max() - values  # of unsigned integers this cannot wrap
+    padding = dataset.get("PixelPaddingValue")
+    if padding is not None and stored.dtype.kind in "ui":
+        outside = stored == padding
+        if outside.any() and not outside.all():
+            values = np.where(outside, values[~outside].min(), values)
+    return values
+
+
+def _modality(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
+    """Apply the modality LUT, or slope and intercept (PS3.3 C.11.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        return _look_up(dataset.ModalityLUTSequence[0], stored)
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    if slope is None or intercept is None or slope == 0 or (slope, intercept) == (1.0, 0.0):
+        return stored
+    return stored * np.float64(slope) + intercept
+
+
+def _interest(dataset: Dataset, values: NDArray[Any], notices: list[str]) -> NDArray[Any]:
+    """Apply the first VOI LUT or window, unless it leaves nothing to see (PS3.3 C.11.2)."""
+    try:
+        if dataset.get("VOILUTSequence"):
+            shown = _look_up(dataset.VOILUTSequence[0], values)
+        else:
+            shown = _windowed(dataset, values)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
+        notices.append("The VOI window or LUT is not usable and was left out.")
+        return values
+    low, high = np.percentile(shown[::4, ::4], (5, 95))
+    if low == high and values.min() < values.max():
+        notices.append("The VOI window or LUT hides the film and was left out.")
+        return values
+    return shown
+
+
+def _windowed(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
+    """Return values in the first window as [0, 1] (PS3.3 C.11.2.1.2 and C.11.2.1.3); else unchanged."""
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    if center is None or width is None:
+        return values
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1
+    if width <= 0:
+        raise ValueError("window without width")
+    position = (values.astype(np.float32) - np.float32(center)) / np.float32(width)
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * position, -80, 80)))
+    return np.clip(position + np.float32(0.5), 0, 1)
+
+
+def _look_up(item: Dataset, values: NDArray[Any]) -> NDArray[Any]:
+    """Map values through a LUT item; values beyond its ends get its first or last entry (PS3.3 C.11.1.1)."""
+    count, first = int(item.LUTDescriptor[0]) or 1 << 16, int(item.LUTDescriptor[1])
+    data = item.LUTData
+    if isinstance(data, bytes):
+        table = np.frombuffer(data, np.uint8 if len(data) < 2 * count else np.dtype("<u2"))
+    else:
+        table = np.asarray(data, dtype=np.uint16)
+    index = np.clip(np.rint(values).astype(np.int64) - first, 0, min(count, len(table)) - 1)
+    return table[index]
+
+
+def _spacing(dataset: Dataset, notices: list[str]) -> tuple[float, float] | None:
+    """Return (row, column) spacing in mm; detector spacing, which ignores magnification, says so."""
+    for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        value = dataset.get(key)
+        if not value:
+            continue
+        spacing = _plausible(value)
+        if spacing is None:
+            notices.append(f"The {key} is not plausible and was left out: distances are not in mm.")
+            continue
+        if key != "PixelSpacing":
+            notices.append(
+                "The spacing is that of the detector: the patient's distances are a little smaller."
+            )
+        return spacing
+    return None
+
+
+def _plausible(value: Any) -> tuple[float, float] | None:
+    try:
+        row, column = (float(side) for side in value)
+    except (TypeError, ValueError):
+        return None
+    low, high = _SPACING_MM
+    return (row, column) if low <= row <= high and low <= column <= high else None
+
+
+def _patient(dataset: Dataset) -> str | None:
+    """Return the first 16 hexadecimal digits of the SHA-256 of the patient's number, for splits."""
+    number = str(dataset.get("PatientID") or "").strip()
+    return hashlib.sha256(number.encode()).hexdigest()[:16] if number else None
+
+
+def _number(dataset: Dataset, key: str) -> float | None:
+    """Return the first value of a numeric element, None where it is missing or no finite number."""
+    value = dataset.get(key)
+    if value is not None and not isinstance(value, int | float | str):
+        value = value[0] if len(value) else None
+    try:
+        number = float(value) if value is not None else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
