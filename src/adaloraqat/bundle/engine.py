@@ -113,9 +113,10 @@ def onnxruntime_session(
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
     profile_prefix: str | None = None,
 ) -> Any:
-    """Open one ONNX file in ONNX Runtime on the CPU, quietly; `names` are the inputs and outputs it must have.
+    """Open one ONNX file in ONNX Runtime on the CPU, quietly.
 
-    With `profile_prefix` the session records what it executes, in a file of that prefix.
+    `names` are the inputs and outputs it must have. With `profile_prefix` the session records what it
+    executes, in a file of that prefix.
 
     Raises:
         BundleError: the runtime refuses the file, or its inputs or outputs are others.
@@ -152,7 +153,7 @@ def openvino_model(
         import openvino
     except ImportError as error:
         raise BundleError(
-            "OpenVINO is not installed: run pip install 'adaloraqat[openvino]', or choose the engine onnxruntime."
+            "OpenVINO is not installed: run pip install 'adaloraqat[openvino]', or use onnxruntime."
         ) from error
     # On CPUs with bfloat16 the default would quietly round the floating-point layers to 8 bits of mantissa.
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}

@@ -118,7 +118,7 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
 def write_bundle(folder: str | os.PathLike[str], fields: Mapping[str, Any], files: Iterable[str]) -> Bundle:
     """Hash `files` (names inside `folder`), write `bundle.json` last, and return the bundle loaded back.
 
-    `fields` are the keys of `REQUIRED` except `format_version` and `files`; further keys are kept as they are.
+    `fields` are the keys of `REQUIRED` except `format_version` and `files`; further keys are kept.
 
     Raises:
         BundleError: a field is missing or of the wrong type, or a file is not there.
@@ -275,16 +275,12 @@ def _check_file(folder: Path, name: str, record: FileRecord) -> None:
     except OSError as error:
         raise _damaged(folder.name, f"its file {name} cannot be read") from error
     if not matches:
-        raise _damaged(
-            folder.name, f"its file {name} is not the one that was exported (size or SHA-256 differ)"
-        )
+        raise _damaged(folder.name, f"its file {name} is not the one exported (size or SHA-256 differ)")
 
 
 def _record(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise BundleError(
-            f"The bundle {path.parent.name!r} cannot be written, because {path.name} is missing."
-        )
+        raise BundleError(f"The bundle {path.parent.name!r} cannot be written: {path.name} is missing.")
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from adaloraqat.bundle.format import Bundle, load_bundle
 from adaloraqat.bundle.parts import connected_parts, enclosing_box
 from adaloraqat.bundle.plausibility import doubts
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
-from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
 
 GIVEN = "given"
@@ -68,8 +66,8 @@ class Segmentation:
 class Segmenter:
     """A bundle ready to segment films.
 
-    `Segmenter.load()` gives the model that ships with the package. One instance serves many films; it keeps no
-    state between them.
+    `Segmenter.load()` gives the model that ships with the package. One instance serves many films and keeps
+    no state between them.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
@@ -85,7 +83,7 @@ class Segmenter:
         engine: str = "onnxruntime",
         threads: int | None = None,
     ) -> "Segmenter":
-        """Load a shipped model by name, or a bundle by path; `threads=None` leaves their number to the engine.
+        """Load a shipped model by name, or a bundle by path, on `threads` threads (None: the engine decides).
 
         Raises:
             BundleError: the bundle cannot be used, or the engine is not installed.
@@ -97,10 +95,10 @@ class Segmenter:
         """Segment one film: a path, a `Film`, or a 2-D array (bright = dense).
 
         Args:
-            film: unsigned integers are read on their full scale; other values outside [0, 1] are stretched to it.
-            box: (x_min, y_min, x_max, y_max) in pixels of the film, right and bottom exclusive. Without one the
-                whole film is the box, and where the bundle asks for it the same embedding is decoded once more
-                with the box of the first mask's two largest connected parts.
+            film: an array is read as `Film.from_array` says.
+            box: (x_min, y_min, x_max, y_max) in pixels of the film, right and bottom exclusive. Without one
+                the whole film is the box, and where the bundle asks for it the same embedding is decoded once
+                more with the box of the first mask's two largest connected parts.
 
         Raises:
             FilmError: the film cannot be read, or the box is inverted or outside the film.
@@ -108,7 +106,7 @@ class Segmenter:
         """
         started = time.perf_counter()
         film = _as_film(film)
-        shape = film.pixels.shape
+        shape = film.shape
         prompt = Box.whole(shape) if box is None else Box(*map(float, box)).checked(shape)
         source = WHOLE_FILM if box is None else GIVEN
         preprocessing = self.bundle.preprocessing
@@ -149,7 +147,7 @@ class Segmenter:
 
 
 def second_box(logits: FloatArray, frame: Frame) -> Box | None:
-    """Box, on the film, of the two largest connected parts of low-resolution logits (n, n); None if none is > 0.
+    """Box, on the film, of the two largest connected parts of low-resolution logits (n, n), else None.
 
     The padding right and below the film is left out.
     """
@@ -157,11 +155,8 @@ def second_box(logits: FloatArray, frame: Frame) -> Box | None:
     if not parts:
         return None
     cells = np.array(enclosing_box(parts[:2]), dtype=np.float32)
-    box = Box(*frame.box_to_original(cells * (frame.image_size / logits.shape[-1])))
-    height, width = frame.original
-    return Box(
-        max(0.0, box.x_min), max(0.0, box.y_min), min(float(width), box.x_max), min(float(height), box.y_max)
-    )
+    box = frame.box_to_original(cells * (frame.image_size / logits.shape[-1]))
+    return box.checked(frame.original)
 
 
 def _valid(logits: FloatArray, frame: Frame) -> NDArray[np.bool_]:
@@ -181,22 +176,5 @@ def _as_film(film: FilmLike) -> Film:
     if isinstance(film, Film):
         return film
     if isinstance(film, np.ndarray):
-        return Film(pixels=_scaled(film), spacing_mm=None, patient=None, notices=())
-    return read_film(Path(film))
-
-
-def _scaled(array: NDArray[Any]) -> FloatArray:
-    """Pixels (H, W) float32 in [0, 1] of an array of any real type."""
-    if array.ndim != 2 or 0 in array.shape:
-        raise FilmError(f"An array of shape {array.shape} is not one film: give a 2-D array (height, width).")
-    if array.dtype == np.bool_ or array.dtype.kind not in "iuf":
-        raise FilmError(f"An array of {array.dtype} is not a film: give integers or floating-point numbers.")
-    if array.dtype.kind == "u":
-        return (array / np.float64(np.iinfo(array.dtype).max)).astype(np.float32)
-    pixels = array.astype(np.float64)
-    if not np.isfinite(pixels).all():
-        raise FilmError("The array holds NaN or infinite values: replace them before segmenting.")
-    low, high = pixels.min(), pixels.max()
-    if low < 0 or high > 1:
-        pixels = (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
-    return pixels.astype(np.float32)
+        return Film.from_array(film)
+    return read_film(film)
