@@ -1,8 +1,8 @@
 """A real bundle so small that its answers can be worked out by hand.
 
 Encoder: the image averaged over 4x4 blocks (D = 1, g = S / 4). Decoder: nearest-neighbour enlarged by 4, then
-`logits = gain * (threshold - embedding)` inside the box (by cell centres), -10 outside it; quality = `quality`.
-So dark pixels inside the box are "lung".
+`logits = gain * (threshold - embedding)` inside the box (by cell centres), -10 outside it; `quality` as
+given. So dark pixels inside the box are "lung".
 """
 
 from pathlib import Path

@@ -107,8 +107,8 @@ def _quality(result: Result) -> str | None:
 
 def _undecided(result: Result) -> str | None:
     low, high = UNDECIDED
-    undecided = np.count_nonzero((result.probability > low) & (result.probability < high))
-    if undecided > UNDECIDED_MAX * max(1, np.count_nonzero(result.mask)):
+    undecided = int(np.count_nonzero((result.probability > low) & (result.probability < high)))
+    if undecided > UNDECIDED_MAX * max(1, int(np.count_nonzero(result.mask))):
         return "undecided: the model is unsure about a large part of the film; look at the mask."
     return None
 
@@ -166,7 +166,7 @@ def _bright(result: Result) -> str | None:
     inside = result.mask[window]
     if inside.all() or film[inside].mean() - film[~inside].mean() <= BRIGHTER_MAX:
         return None
-    return "bright-lungs: the outlined area is brighter than its surroundings; is it an inverted film, or no chest?"
+    return "bright-lungs: the outlined area is brighter than what lies round it; is the film inverted, or no chest?"
 
 
 _Rule = Callable[[Result], str | None]

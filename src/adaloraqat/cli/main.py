@@ -1,0 +1,144 @@
+"""The command line's front door: which commands there are, and how any of them ends.
+
+Exit codes: 0 done; 1 some inputs failed, the others are done; 2 nothing could be done; 130 stopped by Ctrl-C.
+Commands are imported only when called, so that segmenting never waits for what training needs.
+"""
+
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command as as_command
+
+import adaloraqat
+from adaloraqat.cli.console import configure_logging
+from adaloraqat.errors import AdaloraqatError
+
+log = logging.getLogger("adaloraqat")
+
+NOTHING_DONE = 2
+INTERRUPTED = 130
+
+
+class Entry(NamedTuple):
+    """Where a command lives, and the line that `--help` shows for it without importing it."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS = {
+    "segment": Entry("adaloraqat.cli.segment", "segment", "Outline the lungs in films or folders of films."),
+    "train": Entry("adaloraqat.cli.train", "train", "Adapt a model to your films, by a recipe."),
+    "evaluate": Entry("adaloraqat.cli.evaluate", "evaluate", "Score bundles or runs against your masks."),
+    "export": Entry("adaloraqat.cli.export", "export", "Turn a run into a bundle that runs anywhere."),
+    "bench": Entry(
+        "adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles on this computer."
+    ),
+    "data": Entry("adaloraqat.cli.data", "data_app", "Index, audit and split data; draw phantom films."),
+    "info": Entry(
+        "adaloraqat.cli.info", "info", "Tell about this computer, a bundle, a run or an architecture."
+    ),
+    "demo": Entry(
+        "adaloraqat.cli.demo", "demo", "Adapt, compress and segment in a few minutes, on phantoms."
+    ),
+}
+
+_TRAINING_PACKAGES = {
+    "torch", "transformers", "peft", "safetensors", "pydantic", "yaml", "onnx", "scipy", "matplotlib",
+    "jinja2",
+}  # fmt: skip
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports a command only to run it, and turns what a user can mend into one sentence."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # stand-ins that know their summary are enough for --help and for "did you mean"
+        self.commands = {name: TyperCommand(name, help=entry.summary) for name, entry in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command itself, imported, with the arguments that are left for it."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, _load(str(name)), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a user's mistake ends in one line on stderr and the contract's exit code."""
+        try:
+            return super().invoke(ctx)
+        except AdaloraqatError as error:
+            log.error("%s", error)
+            raise typer.Exit(NOTHING_DONE) from error
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
+                raise
+            log.error("This needs the training install (%s is missing): %s.", error.name, _TRAIN_INSTALL)
+            raise typer.Exit(NOTHING_DONE) from error
+        except MemoryError as error:
+            log.error(
+                "There is not enough memory for this: close other programs, or use a smaller film or model."
+            )
+            raise typer.Exit(NOTHING_DONE) from error
+        except KeyboardInterrupt as error:
+            log.error("Stopped by Ctrl-C: files that were finished stay, nothing half-written is left.")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+_TRAIN_INSTALL = "run pip install 'adaloraqat[train]'"
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Segment chest X-rays; adapt Segment Anything to your own and compress it to a true INT8 model.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adaloraqat {adaloraqat.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    configure_logging()
+
+
+def main() -> None:
+    """Run the command line; the process ends with one of the exit codes above."""
+    app(prog_name="adaloraqat")
+
+
+def _load(name: str) -> Any:
+    """Import a command; a plain function becomes a command, a Typer app a group."""
+    entry = COMMANDS[name]
+    try:
+        module = importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        if error.name != entry.module:
+            raise
+        raise AdaloraqatError(f"This version has no `{name}` yet: update adaloraqat.") from error
+    target = getattr(module, entry.attribute)
+    return as_command(target if isinstance(target, typer.Typer) else _single(name, target))
+
+
+def _single(name: str, function: Callable[..., None]) -> typer.Typer:
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    single.command(name)(function)
+    return single
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Which films a call means, and where each result goes: settled, or refused, before work starts."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaloraqat.errors import FilmError, OutputError
+from adaloraqat.radiograph import find_films
+
+
+@dataclass(frozen=True)
+class Job:
+    """One film to segment.
+
+    Attributes:
+        source: the file.
+        name: how output speaks of it: as given, or relative to the folder it was found in; never absolute.
+        target: path of its outputs in the output folder, without suffix: `sub/film` for `sub/film_mask.png`.
+    """
+
+    source: Path
+    name: str
+    target: Path
+
+    def outputs(self, out: Path, overlay: bool) -> list[Path]:
+        """Files that the job writes below `out`."""
+        kinds = ("mask", "overlay") if overlay else ("mask",)
+        return [out / self.target.with_name(f"{self.target.name}_{kind}.png") for kind in kinds]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An input that gives no film: its name, and why, in one sentence."""
+
+    name: str
+    error: str
+
+
+def plan(inputs: Sequence[Path], out: Path, overlay: bool) -> tuple[list[Job], list[Refusal]]:
+    """List the films of all inputs with their outputs, and the inputs that cannot be used.
+
+    Folders are searched with their subfolders, which the outputs mirror. A film named twice is done once.
+
+    Raises:
+        OutputError: two films would write the same file, or a result would overwrite an input.
+    """
+    jobs: dict[tuple[Path, Path], Job] = {}
+    refusals = []
+    for given in inputs:
+        try:
+            for job in _jobs(given):
+                jobs.setdefault((job.source.resolve(), job.target), job)
+        except FilmError as error:
+            refusals.append(Refusal(_name(given), str(error)))
+    _check_collisions(jobs.values(), out, overlay)
+    return list(jobs.values()), refusals
+
+
+def shown(folder: Path, path: Path) -> str:
+    """How output speaks of `path` inside `folder`: with the folder, unless that was given absolute."""
+    return (path if folder.is_absolute() else folder / path).as_posix()
+
+
+def _jobs(given: Path) -> list[Job]:
+    films = find_films(given)
+    if not given.is_dir():
+        return [Job(given, _name(given), Path(given.stem))]
+    inside = [film.relative_to(given) for film in films]
+    return [Job(given / path, path.as_posix(), path.with_name(path.stem)) for path in inside]
+
+
+def _name(given: Path) -> str:
+    if given.is_absolute() or ".." in given.parts:
+        return given.name or given.resolve().name
+    return given.as_posix()
+
+
+def _check_collisions(jobs: Iterable[Job], out: Path, overlay: bool) -> None:
+    jobs = list(jobs)
+    sources = {os.path.realpath(job.source): job for job in jobs}
+    writers: dict[str, Job] = {}
+    for job in jobs:
+        for output in job.outputs(out, overlay):
+            key = os.path.normcase(os.path.realpath(output))
+            if key in writers:
+                raise OutputError(
+                    f"{writers[key].name} and {job.name} would both write {output.name}: rename one, "
+                    f"or segment them in two calls with different --out."
+                )
+            if key in sources:
+                raise OutputError(
+                    f"The result of {job.name} would overwrite the input {sources[key].name}: "
+                    f"choose another --out."
+                )
+            writers[key] = job

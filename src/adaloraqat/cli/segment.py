@@ -1,0 +1,159 @@
+"""`adaloraqat segment`: masks for films and folders of films."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter
+from adaloraqat.cli.console import print_json, progress
+from adaloraqat.cli.plan import Job, plan, shown
+from adaloraqat.errors import FilmError, OutputError
+from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
+
+log = logging.getLogger("adaloraqat")
+
+DEFAULT_OUT = Path("adaloraqat-masks")
+SOME_FAILED, NOTHING_DONE, INTERRUPTED = 1, 2, 130
+
+
+def segment(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Films, or folders of films.")],
+    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's path.")] = DEFAULT_MODEL,
+    box: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(
+            metavar="X0 Y0 X1 Y1", help="Box prompt in pixels of the film; without: the whole film."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = DEFAULT_OUT,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write pictures with the outline.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    engine: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: the engine's.")] = None,
+) -> None:
+    """Outline the lungs in films or folders of films.
+
+    Writes <stem>_mask.png (0/255, on the film's own grid) into the output folder; subfolders are mirrored.
+    With --json, paths are relative to the folders that were given.
+    """
+    jobs, refusals = plan(inputs, out, overlay)
+    entries = [_failed(refusal.name, refusal.error) for refusal in refusals]
+    for refusal in refusals:
+        log.error("%s", refusal.error)
+    segmenter = Segmenter.load(model, engine, threads) if jobs else None
+    work = _Work(segmenter, Box(*box) if box else None, out, overlay, quiet=as_json)
+    code = None
+    try:
+        for job in progress(jobs, "films"):
+            entries.append(work.do(job))
+    except KeyboardInterrupt:
+        log.error("Stopped by Ctrl-C: %d of %d films are done and stay.", work.done, len(jobs))
+        code = INTERRUPTED
+    except OutputError as error:
+        log.error("%s", error)
+        entries += [_failed(job.name, str(error)) for job in jobs[len(entries) - len(refusals) :]]
+    failed = [entry["path"] for entry in entries if entry["error"]]
+    if as_json:
+        print_json(_document(model, engine, segmenter, entries))
+    if failed and len(entries) > 1:
+        log.error("%d of %d inputs failed: %s", len(failed), len(entries), ", ".join(failed))
+    raise typer.Exit(code if code is not None else _exit_code(work.done, len(failed)))
+
+
+class _Work:
+    """Does one film after the other, and counts what is done."""
+
+    def __init__(
+        self, segmenter: Segmenter | None, box: Box | None, out: Path, overlay: bool, quiet: bool
+    ) -> None:
+        self._segmenter = segmenter
+        self._box = box
+        self._out = out
+        self._overlay = overlay
+        self._quiet = quiet
+        self.done = 0
+        for warning in segmenter.warnings if segmenter else ():
+            log.warning("%s", warning)
+
+    def do(self, job: Job) -> dict[str, Any]:
+        """Segment one film and write its files; a film that cannot be used gives an entry with an error.
+
+        Raises:
+            OutputError: a result cannot be written, which will be so for the next film too.
+        """
+        assert self._segmenter is not None
+        try:
+            film = read_film(job.source)
+            result = self._segmenter.segment(film, self._box)
+        except FilmError as error:
+            log.error("%s", _about(job, str(error)))
+            return _failed(job.name, str(error))
+        except MemoryError:
+            sentence = "There is not enough memory for this film: use a smaller copy of it."
+            log.error("%s", _about(job, sentence))
+            return _failed(job.name, sentence)
+        outputs = job.outputs(self._out, self._overlay)
+        write_mask(outputs[0], result.mask)
+        if self._overlay:
+            write_overlay(outputs[1], film, result.mask, result.box)
+        self.done += 1
+        for warning in result.warnings:
+            log.warning("%s: %s", job.name, warning)
+        names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
+        if not self._quiet:
+            for name in names:
+                typer.echo(name)
+        return _entry(job, names, result)
+
+
+def _entry(job: Job, outputs: list[str], result: Segmentation) -> dict[str, Any]:
+    height, width = result.mask.shape
+    area = result.area_mm2
+    return {
+        "path": job.name,
+        "mask": outputs[0],
+        "overlay": outputs[1] if len(outputs) > 1 else None,
+        "width": width,
+        "height": height,
+        "box": [round(side, 2) for side in result.box],
+        "box_source": result.box_source,
+        "quality": None if result.quality is None else round(result.quality, 4),
+        "area_px": result.area_px,
+        "area_mm2": None if area is None else round(area, 2),
+        "spacing_mm": result.spacing_mm,
+        "milliseconds": round(result.milliseconds, 2),
+        "warnings": result.warnings,
+        "notices": list(result.notices),
+        "error": None,
+    }
+
+
+def _failed(name: str, error: str) -> dict[str, Any]:
+    keys = ("mask", "overlay", "width", "height", "box", "box_source", "quality", "area_px", "area_mm2")
+    nothing = dict.fromkeys((*keys, "spacing_mm", "milliseconds"))
+    return {"path": name, **nothing, "warnings": [], "notices": [], "error": error}
+
+
+def _document(
+    model: str, engine: str, segmenter: Segmenter | None, entries: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "model": segmenter.bundle.name if segmenter else Path(model).name,
+        "outlines": segmenter.bundle.outlines if segmenter else None,
+        "engine": engine,
+        "warnings": segmenter.warnings if segmenter else [],
+        "results": entries,
+    }
+
+
+def _about(job: Job, sentence: str) -> str:
+    """The sentence, led by the film's name unless it names the film itself."""
+    return sentence if job.source.name in sentence else f"{job.name}: {sentence}"
+
+
+def _exit_code(done: int, failed: int) -> int:
+    if not failed:
+        return 0
+    return SOME_FAILED if done else NOTHING_DONE
