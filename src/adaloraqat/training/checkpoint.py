@@ -1,0 +1,61 @@
+"""Tensors and a JSON document in one safetensors file, written atomically and read without executing anything."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from adaloraqat.errors import CheckpointError
+from adaloraqat.files import atomic_path
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+    """Write named tensors with `document` as the file's metadata.
+
+    Tensors that share memory (SAM ties its Fourier features) are written once per name, because safetensors
+    refuses aliases.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(separate, temporary, metadata={"document": json.dumps(document, sort_keys=True)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what `save_tensors` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not one of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            document = json.loads((stream.metadata() or {})["document"])
+            return {name: stream.get_tensor(name) for name in stream.keys()}, document  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.name} is missing or damaged; train again into a new folder, or restore it from a copy."
+        ) from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
+    """Flatten an optimiser's state into tensors named `<parameter>|<entry>`; `names` maps id(parameter)."""
+    return {
+        f"{names[id(parameter)]}|{entry}": value
+        for parameter, state in optimizer.state.items()
+        for entry, value in state.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter]
+) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    for key, value in tensors.items():
+        name, entry = key.rsplit("|", 1)
+        optimizer.state[parameters[name]][entry] = value.clone()

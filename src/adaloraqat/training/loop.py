@@ -1,0 +1,332 @@
+"""The one training loop: every stage of every recipe, our own and the baselines', runs through `train_stage`."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import SamModel
+
+from adaloraqat.errors import CheckpointError
+from adaloraqat.lowrank import (
+    RankAllocator,
+    adapters_of,
+    orthogonality_loss,
+    relative_update,
+    remove_pruned,
+)
+from adaloraqat.models.sam import decode
+from adaloraqat.radiograph import Preprocessing
+from adaloraqat.training.augment import Augmentation
+from adaloraqat.training.checkpoint import optimizer_tensors, restore_optimizer
+from adaloraqat.training.films import FilmSet, draw_indices
+from adaloraqat.training.losses import bce_loss, quality_loss, soft_dice_loss
+from adaloraqat.training.prompts import draw_prompts
+from adaloraqat.training.recipe import AdaLoRAStage, Recipe, Stage
+from adaloraqat.training.run_folder import RunFolder
+from adaloraqat.training.stages import (
+    Group,
+    capacities,
+    count_trainable,
+    embed,
+    learning_rate,
+    trainable_groups,
+)
+from adaloraqat.training.structure import Structure
+from adaloraqat.training.validate import validate
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class Progress:
+    """Where a stage stands; all of it goes into the checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -math.inf
+    best_epoch: int = -1
+    worse_epochs: int = 0
+    first: dict[str, float] = field(default_factory=dict)
+    lines: int = 0
+
+
+class StageTraining:
+    """One stage on one model: optimiser, schedule, rank allocator, early stopping, checkpoints."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        number: int,
+        model: SamModel,
+        structure: Structure,
+        films: FilmSet,
+        validation: FilmSet,
+        preprocessing: Preprocessing,
+        run: RunFolder,
+        report: Report,
+    ) -> None:
+        self.recipe, self.number, self.model, self.structure = recipe, number, model, structure
+        self.stage: Stage = recipe.stages[number]
+        self.films, self.validation, self.preprocessing = films, validation, preprocessing
+        self.run, self.report = run, report
+        self.progress = Progress()
+        self.groups: list[Group] = trainable_groups(model, self.stage)
+        self.trainable = count_trainable(self.groups)
+        self.initial_singular_values = self._singular_values()
+        self.optimizer = _optimizer(self.groups, self.stage)
+        self.allocator = self._new_allocator()
+        schedule = self.stage.schedule
+        self.steps_per_epoch = schedule.steps_per_epoch or math.ceil(len(films) / schedule.batch_size)
+        self.total_steps = schedule.epochs * self.steps_per_epoch
+
+    def _new_allocator(self) -> RankAllocator | None:
+        stage = self.stage
+        if not isinstance(stage, AdaLoRAStage) or not stage.prune_at:
+            return None
+        adapters = adapters_of(self.model)
+        present = sum(adapter.capacity for adapter in adapters.values()) / max(1, len(adapters))
+        # A small encoder's ranks are capped at an eighth of its width; its target is scaled with them.
+        target = max(1, round(stage.r_target * min(1.0, present / stage.r_max)))
+        return RankAllocator(adapters, target, stage.prune_at) if target < present else None
+
+    # ---- running -------------------------------------------------------------------------------------
+
+    def train(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> dict[str, Any]:
+        """Train to the end of the stage, from `saved` where given; leave the best weights in the model.
+
+        Returns:
+            the stage's entry of result.json.
+        """
+        started = time.perf_counter()
+        if saved is not None:
+            self._restore(*saved)
+        else:
+            self._measure_start()
+        while self.trainable and self.progress.epoch < self.stage.schedule.epochs and not self._patience_over():
+            self._epoch()
+        best = self._load_best()
+        return {
+            "name": self.stage.name,
+            "kind": self.stage.kind,
+            "epochs": self.progress.epoch,
+            "steps": self.progress.step,
+            "best_epoch": self.progress.best_epoch,
+            "before": self.progress.first,
+            "after": best,
+            "trainable_parameters": self.trainable,
+            "max_singular_value_change": self._largest_change(),
+            "ranks": self.structure.ranks,
+            "relative_update": relative_update(self.model) if self.structure.ranks else None,
+            "timing": {"seconds": time.perf_counter() - started},
+        }
+
+    def _measure_start(self) -> None:
+        """Score the model before the first step: the base, or plain post-training quantisation."""
+        self.progress.first = validate(self.model, self.validation, self.preprocessing)
+        self._log({"loss": None, "validation": self.progress.first}, 0.0)
+        if self.stage.kind == "quantize":
+            self._keep_if_best(self.progress.first)
+        self._checkpoint()
+
+    def _epoch(self) -> None:
+        started = time.perf_counter()
+        self.model.train()
+        sums: dict[str, float] = {}
+        for _ in range(self.steps_per_epoch):
+            for name, value in self._step().items():
+                sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
+        self.progress.epoch += 1
+        self._prune("epoch", self.progress.epoch)
+        scores = validate(self.model, self.validation, self.preprocessing)
+        entry: dict[str, Any] = {"loss": sums, "validation": scores}
+        if isinstance(self.stage, AdaLoRAStage):
+            entry["ranks"] = {name: adapter.rank for name, adapter in adapters_of(self.model).items()}
+            entry["relative_update"] = relative_update(self.model)
+        self._log(entry, time.perf_counter() - started)
+        self._keep_if_best(scores)
+        self._checkpoint()
+
+    def _step(self) -> dict[str, float]:
+        stage, step = self.stage, self.progress.step
+        for group, setting in zip(self.groups, self.optimizer.param_groups, strict=True):
+            setting["lr"] = learning_rate(stage, group.rate) * self._schedule(step)
+        seed = [self.recipe.seed, self.number]
+        generator = torch.Generator().manual_seed(_step_seed(*seed, step))
+        indices = draw_indices(len(self.films), stage.schedule.batch_size, step, seed)
+        images, targets, valid = self.films.batch(indices)
+        images, targets, valid = Augmentation(stage.augmentation)(images, targets, valid, generator)
+        boxes, wanted = draw_prompts(targets, valid, self.recipe.prompts, generator)
+        terms = self._losses(images, valid, boxes, wanted)
+        loss = torch.stack(list(terms.values())).sum()
+        if not bool(torch.isfinite(loss)):
+            raise CheckpointError(
+                f"Training diverged in stage {stage.name} at step {step} (the loss is not finite); lower the "
+                "learning rates and resume from a new folder."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.allocator is not None:
+            self.allocator.accumulate()  # before clipping: importance is read from true gradients
+        if stage.schedule.clip_gradient is not None:
+            parameters = [p for group in self.groups for p in group.parameters.values()]
+            torch.nn.utils.clip_grad_norm_(parameters, stage.schedule.clip_gradient)
+        self.optimizer.step()
+        self.progress.step += 1
+        self._prune("step", self.progress.step)
+        return {name: float(value.detach()) for name, value in terms.items()} | {"total": float(loss.detach())}
+
+    def _losses(self, images: Tensor, valid: Tensor, boxes: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Return the weighted loss terms of one batch; the orthogonality term exists only in stage 1."""
+        weights = self.stage.losses
+        half = self.stage.schedule.precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            embedding = embed(self.model, images, valid, self.preprocessing)
+            logits, quality = decode(self.model, embedding, boxes)  # (B, 1, 4g, 4g), (B, 1)
+        fine = F.interpolate(logits.float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False)
+        terms = {
+            "bce": weights.bce * bce_loss(fine, wanted),
+            "dice": weights.dice * soft_dice_loss(fine, wanted),
+        }
+        if weights.quality:
+            terms["quality"] = weights.quality * quality_loss(quality[:, 0].float(), fine.detach(), wanted)
+        if isinstance(self.stage, AdaLoRAStage):
+            terms["orthogonality"] = weights.orthogonality * orthogonality_loss(self.model)
+        return terms
+
+    def _schedule(self, step: int) -> float:
+        """Return the share of the peak rate: linear warm-up, then constant or half a cosine to zero."""
+        schedule = self.stage.schedule
+        if step < schedule.warmup_steps:
+            return (step + 1) / schedule.warmup_steps
+        if not schedule.cosine:
+            return 1.0
+        done = (step - schedule.warmup_steps) / max(1, self.total_steps - schedule.warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * done))
+
+    # ---- ranks ---------------------------------------------------------------------------------------
+
+    def _prune(self, unit: str, point: int) -> None:
+        stage = self.stage
+        if self.allocator is None or not isinstance(stage, AdaLoRAStage) or stage.prune_unit != unit:
+            return
+        if not self.allocator.due(point):
+            return
+        ranks = self.allocator.prune(point)
+        self.report(f"{stage.name}: pruned to {sum(ranks.values())} components at {unit} {point}")
+        if self.allocator.finished:
+            remove_pruned(self.model, self.optimizer)
+            self.groups = trainable_groups(self.model, stage)
+            self.structure = self.structure.with_ranks(capacities(self.model))
+            self.allocator = None
+            self.trainable = count_trainable(self.groups)
+
+    def _pruning_ahead(self) -> bool:
+        return self.allocator is not None
+
+    def _singular_values(self) -> dict[str, Tensor]:
+        return {n: a.singular_values.detach().clone() for n, a in adapters_of(self.model).items()}
+
+    def _largest_change(self) -> float | None:
+        """Return max |Δλ| over the stage, None where the stage changed the number of components."""
+        first = self.initial_singular_values
+        changes = [
+            float((now - first[name]).abs().max())
+            for name, now in self._singular_values().items()
+            if now.numel() and now.shape == first[name].shape
+        ]
+        return max(changes) if changes else None
+
+    # ---- keeping -------------------------------------------------------------------------------------
+
+    def _keep_if_best(self, scores: dict[str, float]) -> None:
+        if self._pruning_ahead():
+            return  # a model before the last prune is not the model that was asked for
+        score, progress = scores[self.recipe.monitor], self.progress
+        if score > progress.best:
+            progress.best, progress.best_epoch, progress.worse_epochs = score, progress.epoch, 0
+            self.run.save_best(self.model.state_dict(), {"structure": self.structure.to_dict(), "scores": scores})
+        else:
+            progress.worse_epochs += 1
+
+    def _patience_over(self) -> bool:
+        patience = self.stage.schedule.patience
+        return patience is not None and not self._pruning_ahead() and self.progress.worse_epochs >= patience
+
+    def _load_best(self) -> dict[str, float]:
+        if self.progress.best_epoch < 0:
+            return self.progress.first
+        tensors, document = self.run.load_best()
+        self.model.load_state_dict(tensors)
+        scores: dict[str, float] = document["scores"]
+        return scores
+
+    def _log(self, entry: dict[str, Any], seconds: float) -> None:
+        progress = self.progress
+        line = {"stage": self.stage.name, "epoch": progress.epoch, "step": progress.step, **entry}
+        self.run.append_metrics({**line, "timing": {"seconds": seconds}})
+        progress.lines += 1
+        scores = entry["validation"]
+        loss = f"loss {entry['loss']['total']:.4f}  " if entry["loss"] else ""
+        self.report(
+            f"{self.stage.name} epoch {progress.epoch}/{self.stage.schedule.epochs}  {loss}validation Dice "
+            f"{scores['dice_no_box']:.4f} without a box, {scores['dice_box']:.4f} with"
+        )
+
+    def _checkpoint(self) -> None:
+        names = {id(p): n for group in self.groups for n, p in group.parameters.items()}
+        tensors = {f"model/{n}": t for n, t in self.model.state_dict().items()}
+        tensors |= {f"optimizer/{n}": t for n, t in optimizer_tensors(self.optimizer, names).items()}
+        tensors |= {f"initial/{n}": t for n, t in self.initial_singular_values.items()}
+        if self.allocator is not None:
+            tensors |= {f"allocator/{n}": t for n, t in self.allocator.state_dict().items()}
+        self.run.save_checkpoint(
+            tensors,
+            {
+                "stage": self.number,
+                "structure": self.structure.to_dict(),
+                "progress": {**vars(self.progress), "best": _finite(self.progress.best)},
+            },
+        )
+
+    def _restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+        best = document["progress"]["best"]
+        self.progress = Progress(**{**document["progress"], "best": -math.inf if best is None else best})
+        parameters = {n: p for group in self.groups for n, p in group.parameters.items()}
+        restore_optimizer(self.optimizer, _under("optimizer/", tensors), parameters)
+        self.initial_singular_values = _under("initial/", tensors)
+        state = _under("allocator/", tensors)
+        if self.allocator is not None and state:
+            self.allocator.load_state_dict(state)
+        elif not state:
+            self.allocator = None  # the last prune lies behind
+
+
+def _optimizer(groups: list[Group], stage: Stage) -> torch.optim.Optimizer:
+    settings = [
+        {
+            "params": list(group.parameters.values()),
+            "weight_decay": stage.schedule.weight_decay if group.decayed else 0.0,
+        }
+        for group in groups
+    ]
+    return torch.optim.AdamW(settings or [torch.zeros(1)], lr=1e-4)
+
+
+def _step_seed(*parts: int) -> int:
+    """Return a 63-bit seed that differs for every (recipe seed, stage, step)."""
+    import numpy as np
+
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

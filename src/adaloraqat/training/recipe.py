@@ -1,0 +1,234 @@
+"""A recipe: everything that decides a training, as one YAML file that is checked before work begins.
+
+The defaults are the AdaLoRA-QAT paper's where the paper states a value (arXiv 2604.01167, section 3); where
+our shipped recipes differ, they say so in their own comments.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from adaloraqat.errors import RecipeError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class BaseModelChoice(_Strict):
+    """Where training starts: `weights` (a shipped base, a folder, a .pth), or an `architecture` at random."""
+
+    weights: str | None = None
+    architecture: str | dict[str, Any] | None = None
+    image_size: int | None = Field(None, ge=32, le=2048)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "BaseModelChoice":
+        if (self.weights is None) == (self.architecture is None):
+            raise ValueError("give either base.weights or base.architecture, not both and not neither")
+        return self
+
+
+class DataChoice(_Strict):
+    """Which rows of the manifest are used; `limit` draws that many training films, seeded by `draw`."""
+
+    sources: tuple[str, ...] | None = None
+    limit: int | None = Field(None, ge=1)
+    draw: int = 0
+
+
+class Prompts(_Strict):
+    """How boxes are drawn in training: shares of whole-film and one-lung boxes; the rest is the truth's box.
+
+    `noise` widens or shrinks each side by up to that share of the box, seeded.
+    """
+
+    whole_film: float = Field(0.5, ge=0, le=1)
+    one_lung: float = Field(0.25, ge=0, le=1)
+    noise: float = Field(0.05, ge=0, le=0.5)
+
+
+class Losses(_Strict):
+    """Weights of the loss terms. `quality` trains SAM's IoU head; the paper does not (0)."""
+
+    bce: float = 1.0
+    dice: float = 1.0
+    orthogonality: float = 0.003
+    quality: float = 0.0
+
+
+class LearningRates(_Strict):
+    """Peak rates per group of parameters; a group that a stage does not train is ignored."""
+
+    encoder: float = 5e-5
+    adapters: float = 5e-5
+    singular_values: float = 5e-5
+    decoder: float = 2e-5
+
+
+class Schedule(_Strict):
+    """Length and shape of a stage. `steps_per_epoch` null means one pass over the training films."""
+
+    epochs: int = Field(20, ge=1)
+    steps_per_epoch: int | None = Field(None, ge=1)
+    batch_size: int = Field(16, ge=1)
+    warmup_steps: int = Field(0, ge=0)
+    cosine: bool = False
+    weight_decay: float = Field(0.0, ge=0)
+    clip_gradient: float | None = Field(None, gt=0)
+    patience: int | None = Field(None, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class _Stage(_Strict):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    schedule: Schedule = Schedule()
+    learning_rates: LearningRates = LearningRates()
+    losses: Losses = Losses()
+    augmentation: float = Field(1.0, ge=0, le=2)
+
+
+class FullStage(_Stage):
+    """Train the encoder, the decoder, or both, without adapters (training a base; baselines).
+
+    `image_size` changes the resolution from this stage on; position tables are interpolated.
+    """
+
+    kind: Literal["full"] = "full"
+    train: Literal["all", "decoder", "encoder"] = "all"
+    image_size: int | None = Field(None, ge=32, le=2048)
+
+
+class AdaLoRAStage(_Stage):
+    """Stage 1 of the paper: SVD adapters on q, k, v with one global rank budget; the decoder fully trained.
+
+    With the defaults on ViT-B: 36 matrices start at rank 48 (1,728 components) and are stepped down at
+    epochs 3, 7 and 12 to 32 on average (1,152). `prune_at` counts epochs, or steps with `prune_unit: step`.
+    An empty `prune_at` keeps every rank (plain fixed-rank adapters).
+    """
+
+    kind: Literal["adalora"] = "adalora"
+    r_max: int = Field(48, ge=1)
+    r_target: int = Field(32, ge=1)
+    prune_at: tuple[int, ...] = (3, 7, 12)
+    prune_unit: Literal["epoch", "step"] = "epoch"
+    train_decoder: bool = True
+
+    @model_validator(mode="after")
+    def _schedule_works(self) -> "AdaLoRAStage":
+        if self.r_target > self.r_max:
+            raise ValueError(f"r_target {self.r_target} exceeds r_max {self.r_max}; lower r_target")
+        if list(self.prune_at) != sorted(set(self.prune_at)) or any(point < 1 for point in self.prune_at):
+            raise ValueError("prune_at must be increasing positive numbers, such as [3, 7, 12]")
+        if self.prune_unit == "epoch" and self.prune_at and self.prune_at[-1] >= self.schedule.epochs:
+            raise ValueError(
+                f"the last prune is at epoch {self.prune_at[-1]} but training ends at epoch "
+                f"{self.schedule.epochs}: prune earlier or train longer, so that the kept ranks can settle"
+            )
+        steps = self.schedule.steps_per_epoch
+        if self.prune_unit == "step" and self.prune_at and steps is not None:
+            total = self.schedule.epochs * steps
+            if self.prune_at[-1] >= total:
+                raise ValueError(
+                    f"the last prune is at step {self.prune_at[-1]} but training has {total} steps "
+                    f"({self.schedule.epochs} epochs of {steps}): prune earlier or train longer"
+                )
+        return self
+
+
+class QuantizeStage(_Stage):
+    """Stage 2: quantisation-aware training.
+
+    `train` is what learns: `singular_values` (the paper: only Λ, at 1e-6), `all`, or `nothing` (plain
+    post-training quantisation, calibrated on `calibration_films` training films).
+    """
+
+    kind: Literal["quantize"] = "quantize"
+    policy: str = "int8"
+    weight_range: Literal["portable", "full"] = "portable"
+    train: Literal["singular_values", "all", "nothing"] = "all"
+    calibration_films: int = Field(32, ge=1)
+
+
+Stage = Annotated[FullStage | AdaLoRAStage | QuantizeStage, Field(discriminator="kind")]
+
+
+class Recipe(_Strict):
+    """One training, complete. `outlines` says in words what the masks outline; it goes into the bundle."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    seed: int = Field(0, ge=0)
+    base: BaseModelChoice
+    outlines: str = "the lungs as outlined in the training masks"
+    data: DataChoice = DataChoice()
+    prompts: Prompts = Prompts()
+    monitor: Literal["dice_no_box", "dice_box"] = "dice_no_box"
+    device: str = "cpu"
+    stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> "Recipe":
+        kinds = [stage.kind for stage in self.stages]
+        if len({stage.name for stage in self.stages}) != len(self.stages):
+            raise ValueError("two stages have the same name; give each its own")
+        if "quantize" in kinds[:-1] or kinds.count("adalora") > 1:
+            raise ValueError("at most one adalora stage, and quantize only as the last stage")
+        last = self.stages[-1]
+        if isinstance(last, QuantizeStage) and last.train == "singular_values" and "adalora" not in kinds:
+            raise ValueError("stage 2 trains singular_values, but no adalora stage comes before it")
+        return self
+
+
+def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a YAML recipe and apply `key.subkey=value` overrides (`stages.0.schedule.epochs=3`).
+
+    Raises:
+        RecipeError: no such file, not YAML, an unknown key or an impossible value; says which and the remedy.
+    """
+    path = Path(path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"There is no recipe {path.name}; give the path of a YAML recipe.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path.name} is not a readable YAML recipe; compare it with recipes/demo.yaml.") from error
+    if not isinstance(document, dict):
+        raise RecipeError(f"{path.name} is not a recipe (a mapping of keys is expected); see recipes/demo.yaml.")
+    for override in overrides:
+        _override(document, override)
+    return parse_recipe(document, path.name)
+
+
+def parse_recipe(document: dict[str, Any], name: str = "recipe") -> Recipe:
+    """Check a recipe given as a dictionary. Raises RecipeError as `load_recipe` does."""
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{name}: {where}: {message}.") from error
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {override} is not of the form key=value, for example --set seed=1.")
+    try:
+        value = yaml.safe_load(text)
+        if isinstance(value, str):
+            value = float(value)  # YAML 1.1 reads 1e-4 as a string
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override}: the value is not YAML.") from error
+    except ValueError:
+        pass
+    *parents, last = key.split(".")
+    place: Any = document
+    try:
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        place[int(last) if isinstance(place, list) else last] = value
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise RecipeError(f"--set {override}: the recipe has no place {key}.") from error

@@ -1,0 +1,117 @@
+"""The run folder: recipe as resolved, metrics, checkpoint, results; it survives being killed at any moment."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from adaloraqat.errors import CheckpointError, OutputError
+from adaloraqat.files import write_json, write_text
+from adaloraqat.training.checkpoint import load_tensors, save_tensors
+from adaloraqat.training.recipe import Recipe, load_recipe
+
+RECIPE, METRICS, CHECKPOINT, BEST, RESULT = (
+    "recipe.yaml",
+    "metrics.jsonl",
+    "checkpoint.safetensors",
+    "best.safetensors",
+    "result.json",
+)
+
+
+class RunFolder:
+    """Reads and writes one run.
+
+    The order of writing makes resuming exact: first the metrics line of an epoch, then the best weights, then
+    the checkpoint. Whatever was written after the last checkpoint is done again, to the same bytes, and its
+    metrics lines are dropped first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, recipe: Recipe, fingerprint: str, resume: bool) -> None:
+        """Open the folder for a new run, or check that an old one was started with the same recipe and films.
+
+        Raises:
+            OutputError: the folder already holds a run and `resume` is false, or holds something else.
+            CheckpointError: `resume` finds another recipe or other films.
+        """
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        stored = self.folder / RECIPE
+        if stored.exists():
+            if not resume:
+                raise OutputError(
+                    f"{self.folder.name} already holds a run; continue it with --resume, or choose another --out."
+                )
+            identity = self._identity()
+            if load_recipe(stored) != recipe or identity != fingerprint:
+                what = "recipe" if identity == fingerprint else "films"
+                raise CheckpointError(
+                    f"{self.folder.name} was started with another {what}; resume with the same one, or choose "
+                    "another --out."
+                )
+            return
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise OutputError(f"{self.folder.name} is not empty and holds no run; choose another --out.")
+        write_text(self.folder / "data.json", json.dumps({"fingerprint": fingerprint}) + "\n")
+        write_text(stored, text)
+
+    def _identity(self) -> str:
+        try:
+            return str(json.loads((self.folder / "data.json").read_text())["fingerprint"])
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.folder.name} is damaged; start again with another --out.") from error
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        try:
+            with open(self.folder / METRICS, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line, allow_nan=False) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise OutputError(
+                "No line can be added to metrics.jsonl; free some disk space and continue with --resume."
+            ) from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the whole lines of metrics.jsonl; a torn last line is left out."""
+        path = self.folder / METRICS
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        return [json.loads(line) for line in lines[:-1]]
+
+    def keep_metrics(self, count: int) -> None:
+        """Drop every line after the first `count`."""
+        path = self.folder / METRICS
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1][:count]
+            write_text(path, "".join(line + "\n" for line in lines))
+
+    def save_checkpoint(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+        """Replace the checkpoint."""
+        save_tensors(self.folder / CHECKPOINT, tensors, document)
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the checkpoint, or None where none was written yet."""
+        path = self.folder / CHECKPOINT
+        return load_tensors(path) if path.exists() else None
+
+    def save_best(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+        """Replace the best weights of the stage that is training."""
+        save_tensors(self.folder / BEST, tensors, document)
+
+    def load_best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the best weights of the stage that is training."""
+        return load_tensors(self.folder / BEST)
+
+    def stage_path(self, name: str) -> Path:
+        """Return where a finished stage's model lies."""
+        return self.folder / "stages" / f"{name}.safetensors"
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write result.json."""
+        write_json(self.folder / RESULT, result)

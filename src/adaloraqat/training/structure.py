@@ -1,0 +1,60 @@
+"""What a model consists of, as data: enough to rebuild the module tree before its weights are loaded."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from transformers import SamModel
+
+from adaloraqat.lowrank import add_adapters, set_ranks
+from adaloraqat.models.sam import build_sam
+from adaloraqat.quantize import PrecisionPolicy, prepare
+from adaloraqat.radiograph import Preprocessing
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Architecture, rank of every adapter (None: no adapters), and precision policy (None: not quantised)."""
+
+    architecture: dict[str, Any]
+    ranks: dict[str, int] | None = None
+    policy: dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> "Structure":
+        """Return what `to_dict` gave."""
+        return cls(**document)
+
+    def with_ranks(self, ranks: dict[str, int]) -> "Structure":
+        """Return the structure with adapters of these ranks."""
+        return replace(self, ranks=dict(ranks))
+
+    def with_policy(self, policy: PrecisionPolicy) -> "Structure":
+        """Return the structure, fake-quantised by `policy`."""
+        return replace(self, policy=policy.to_dict())
+
+
+def build_model(structure: Structure) -> SamModel:
+    """Build the module tree of `structure`; its weights are arbitrary until a state is loaded."""
+    model = build_sam(structure.architecture)
+    if structure.ranks is not None:
+        add_adapters(model, r_max=max(1, *structure.ranks.values()), seed=0)
+        set_ranks(model, structure.ranks)
+    if structure.policy is not None:
+        prepare(model, PrecisionPolicy.from_dict(structure.policy))
+    return model
+
+
+def preprocessing_for(architecture: dict[str, Any]) -> Preprocessing:
+    """Return the preprocessing of a model: ImageNet's mean and deviation for SAM's three channels, else ours.
+
+    The public SAM weights were trained on colour images so normalised; a grey model trained here has one
+    channel, and the film's own percentiles fill [0, 1].
+    """
+    size, channels = int(architecture["image_size"]), int(architecture["channels"])
+    if channels == 3:
+        return Preprocessing(size, 3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    return Preprocessing(size, channels)

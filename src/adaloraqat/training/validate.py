@@ -1,0 +1,61 @@
+"""Scores during training: Dice of the thresholded mask on each film's original grid, with a box and with none."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import SamModel
+
+from adaloraqat.measure.overlap import dice
+from adaloraqat.models.sam import decode, encode
+from adaloraqat.radiograph import Box, Preprocessing, read_mask
+from adaloraqat.training.films import FilmSet, normalise
+
+BATCH = 8
+
+
+@torch.no_grad()
+def validate(model: SamModel, films: FilmSet, preprocessing: Preprocessing) -> dict[str, float]:
+    """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
+
+    A film whose truth is empty has no ground-truth box and counts only without one.
+    """
+    training = model.training
+    model.eval()
+    no_box: list[float] = []
+    boxed: list[float] = []
+    for start in range(0, len(films), BATCH):
+        indices = range(start, min(start + BATCH, len(films)))
+        images, _, valid = films.batch(indices)
+        embedding = encode(model, normalise(images, valid, preprocessing))
+        truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]
+        whole = [Box.whole(films.frames[i].original) for i in indices]
+        around = [Box.around(t) if t.any() else None for t in truths]
+        no_box += _scores(model, embedding, films, indices, whole, truths)
+        with_box = [box if box is not None else fallback for box, fallback in zip(around, whole, strict=True)]
+        scores = _scores(model, embedding, films, indices, with_box, truths)
+        boxed += [score for score, box in zip(scores, around, strict=True) if box is not None]
+    model.train(training)
+    return {
+        "dice_no_box": float(np.mean(no_box)),
+        "dice_box": float(np.mean(boxed)) if boxed else 0.0,
+        "worst_no_box": float(np.min(no_box)),
+    }
+
+
+def _scores(
+    model: SamModel,
+    embedding: torch.Tensor,
+    films: FilmSet,
+    indices: Sequence[int],
+    boxes: Sequence[Box],
+    truths: Sequence[NDArray[np.bool_]],
+) -> list[float]:
+    frames = [films.frames[i] for i in indices]
+    prompts = np.stack([frame.box_to_model(box) for frame, box in zip(frames, boxes, strict=True)])
+    logits, _ = decode(model, embedding, torch.from_numpy(prompts)[:, None, :])
+    return [
+        dice(frame.logits_to_original(grid.numpy()) > 0, truth)
+        for frame, grid, truth in zip(frames, logits[:, 0], truths, strict=True)
+    ]
