@@ -1,4 +1,4 @@
-"""Stage 1: SVD adapters on q, k and v of a SAM encoder, one rank budget over all of them (docs/lowrank.md)."""
+"""Stage 1: SVD adapters on q, k and v of a SAM encoder, one rank budget over them all (docs/lowrank.md)."""
 
 from adaloraqat.lowrank.adapted_qkv import PROJECTIONS, AdaptedQKV
 from adaloraqat.lowrank.adapters import (

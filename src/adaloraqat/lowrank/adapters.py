@@ -28,8 +28,7 @@ def scaled_ranks(r_max: int, r_target: int, width: int) -> tuple[int, int]:
 
 
 def add_adapters(model: nn.Module, r_max: int, seed: int) -> dict[str, SVDAdapter]:
-    """Adapt q, k and v of every encoder block of a `SamModel`, in place; the model computes what it did
-    before.
+    """Adapt q, k and v of every encoder block of a `SamModel`, in place, with ΔW = 0.
 
     Everything outside the adapters and the mask decoder is frozen: encoder, prompt encoder, position tables.
     The mask decoder is left as it is, since stage 1 trains it whole. The bases are drawn from a generator of

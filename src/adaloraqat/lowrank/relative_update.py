@@ -46,8 +46,8 @@ def adaptation_warnings(
         )
     if pruned_to and sum(ranks.values()) > min(pruned_to):
         warnings.append(
-            f"The ranks were never reduced to the planned {min(pruned_to)} components: let the last prune point"
-            " lie within the training."
+            f"The ranks were never reduced to the planned {min(pruned_to)} components: let the last prune"
+            " point lie within the training."
         )
     elif pruned_to and len(ranks) > 1 and len(set(ranks.values())) == 1:
         warnings.append(
