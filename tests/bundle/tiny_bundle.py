@@ -40,7 +40,7 @@ def fields(**changes: Any) -> dict[str, Any]:
             "mean": [0.5],
             "std": [0.5],
         },
-        "precision": {"policy": "fp32", "weight_range": "7bit", "modules": {}},
+        "precision": {"policy": "fp32", "weight_range": "portable", "modules": {}},
         "prompt": {"second_pass": False, "quality_trained": True},
         "outlines": "dark pixels",
         "training": {},

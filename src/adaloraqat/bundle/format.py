@@ -45,8 +45,7 @@ _JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", bool: "t
 class Precision:
     """How the weights are stored: the policy's name, the integer range used, the precision of each module.
 
-    `weight_range` is "7bit" (|q| <= 63: exact on every CPU), "full" (|q| <= 127: needs VNNI) or "none" (no
-    integer weights).
+    `weight_range` is "portable" (|q| <= 63: exact on every CPU) or "full" (|q| <= 127: needs VNNI).
     """
 
     policy: str

@@ -166,7 +166,9 @@ def _bright(result: Result) -> str | None:
     inside = result.mask[window]
     if inside.all() or film[inside].mean() - film[~inside].mean() <= BRIGHTER_MAX:
         return None
-    return "bright-lungs: the outlined area is brighter than what lies round it; is the film inverted, or no chest?"
+    return (
+        "bright-lungs: the outlined area is brighter than what lies round it; an inverted film, or no chest?"
+    )
 
 
 _Rule = Callable[[Result], str | None]

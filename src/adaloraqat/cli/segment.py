@@ -19,7 +19,7 @@ SOME_FAILED, NOTHING_DONE, INTERRUPTED = 1, 2, 130
 
 
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Films, or folders of films.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Films, or folders of films.")],
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's path.")] = DEFAULT_MODEL,
     box: Annotated[
         tuple[float, float, float, float] | None,

@@ -1,0 +1,121 @@
+"""Which matrix products an engine really executes in integers, counted in its optimised graph.
+
+A file full of int8 tensors may still run in floating point (an engine that finds no integer kernel for a
+pattern dequantises in silence), so the only honest count is the engine's own.
+"""
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
+from adaloraqat.bundle.format import Bundle
+from adaloraqat.errors import BundleError
+
+_ONNXRUNTIME_PRODUCTS = {
+    *("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"),
+    *("FusedMatMul", "FusedGemm", "FusedConv", "NhwcFusedConv", "NhwcConv"),
+    *("QLinearMatMul", "QGemm", "QLinearConv", "MatMulInteger", "MatMulIntegerToFloat", "ConvInteger"),
+    *("DynamicQuantizeMatMul", "QLinearConvTranspose", "MatMulNBits"),
+    *("Attention", "MultiHeadAttention", "QAttention", "DynamicQuantizeLSTM"),
+}
+_INTEGER_WHATEVER_THE_INPUT = {"DynamicQuantizeMatMul", "QAttention"}  # they quantise their input themselves
+_OPENVINO_PRODUCTS = {"MatMul", "FullyConnected", "Convolution", "Deconvolution", "ScaledDotProductAttention"}
+_INTEGERS = {"uint8", "int8", "u8", "i8"}
+
+
+@dataclass(frozen=True)
+class MatrixProducts:
+    """Executed matrix products and convolutions, counted by operator; a fused chain counts once."""
+
+    integer: dict[str, int]
+    floating: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts and their sums, for JSON."""
+        return {
+            "integer": sum(self.integer.values()),
+            "float": sum(self.floating.values()),
+            "integer_operators": self.integer,
+            "float_operators": self.floating,
+        }
+
+
+def matrix_products(bundle: Bundle, engine: str = "onnxruntime") -> dict[str, MatrixProducts]:
+    """Count, for the encoder and the decoder, what `engine` executes; each graph runs at most once, on zeros.
+
+    Returns:
+        {"encoder": ..., "decoder": ...}.
+
+    Raises:
+        BundleError: the engine is unknown, not installed, or does not run the graphs.
+    """
+    if engine == "onnxruntime":
+        encoder, embedding = _profile(bundle.encoder, {"image": _image(bundle)})
+        boxes = np.array(
+            [[0, 0, bundle.preprocessing.image_size, bundle.preprocessing.image_size]], np.float32
+        )
+        decoder, _ = _profile(bundle.decoder, {"embedding": embedding, "boxes": boxes})
+        return {"encoder": encoder, "decoder": decoder}
+    if engine == "openvino":
+        return {"encoder": _runtime_model(bundle.encoder), "decoder": _runtime_model(bundle.decoder)}
+    raise BundleError(f"There is no engine called {engine!r}: choose onnxruntime or openvino.")
+
+
+def _image(bundle: Bundle) -> np.ndarray:
+    preprocessing = bundle.preprocessing
+    return np.zeros(
+        (1, preprocessing.channels, preprocessing.image_size, preprocessing.image_size), np.float32
+    )
+
+
+def _profile(path: Path, inputs: dict[str, np.ndarray]) -> tuple[MatrixProducts, np.ndarray]:
+    """Run one graph with ONNX Runtime's profiler on; also return the first output."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = onnxruntime_session(path, profile_prefix=str(Path(folder, "profile")))
+        try:
+            outputs = session.run(None, inputs)
+        except Exception as error:  # ONNX Runtime raises its own classes, which share no base
+            raise BundleError(f"ONNX Runtime cannot run {path.name}: export the bundle again.") from error
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return _count(_executed(events)), outputs[0]
+
+
+def _executed(events: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
+    """Operator and whether it is an integer one, for each node in a profile."""
+    for event in events:
+        arguments = event.get("args", {})
+        operator = arguments.get("op_name", "")
+        if event.get("cat") != "Node" or operator not in _ONNXRUNTIME_PRODUCTS:
+            continue
+        types = [kind for entry in arguments.get("input_type_shape", [])[:1] for kind in entry]
+        yield operator, operator in _INTEGER_WHATEVER_THE_INPUT or bool(_INTEGERS & set(types))
+
+
+def _runtime_model(path: Path) -> MatrixProducts:
+    executed = []
+    for node in openvino_model(path).get_runtime_model().get_ordered_ops():
+        about = node.get_rt_info()
+        operator = _text(about, "layerType")
+        if operator in _OPENVINO_PRODUCTS:
+            executed.append((operator, _text(about, "runtimePrecision") in _INTEGERS))
+    return _count(executed)
+
+
+def _text(about: Any, key: str) -> str:
+    value = about[key]
+    return str(value.value if hasattr(value, "value") else value)
+
+
+def _count(executed: Any) -> MatrixProducts:
+    integer: Counter[str] = Counter()
+    floating: Counter[str] = Counter()
+    for operator, is_integer in executed:
+        (integer if is_integer else floating)[operator] += 1
+    return MatrixProducts(dict(sorted(integer.items())), dict(sorted(floating.items())))

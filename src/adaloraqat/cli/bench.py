@@ -1,0 +1,88 @@
+"""`adaloraqat bench`: bundles side by side on this computer; latencies in turns, sizes by the file system."""
+
+import logging
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from adaloraqat.bundle import Segmenter
+from adaloraqat.bundle.timing import interleaved, median_ratio
+from adaloraqat.cli.console import print_json
+from adaloraqat.cli.info import computer, file_sizes
+from adaloraqat.radiograph import Film
+
+log = logging.getLogger("adaloraqat")
+
+_FILM_SIDE = 512  # px of the test film; the whole way from its pixels to its mask is timed
+
+
+def bench(
+    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE", help="Shipped names or bundle paths.")],
+    engine: Annotated[
+        list[str] | None, typer.Option(help="onnxruntime or openvino; may be given twice.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Measured turns.")] = 20,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: the engine's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Compare the speed and size of bundles on this computer.
+
+    Every turn runs each candidate once, from a film's pixels to its mask (no box). Speed-ups are against the
+    first candidate, as the median over turns.
+    """
+    candidates = {
+        f"{Path(name).name} ({runtime})" if engine else Path(name).name: Segmenter.load(
+            name, runtime, threads
+        )
+        for name in bundles
+        for runtime in (engine or ["onnxruntime"])
+    }
+    for segmenter in candidates.values():
+        for warning in segmenter.warnings:
+            log.warning("%s", warning)
+    document = {**_setting(repeats, threads), "candidates": measure(candidates, repeats)}
+    if as_json:
+        print_json(document)
+    else:
+        for line in _table(document):
+            typer.echo(line)
+
+
+def measure(candidates: dict[str, Segmenter], repeats: int) -> dict[str, dict[str, Any]]:
+    """Latency (ms), speed-up against the first candidate, and bytes of every candidate."""
+    pixels = np.random.default_rng(0).random((_FILM_SIDE, _FILM_SIDE), dtype=np.float32)
+    film = Film.from_array(pixels)
+    runs = {name: (lambda s=segmenter: s.segment(film)) for name, segmenter in candidates.items()}
+    times = interleaved(runs, repeats)
+    reference = next(iter(candidates))
+    return {
+        name: {
+            "bundle": segmenter.bundle.name,
+            "engine": segmenter.engine.name,
+            "policy": segmenter.bundle.precision.policy,
+            "weight_range": segmenter.bundle.precision.weight_range,
+            "milliseconds": round(median(times[name]), 3),
+            "milliseconds_least": round(min(times[name]), 3),
+            "speedup": round(median_ratio(times, name, reference), 3),
+            "bytes": file_sizes(segmenter.bundle),
+        }
+        for name, segmenter in candidates.items()
+    }
+
+
+def _setting(repeats: int, threads: int | None) -> dict[str, Any]:
+    about = computer()
+    about.pop("models")
+    return {**about, "film": [_FILM_SIDE, _FILM_SIDE], "repeats": repeats, "threads": threads}
+
+
+def _table(document: dict[str, Any]) -> list[str]:
+    width = max(len(name) for name in document["candidates"])
+    lines = [f"{document['cpu']}, VNNI: {document['vnni']}", f"{'':{width}}  median ms  speed-up         MB"]
+    for name, row in document["candidates"].items():
+        size = row["bytes"]["total"] / 1e6
+        lines.append(f"{name:{width}}  {row['milliseconds']:9.2f}  {row['speedup']:7.2f}x  {size:9.2f}")
+    return lines

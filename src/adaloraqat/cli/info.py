@@ -1,0 +1,161 @@
+"""`adaloraqat info`: this computer, and what a bundle, a run or an architecture consists of."""
+
+import platform
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import adaloraqat
+from adaloraqat.bundle import Bundle, load_bundle, shipped_names
+from adaloraqat.bundle.cpu import cpu_name, has_vnni, weight_range_warning
+from adaloraqat.bundle.engine import ENGINES
+from adaloraqat.bundle.operators import matrix_products
+from adaloraqat.cli.console import print_json
+from adaloraqat.errors import AdaloraqatError, BundleError
+
+_PACKAGES = ("numpy", "pillow", "pydicom", "onnxruntime", "openvino", "torch", "transformers", "peft")
+_RECIPE = "recipe.yaml"
+ARCHITECTURES = ("small", "vit-b", "vit-l", "vit-h")
+
+
+def info(
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[BUNDLE]", help="A bundle, a run's folder, or an architecture such as vit-b."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Tell about this computer, or about a bundle, a run or an architecture."""
+    document = computer() if subject is None else describe(subject)
+    if as_json:
+        print_json(document)
+    else:
+        for line in _lines(document):
+            typer.echo(line)
+
+
+def computer() -> dict[str, Any]:
+    """Name this CPU, the installed versions and the models that ship."""
+    return {
+        "adaloraqat": adaloraqat.__version__,
+        "python": platform.python_version(),
+        "cpu": cpu_name(),
+        "vnni": has_vnni(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "models": {name: _shipped(name) for name in shipped_names()},
+    }
+
+
+def describe(subject: str) -> dict[str, Any]:
+    """What a bundle (name or path), a run (folder) or an architecture (name of a preset) consists of.
+
+    Raises:
+        AdaloraqatError: it is none of the three, or cannot be used.
+    """
+    if Path(subject, _RECIPE).is_file():
+        return _described("describe_run", Path(subject))
+    if subject.lower() in ARCHITECTURES:
+        return _described("describe_architecture", subject.lower())
+    return describe_bundle(load_bundle(subject))  # which says what there is to choose from
+
+
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """Parameters, ranks, bytes of every file, precisions, and the products that each engine executes."""
+    warning = weight_range_warning(bundle.precision.weight_range)
+    return {
+        "kind": "bundle",
+        "name": bundle.name,
+        "format_version": bundle.format_version,
+        "outlines": bundle.outlines,
+        "architecture": dict(bundle.architecture),
+        "preprocessing": bundle.preprocessing.to_dict(),
+        "parameters": dict(bundle.parameters),
+        "ranks": dict(bundle.ranks),
+        "precision": {
+            "policy": bundle.precision.policy,
+            "weight_range": bundle.precision.weight_range,
+            "modules": dict(bundle.precision.modules),
+        },
+        "prompt": {
+            "second_pass": bundle.prompt.second_pass,
+            "quality_trained": bundle.prompt.quality_trained,
+        },
+        "files": file_sizes(bundle),
+        "matrix_products": {engine: _products(bundle, engine) for engine in ENGINES},
+        "training": dict(bundle.training),
+        "metrics": dict(bundle.metrics),
+        "parity": dict(bundle.parity),
+        "licence": bundle.licence,
+        "intended_use": bundle.intended_use,
+        "cpu": {"name": cpu_name(), "vnni": has_vnni()},
+        "warnings": [warning] if warning else [],
+    }
+
+
+def file_sizes(bundle: Bundle) -> dict[str, int]:
+    """Bytes of every file in the bundle's folder as the file system gives them, and their sum as "total"."""
+    files = sorted(path for path in bundle.folder.rglob("*") if path.is_file())
+    sizes = {path.relative_to(bundle.folder).as_posix(): path.stat().st_size for path in files}
+    return {**sizes, "total": sum(sizes.values())}
+
+
+def _described(function: str, subject: Any) -> dict[str, Any]:
+    """Ask the rooms that need PyTorch, which are imported only now."""
+    return getattr(import_module("adaloraqat.cli.describe"), function)(subject)
+
+
+def _products(bundle: Bundle, engine: str) -> dict[str, Any] | None:
+    """Counts per graph; None where the engine is not installed."""
+    if _version(engine) is None:
+        return None
+    try:
+        return {part: counts.to_dict() for part, counts in matrix_products(bundle, engine).items()}
+    except BundleError as error:
+        return {"error": str(error)}
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    try:
+        bundle = load_bundle(name)
+    except AdaloraqatError as error:
+        return {"error": str(error)}
+    return {
+        "outlines": bundle.outlines,
+        "policy": bundle.precision.policy,
+        "bytes": file_sizes(bundle)["total"],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _lines(document: dict[str, Any], indent: int = 0) -> list[str]:
+    """The document as indented "key: value" lines."""
+    lines = []
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{'  ' * indent}{key}:", *_lines(value, indent + 1)]
+        else:
+            lines.append(f"{'  ' * indent}{key}: {_plain(value)}")
+    return lines
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value)) or "-"
+    return "-" if value == {} else str(value)
