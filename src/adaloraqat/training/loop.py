@@ -18,6 +18,7 @@ from adaloraqat.lowrank import (
     orthogonality_loss,
     relative_update,
     remove_pruned,
+    scaled_ranks,
 )
 from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Preprocessing
@@ -53,6 +54,7 @@ class Progress:
     worse_epochs: int = 0
     first: dict[str, float] = field(default_factory=dict)
     lines: int = 0
+    budgets: list[int] = field(default_factory=list)
 
 
 class StageTraining:
@@ -80,6 +82,8 @@ class StageTraining:
         self.initial_singular_values = self._singular_values()
         self.optimizer = _optimizer(self.groups, self.stage)
         self.allocator = self._new_allocator()
+        if self.allocator is not None:
+            self.progress.budgets = list(self.allocator.budgets)
         schedule = self.stage.schedule
         self.steps_per_epoch = schedule.steps_per_epoch or math.ceil(len(films) / schedule.batch_size)
         self.total_steps = schedule.epochs * self.steps_per_epoch
@@ -89,10 +93,10 @@ class StageTraining:
         if not isinstance(stage, AdaLoRAStage) or not stage.prune_at:
             return None
         adapters = adapters_of(self.model)
-        present = sum(adapter.capacity for adapter in adapters.values()) / max(1, len(adapters))
-        # A small encoder's ranks are capped at an eighth of its width; its target is scaled with them.
-        target = max(1, round(stage.r_target * min(1.0, present / stage.r_max)))
-        return RankAllocator(adapters, target, stage.prune_at) if target < present else None
+        width = int(self.structure.architecture["hidden_size"])
+        rank, target = scaled_ranks(stage.r_max, stage.r_target, width)  # a small encoder gets smaller ranks
+        removed = any(adapter.capacity != rank for adapter in adapters.values())
+        return None if removed or target >= rank else RankAllocator(adapters, target, stage.prune_at)
 
     # ---- running -------------------------------------------------------------------------------------
 
@@ -121,6 +125,7 @@ class StageTraining:
             "trainable_parameters": self.trainable,
             "max_singular_value_change": self._largest_change(),
             "ranks": self.structure.ranks,
+            "budgets": self.progress.budgets,
             "relative_update": relative_update(self.model) if self.structure.ranks else None,
             "timing": {"seconds": time.perf_counter() - started},
         }

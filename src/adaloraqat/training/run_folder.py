@@ -47,7 +47,7 @@ class RunFolder:
                 raise OutputError(
                     f"{self.folder.name} already holds a run; continue it with --resume, or choose another --out."
                 )
-            identity = self._identity()
+            identity = self.identity()
             if load_recipe(stored) != recipe or identity != fingerprint:
                 what = "recipe" if identity == fingerprint else "films"
                 raise CheckpointError(
@@ -60,7 +60,8 @@ class RunFolder:
         write_text(self.folder / "data.json", json.dumps({"fingerprint": fingerprint}) + "\n")
         write_text(stored, text)
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
+        """Return the fingerprint of the films that the run was started with."""
         try:
             return str(json.loads((self.folder / "data.json").read_text())["fingerprint"])
         except (OSError, ValueError, KeyError) as error:

@@ -11,6 +11,7 @@ from transformers import SamModel
 
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
 from adaloraqat.errors import ManifestError
+from adaloraqat.lowrank import adaptation_warnings, save_peft
 from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import architecture_of, build_sam
@@ -91,7 +92,7 @@ def train(
         result = loop.train(continued)
         model, structure, lines = loop.model, loop.structure, loop.progress.lines
         if isinstance(stage, AdaLoRAStage):
-            _save_adapter(model, out)
+            save_peft(model, out / "adapter")
         results.append(result)
         save_tensors(
             run.stage_path(stage.name),
@@ -160,34 +161,15 @@ def load_start(base: BaseModelChoice, seed: int) -> SamModel:
 
 def warnings_of(recipe: Recipe, results: Sequence[dict[str, Any]]) -> list[str]:
     """Return what a person should know about a stage 1 that learned next to nothing."""
-    warnings = []
+    warnings: list[str] = []
     for stage, result in zip(recipe.stages, results, strict=True):
-        if not isinstance(stage, AdaLoRAStage):
-            continue
-        updates, ranks = result["relative_update"], result["ranks"]
-        if updates and max(updates.values()) < 1e-3:
-            warnings.append(
-                f"{stage.name}: no matrix moved by more than 0.1 % (largest ‖ΔW‖/‖W‖ "
-                f"{max(updates.values()):.1e}): the adapters learned next to nothing; raise "
-                "learning_rates.singular_values or train longer."
-            )
-        if stage.prune_at and ranks and len(set(ranks.values())) == 1:
-            warnings.append(
-                f"{stage.name}: every matrix has the same rank {next(iter(ranks.values()))}: the allocation "
-                "decided nothing; train longer before the prune points."
-            )
+        if isinstance(stage, AdaLoRAStage):
+            found = adaptation_warnings(result["relative_update"], result["ranks"], result["budgets"])
+            warnings += [f"{stage.name}: {sentence}" for sentence in found]
     return warnings
-
-
-def _save_adapter(model: SamModel, out: Path) -> None:
-    from adaloraqat.lowrank import save_peft
-
-    save_peft(model, out / "adapter")
 
 
 def _without_timing(summary: dict[str, Any]) -> dict[str, Any]:
     stages = [{k: v for k, v in stage.items() if k != "timing"} for stage in summary["stages"]]
     return {**summary, "stages": stages}
 
-
-__all__ = ["choose_films", "load_start", "train", "warnings_of"]
