@@ -15,6 +15,7 @@ from transformers import SamModel
 from adaloraqat.models.architecture import SMALL, TINY, VIT_B, VIT_H, VIT_L, SamArchitecture
 
 __all__ = [
+    "SHARED_FREQUENCIES",
     "SMALL",
     "TINY",
     "VIT_B",
@@ -26,7 +27,14 @@ __all__ = [
     "count_parameters",
     "decode",
     "encode",
+    "sam_from_state",
 ]
+
+SHARED_FREQUENCIES = (
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
+"""Two names of one tensor (2, D / 2): the frequencies that encode the grid and the box corners alike."""
 
 _ENCODER_STD = 0.02  # ViT's truncated normal
 
@@ -54,6 +62,26 @@ def build_sam(architecture: Mapping[str, Any] | SamArchitecture, attention: str 
     model = SamModel(config)
     _initialise(model)
     model.shared_image_embedding.positional_embedding.requires_grad_(False)
+    return model
+
+
+def sam_from_state(
+    architecture: SamArchitecture, state: Mapping[str, Tensor], attention: str = "sdpa"
+) -> SamModel:
+    """Return a SAM that holds the tensors of `state` themselves; nothing is drawn or copied.
+
+    Args:
+        architecture: measures that the tensors have.
+        state: the model's `state_dict` names, each once; of `SHARED_FREQUENCIES` the first is enough.
+        attention: as in `build_sam`.
+
+    Raises:
+        RuntimeError: a name is missing or unknown, or a shape differs (a defect of the caller).
+    """
+    with torch.device("meta"):
+        model = build_sam(architecture, attention)
+    shared = nn.Parameter(state[SHARED_FREQUENCIES[0]], requires_grad=False)
+    model.load_state_dict({**state, **dict.fromkeys(SHARED_FREQUENCIES, shared)}, assign=True)
     return model
 
 

@@ -1,0 +1,164 @@
+"""Reading published weight files safely: bytes to tensors and measures, before any name is interpreted."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import SamConfig
+
+from adaloraqat.errors import CheckpointError
+from adaloraqat.models.architecture import SamArchitecture
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict")  # what training scripts wrap their weights in
+_PARALLEL = "module."  # what DistributedDataParallel puts before every name
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Tensor], SamArchitecture]:
+    """Read a Hugging Face folder: its tensors under the names they have there, and its architecture.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, of another model or holds code.
+    """
+    architecture = _read_config(folder / CONFIG)
+    if (folder / WEIGHTS).is_file():
+        return _read_safetensors(folder / WEIGHTS), architecture
+    if (folder / INDEX).is_file():
+        return _read_shards(folder / INDEX), architecture
+    if (folder / PICKLED).is_file():
+        return read_torch(folder / PICKLED), architecture
+    raise CheckpointError(f"The folder {folder.name} holds no {WEIGHTS}, {INDEX} or {PICKLED}: add one.")
+
+
+def _read_config(path: Path) -> SamArchitecture:
+    document = _read_json(path)
+    if document.get("model_type") != "sam":
+        raise CheckpointError(
+            f"{path.name} describes a model of type {document.get('model_type')!r}, not 'sam': "
+            "give a Segment Anything folder (the first version)."
+        )
+    try:
+        config = SamConfig.from_dict(document)
+        architecture = SamArchitecture.from_config(config)
+    except Exception as error:  # the library's own validation raises many kinds
+        raise CheckpointError(
+            f"{path.name} does not describe a SAM that can be built here: give the published file."
+        ) from error
+    _check_fixed(config, architecture, path.name)
+    return architecture
+
+
+def _check_fixed(config: SamConfig, architecture: SamArchitecture, file: str) -> None:
+    """Refuse settings that no published SAM has and that no `SamArchitecture` field carries."""
+    usual = architecture.to_config()
+    for part, names in (
+        ("vision_config", ("hidden_act", "qkv_bias", "use_abs_pos", "layer_norm_eps", "num_pos_feats")),
+        (
+            "prompt_encoder_config",
+            (
+                "image_size",
+                "patch_size",
+                "hidden_size",
+                "num_point_embeddings",
+                "hidden_act",
+                "layer_norm_eps",
+            ),
+        ),
+        ("mask_decoder_config", ("hidden_size", "hidden_act", "attention_downsample_rate", "layer_norm_eps")),
+    ):
+        for name in names:
+            value, known = getattr(getattr(config, part), name), getattr(getattr(usual, part), name)
+            if value != known:
+                raise CheckpointError(
+                    f"{file} sets {part}.{name} to {value!r} where SAM has {known!r}: "
+                    "such a variant cannot be used."
+                )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"The folder {path.parent.name} holds no {path.name}: give the whole folder as published."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} cannot be read as JSON: fetch it anew.") from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{path.name} is not a JSON object: fetch it anew.")
+    return document
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.name} is damaged or no safetensors file: fetch the weights anew."
+        ) from error
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    places = _read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+        raise CheckpointError(f"{index.name} has no weight_map: fetch it anew.")
+    state: dict[str, Tensor] = {}
+    for shard in sorted(set(places.values())):
+        if Path(shard).name != shard:  # no way out of the folder
+            raise CheckpointError(f"{index.name} names a file outside its folder: give the published one.")
+        if not (index.parent / shard).is_file():
+            raise CheckpointError(f"The shard {shard} that {index.name} names is missing: add it.")
+        tensors = _read_safetensors(index.parent / shard)
+        if tensors.keys() != {name for name, place in places.items() if place == shard}:
+            raise CheckpointError(f"{shard} does not hold what {index.name} says: fetch both anew.")
+        state |= tensors
+    return state
+
+
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file that `torch.save` wrote, on the CPU, running no code that is in it.
+
+    A training script's wrapping (`{"model": ...}`) and data-parallel prefix (`module.`) are taken off.
+
+    Raises:
+        CheckpointError: no PyTorch file, damaged, holds code or anything but tensors.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    if not (zipfile.is_zipfile(path) or start[:1] == b"\x80"):
+        raise CheckpointError(
+            f"{path.name} is no PyTorch checkpoint, or only a part of one: fetch the weights anew."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes of unknown origin make the reader fail in any way
+        raise CheckpointError(
+            f"{path.name} is damaged, or holds code instead of plain weights and was not run: "
+            "fetch the published weights."
+        ) from error
+    return _unwrapped(content, path.name)
+
+
+def _unwrapped(content: object, file: str) -> dict[str, Tensor]:
+    """Take the weights out of a training script's dictionary, and the parallel prefix off their names."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{file} holds no dictionary of weights: give a SAM checkpoint.")
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
+        raise CheckpointError(f"{file} holds things that are no tensors: give the weights alone.")
+    if all(name.startswith(_PARALLEL) for name in content):
+        return {name.removeprefix(_PARALLEL): value for name, value in content.items()}
+    return dict(content)

@@ -1,0 +1,186 @@
+"""Base weights on disk: what the public ones look like, read without running any code in them.
+
+A Hugging Face folder (`config.json` with `model.safetensors`, its shards, or `pytorch_model.bin`), Meta's
+`sam_vit_{b,l,h}_*.pth`, and MedSAM's file, which has Meta's names. `docs/weights.md` tells more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import SamModel
+
+from adaloraqat.errors import CheckpointError
+from adaloraqat.files import atomic_path, write_json
+from adaloraqat.models.checkpoint_files import CONFIG, WEIGHTS, read_folder, read_torch
+from adaloraqat.models.interpolate import resize_model
+from adaloraqat.models.meta_naming import infer_architecture, is_meta_naming, to_transformers
+from adaloraqat.models.sam import SHARED_FREQUENCIES, SamArchitecture, build_sam, sam_from_state
+
+
+def load_base(
+    path: str | os.PathLike[str],
+    image_size: int | None = None,
+    architecture: Mapping[str, Any] | SamArchitecture | None = None,
+) -> SamModel:
+    """Read base weights, in eval mode and float32; every tensor of the file is used, and no other.
+
+    Args:
+        path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM).
+        image_size: side of the model image, px; position tables are interpolated where it is not the
+            file's own (or the architecture's).
+        architecture: the measures, for a file that does not tell them; they must be the file's, except
+            for the image size.
+
+    Raises:
+        CheckpointError: no such file, another format, a damaged file, a file that would run code, tensors
+            missing, left over or of another shape.
+        RecipeError: `architecture` or `image_size` do not fit together.
+    """
+    source = Path(path)
+    file = source.absolute().name
+    given = _as_architecture(architecture)
+    found: SamArchitecture | None = None
+    if source.is_dir():
+        state, found = read_folder(source)
+    elif source.is_file():
+        state = read_torch(source)
+    else:
+        raise CheckpointError(f"There are no base weights at {file}: check the path.")
+    if is_meta_naming(state):
+        found = found or (None if given else infer_architecture(state, file))
+        state = to_transformers(state, file)
+    measures = _agreed(given, found, file)
+    if found is None:
+        measures = _with_own_image_size(measures, state)
+    model = sam_from_state(measures, _checked(state, measures, file)).eval()
+    wanted = image_size or (given.image_size if given else measures.image_size)
+    return model if wanted == measures.image_size else resize_model(model, wanted)
+
+
+def save_base(model: SamModel, folder: str | os.PathLike[str], half: bool = False) -> None:
+    """Write a Hugging Face folder that `load_base` and `SamModel.from_pretrained` read.
+
+    Each file appears whole or not at all, the weights before the configuration.
+
+    Args:
+        model: a plain SAM (adapters merged).
+        folder: made if it is not there.
+        half: store matrices and kernels as float16, half the size; vectors and the positional frequencies,
+            where rounding would shift every prompt, stay float32. Loading gives float32 again.
+
+    Raises:
+        CheckpointError: the model holds tensors that a SAM does not have, or values too large for float16.
+        OutputError: the folder cannot be written.
+    """
+    target = Path(folder)
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    state = _checked(state, SamArchitecture.from_config(model.config), target.absolute().name)
+    stored = {name: _stored(name, tensor, half) for name, tensor in state.items()}
+    with atomic_path(target / WEIGHTS) as temporary:
+        save_file(stored, temporary, metadata={"format": "pt"})
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    write_json(target / CONFIG, config | {"architectures": ["SamModel"], "dtype": "float32"})
+
+
+def _as_architecture(value: Mapping[str, Any] | SamArchitecture | None) -> SamArchitecture | None:
+    if value is None or isinstance(value, SamArchitecture):
+        return value
+    return SamArchitecture.from_dict(value)
+
+
+def _agreed(given: SamArchitecture | None, found: SamArchitecture | None, file: str) -> SamArchitecture:
+    """Return what the file says or, where it says nothing, the caller; they may differ in image size only."""
+    if found is None:
+        if given is None:
+            raise CheckpointError(
+                f"{file} does not tell its architecture: give its folder with {CONFIG}, "
+                "or name the architecture."
+            )
+        return given
+    if given is None:
+        return found
+    wrong = [
+        name
+        for name, value in given.to_dict().items()
+        if name != "image_size" and value != found.to_dict()[name]
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{file} has another {wrong[0]} than the architecture asked for "
+            f"({found.to_dict()[wrong[0]]}, not {given.to_dict()[wrong[0]]}): use the file's own."
+        )
+    return found
+
+
+def _with_own_image_size(architecture: SamArchitecture, state: Mapping[str, Tensor]) -> SamArchitecture:
+    """Replace the image size by that of the file's position table; all else is checked by shape."""
+    table = state.get("vision_encoder.pos_embed")
+    if table is None or table.ndim != 4:
+        return architecture  # the check of names and shapes says it better
+    return replace(architecture, image_size=table.shape[1] * architecture.patch_size)
+
+
+def _checked(state: dict[str, Tensor], architecture: SamArchitecture, file: str) -> dict[str, Tensor]:
+    """Return float32 tensors under exactly the names of the architecture, the shared one once."""
+    state = _share_frequencies(state, file)
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in build_sam(architecture).state_dict().items()}
+    del expected[SHARED_FREQUENCIES[1]]
+    missing = sorted(expected.keys() - state.keys())
+    unexpected = sorted(state.keys() - expected.keys())
+    if missing or unexpected:
+        raise CheckpointError(
+            f"{file} does not fit the architecture: {len(missing)} tensors are missing{_some(missing)} and "
+            f"{len(unexpected)} are left over{_some(unexpected)}; give complete SAM weights."
+        )
+    for name, shape in expected.items():
+        _check_tensor(name, state[name], shape, file)
+    return {name: state[name].to(torch.float32).contiguous() for name in expected}
+
+
+def _check_tensor(name: str, tensor: Tensor, shape: torch.Size, file: str) -> None:
+    if tensor.shape != shape:
+        raise CheckpointError(
+            f"{file} holds {name} with shape {tuple(tensor.shape)} where the architecture has "
+            f"{tuple(shape)}: give weights of that architecture."
+        )
+    if not tensor.is_floating_point():
+        raise CheckpointError(
+            f"{file} holds {name} as {tensor.dtype}: give the floating-point weights, not quantised ones."
+        )
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{file} holds NaN or infinite numbers in {name}: fetch the weights anew.")
+
+
+def _share_frequencies(state: dict[str, Tensor], file: str) -> dict[str, Tensor]:
+    """Keep one of the two names of the shared tensor; files carry either or both."""
+    kept, other = SHARED_FREQUENCIES
+    copies = [state[name] for name in SHARED_FREQUENCIES if name in state]
+    if len(copies) == 2 and not torch.equal(copies[0], copies[1]):
+        raise CheckpointError(f"{file} holds two different tensors for the shared {kept}: fetch it anew.")
+    rest = {name: tensor for name, tensor in state.items() if name not in (kept, other)}
+    return rest | ({kept: copies[0]} if copies else {})
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return ""
+    return f" ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+
+
+def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:
+    if not half or tensor.ndim < 2 or name in SHARED_FREQUENCIES:
+        return tensor
+    rounded = tensor.to(torch.float16)
+    if not torch.isfinite(rounded).all():
+        raise CheckpointError(f"{name} has values too large for float16: save it with half=False.")
+    return rounded
