@@ -56,9 +56,7 @@ def _dataset(path: Path) -> Dataset:
     except Exception as error:  # damaged headers raise many kinds
         raise FilmError(f"{path.name} is not a readable DICOM file: export or copy it again.") from error
     if rows == 0 or columns == 0:
-        raise FilmError(
-            f"{path.name} is a DICOM file without an image, or is cut short: give a CR or DX film."
-        )
+        raise FilmError(f"{path.name} holds no DICOM image, or is cut short: give a CR or DX film.")
     if frames > 1:
         raise FilmError(
             f"{path.name} holds {frames} frames: export the one film to segment as a file of its own."
@@ -108,8 +106,11 @@ def _presented(dataset: Dataset, stored: NDArray[Any], notices: list[str]) -> ND
     """Return (H, W) values with bright = dense as the tags say."""
     values = _interest(dataset, _modality(dataset, stored), notices)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        values = values.max() - values  # of unsigned integers this cannot wrap
-    padding = dataset.get("PixelPaddingValue")
+        wide = (
+            values.astype(np.int32) if values.dtype.kind == "i" else values
+        )  # signed differences could wrap
+        values = wide.max() - wide
+    padding = _element(dataset, "PixelPaddingValue")
     if padding is not None and stored.dtype.kind in "ui":
         outside = stored == padding
         if outside.any() and not outside.all():
@@ -175,7 +176,7 @@ def _look_up(item: Dataset, values: NDArray[Any]) -> NDArray[Any]:
 def _spacing(dataset: Dataset, notices: list[str]) -> tuple[float, float] | None:
     """Return (row, column) spacing in mm; detector spacing, which ignores magnification, says so."""
     for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        value = dataset.get(key)
+        value = _element(dataset, key)
         if not value:
             continue
         spacing = _plausible(value)
@@ -201,13 +202,13 @@ def _plausible(value: Any) -> tuple[float, float] | None:
 
 def _patient(dataset: Dataset) -> str | None:
     """Return the first 16 hexadecimal digits of the SHA-256 of the patient's number, for splits."""
-    number = str(dataset.get("PatientID") or "").strip()
+    number = str(_element(dataset, "PatientID") or "").strip()
     return hashlib.sha256(number.encode()).hexdigest()[:16] if number else None
 
 
 def _number(dataset: Dataset, key: str) -> float | None:
     """Return the first value of a numeric element, None where it is missing or no finite number."""
-    value = dataset.get(key)
+    value = _element(dataset, key)
     if value is not None and not isinstance(value, int | float | str):
         value = value[0] if len(value) else None
     try:
@@ -215,3 +216,11 @@ def _number(dataset: Dataset, key: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def _element(dataset: Dataset, key: str) -> Any:
+    """Return an element's value, None where it is missing or cannot be parsed."""
+    try:
+        return dataset.get(key)
+    except Exception:  # pydicom parses on access; text in a number raises many kinds
+        return None

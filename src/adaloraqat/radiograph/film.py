@@ -68,6 +68,15 @@ def check_size(name: str, height: int, width: int) -> None:
         raise FilmError(
             f"{name} has {width} x {height} pixels: a film needs at least {MIN_SIDE} on each side."
         )
+    check_most(name, height, width)
+
+
+def check_most(name: str, height: int, width: int) -> None:
+    """Refuse a picture of more than `MAX_PIXELS` pixels, before they are decoded.
+
+    Raises:
+        FilmError: more than `MAX_PIXELS` pixels.
+    """
     if height * width > MAX_PIXELS:
         raise FilmError(
             f"{name} has {width} x {height} pixels: reduce it to at most {MAX_PIXELS // 10**6} megapixels."
@@ -98,7 +107,5 @@ def scaled(values: NDArray[Any], name: str) -> NDArray[np.float32]:
         return values.astype(np.float32)  # already in [0, 1]: keep the caller's scale
     if high <= low:
         return np.zeros(values.shape, np.float32)
-    pixels = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
-    pixels -= low
-    pixels /= high - low
-    return pixels.astype(np.float32, copy=False)
+    pixels: NDArray[Any] = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    return ((pixels - low) / (high - low)).astype(np.float32, copy=False)

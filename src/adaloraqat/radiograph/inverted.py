@@ -47,12 +47,12 @@ def chest_likeness(pixels: NDArray[Any]) -> float:
 
 
 def looks_inverted(pixels: NDArray[Any]) -> bool:
-    """Tell whether (H, W) `pixels`, in any unit, show a frontal chest film with lungs bright and body dark."""
+    """Tell whether (H, W) `pixels`, in any unit, show a chest film with bright lungs."""
     return min(pixels.shape) >= _LEAST_SIDE and chest_likeness(pixels) < -_LEAST_LIKENESS
 
 
 def righted(film: Film) -> Film:
-    """Return the film with bright = dense: inverted, with a notice, if its content says so whatever its tags."""
+    """Return the film with bright = dense: inverted, with a notice, if its content says so."""
     if not looks_inverted(film.pixels):
         return film
     notice = "The pixels look inverted (lungs brighter than the body), so they were turned over."

@@ -66,7 +66,7 @@ class Frame:
         grid = logits.shape[0] / self.image_size  # logit pixels a model pixel
         part = (0.0, 0.0, self.resized[1] * grid, self.resized[0] * grid)
         image = Image.fromarray(np.ascontiguousarray(logits, dtype=np.float32))
-        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=part))
+        return np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=part))
 
     def valid(self) -> NDArray[np.float32]:
         """Return (S, S): 1 where the film lies, 0 in the padding."""
@@ -83,7 +83,7 @@ class Frame:
         height, width = self.resized
         square = np.zeros((self.image_size, self.image_size), np.float32)
         image = Image.fromarray(np.ascontiguousarray(pixels))
-        square[:height, :width] = image.resize((width, height), Image.Resampling.BILINEAR)
+        square[:height, :width] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
         return square
 
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_size, scaled
+from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_most, check_size, scaled
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-_EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _HEADER = threading.Lock()  # warning filters belong to the whole process
 
@@ -35,23 +34,20 @@ def open_raster(path: Path) -> tuple[Image.Image, list[str]]:
     Raises:
         FilmError: not a picture, damaged, or too large (refused before decoding).
     """
-    image = _header(path)
+    notices: list[str] = []
     try:
-        check_size(path.name, max(image.height, 16), max(image.width, 16))  # only the upper limit, for masks
-        notices = []
-        if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-            notices.append("The TIFF has several pages: only the first was read.")
-        image.load()
-        if image.mode.startswith("I;16") and _white_is_zero(image):
-            image = _inverted16(image)  # Pillow inverts 8 bits itself, but not 16
-        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-            notices.append("The picture was turned as its EXIF orientation says.")
-        return image, notices
+        with _header(path) as image:
+            check_most(path.name, image.height, image.width)
+            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+                notices.append("The TIFF has several pages: only the first was read.")
+            image.load()
+            picture = _sixteen_bits_right(image)
+            turned = ImageOps.exif_transpose(picture)
     except FilmError:
         raise
     except Exception as error:  # a decoder answers damaged bytes with nearly any exception
         raise FilmError(f"{path.name} is damaged or cut short: export or copy the film again.") from error
+    return turned, notices
 
 
 def _header(path: Path) -> Image.Image:
@@ -69,17 +65,13 @@ def _header(path: Path) -> Image.Image:
         ) from error
 
 
-def _white_is_zero(image: Image.Image) -> bool:
+def _sixteen_bits_right(image: Image.Image) -> Image.Image:
+    """Invert a 16-bit TIFF whose zero is white: Pillow does that for 8 bits only."""
     tags = getattr(image, "tag_v2", {})
-    return image.format == "TIFF" and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
-
-
-def _inverted16(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    inverted = Image.fromarray((values.max() - values).astype(np.uint16))
-    inverted.info.update(image.info)
-    inverted.getexif().update(image.getexif())
-    return inverted
+    if not (image.mode.startswith("I;16") and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO):
+        return image
+    values = np.asarray(image).astype(np.uint16)
+    return Image.fromarray(values.max() - values)
 
 
 def _grey(image: Image.Image) -> NDArray[Any]:
