@@ -1,0 +1,108 @@
+"""Write phantom films as a data set: images, masks, labels and a manifest."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adaloraqat.datasets.entry import Entry
+from adaloraqat.datasets.manifest import write_manifest
+from adaloraqat.datasets.phantom.dicom import write_dicom
+from adaloraqat.datasets.phantom.draw import Phantom, draw_phantom, find_site
+from adaloraqat.datasets.phantom.site import PhantomSite
+from adaloraqat.datasets.split import assign_splits
+from adaloraqat.errors import ManifestError
+from adaloraqat.files import atomic_path
+
+_SECOND_FILM = 0.2  # how often a patient comes back for a second film
+_MONOCHROME1 = 0.3  # how many of the DICOM files are stored inverted
+
+
+def write_phantoms(
+    out: str | os.PathLike[str],
+    count: int,
+    seed: int = 0,
+    size: int = 256,
+    site: PhantomSite | str = "standard",
+    dicom: bool = False,
+    track: Callable[[list[int]], Iterable[int]] = iter,
+) -> list[Entry]:
+    """Write `count` phantom films below the folder `out` and return the entries of its manifest.
+
+    Leaves `images/*.png` (8 bits; or `*.dcm`, 12 bits, some MONOCHROME1), `masks/*.png` (0/255),
+    `labels/*.png` (0 to 3) and `manifest.csv` with splits 70:15:15 by patient; about one patient in five has
+    two films. The manifest comes last and the same arguments write the same bytes. `track` may wrap the
+    list of films to show progress.
+
+    Raises:
+        ManifestError: `count` is not positive.
+        FilmError: the size, the seed or the site is not possible.
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    if count < 1:
+        raise ManifestError("No phantom film was asked for: give a count of 1 or more.")
+    look, folder = find_site(site), Path(out)
+    entries = []
+    for number, patient in enumerate(track(_patients(count, seed))):
+        film_seed = _derive(seed, 1, number)
+        phantom = draw_phantom(film_seed, size, look, patient_seed=_derive(seed, 2, patient))
+        entry = _entry(folder, look.name, seed, number, patient, phantom, ".dcm" if dicom else ".png")
+        _write_film(entry, phantom, film_seed)
+        entries.append(entry)
+    entries = assign_splits(entries, seed=seed)
+    write_manifest(folder / "manifest.csv", entries)
+    return entries
+
+
+def _patients(count: int, seed: int) -> list[int]:
+    """The patient's number of each film; a second film follows the first one directly."""
+    chances = np.random.default_rng([max(seed, 0), 3]).random(count)
+    patients: list[int] = []
+    for number, chance in enumerate(chances):
+        first = number == 0 or (number >= 2 and patients[-1] == patients[-2])
+        patients.append(patients[-1] if not first and chance < _SECOND_FILM else len(set(patients)))
+    return patients
+
+
+def _derive(seed: int, stream: int, number: int) -> int:
+    """A seed of its own for each film and patient, unrelated between neighbouring data set seeds."""
+    if seed < 0:
+        return seed  # refused by draw_phantom
+    return int(np.random.SeedSequence([seed, stream, number]).generate_state(1, np.uint64)[0])
+
+
+def _entry(
+    folder: Path, site: str, seed: int, number: int, patient: int, phantom: Phantom, suffix: str
+) -> Entry:
+    name = f"{site}-{seed}-{number:05d}"
+    return Entry(
+        id=name,
+        source=f"phantom-{site}",
+        patient_id=f"{site}-{seed}-p{patient:05d}",
+        split=None,
+        path_image=folder / "images" / f"{name}{suffix}",
+        path_mask=folder / "masks" / f"{name}.png",
+        path_labels=folder / "labels" / f"{name}.png",
+        spacing_mm=(round(phantom.spacing_mm[0], 4), round(phantom.spacing_mm[1], 4)),
+    )
+
+
+def _write_film(entry: Entry, phantom: Phantom, film_seed: int) -> None:
+    if entry.path_image.suffix == ".dcm":
+        inverted = bool(np.random.default_rng([film_seed, 4]).random() < _MONOCHROME1)
+        write_dicom(
+            entry.path_image, phantom.pixels, entry.id, entry.patient_id, phantom.spacing_mm, inverted
+        )
+    else:
+        _write_png(entry.path_image, np.round(phantom.pixels * np.float32(255)).astype(np.uint8))
+    _write_png(entry.path_mask, phantom.mask.astype(np.uint8) * np.uint8(255))
+    if entry.path_labels is not None:
+        _write_png(entry.path_labels, phantom.labels)
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
