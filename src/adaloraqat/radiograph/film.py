@@ -83,9 +83,13 @@ def check_most(name: str, height: int, width: int) -> None:
         )
 
 
-def grey(colour: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (H, W) luma (ITU-R BT.601) of (H, W, 3|4) colour, in the input's units; alpha is ignored."""
-    return colour[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+def grey(colour: NDArray[Any]) -> NDArray[Any]:
+    """Return (H, W) luma (ITU-R BT.601) of (H, W, 3|4) colour, in the input's units; alpha is ignored.
+
+    8-bit colour gives 8-bit grey, so that `scaled` knows its range; all else gives float32.
+    """
+    luma = colour[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return np.rint(luma).astype(np.uint8) if colour.dtype == np.uint8 else luma
 
 
 def scaled(values: NDArray[Any], name: str) -> NDArray[np.float32]:

@@ -1,0 +1,157 @@
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import read_film
+
+STORED = np.tile(np.arange(0, 4000, 100, dtype=np.uint16), (24, 1))  # (24, 40), 12 bits
+
+
+def written(path: Path, stored: np.ndarray = STORED, rle: bool = False, **elements: Any) -> Path:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.PatientName, dataset.PatientID = "Doe^Jane", "4711"
+    dataset.Rows, dataset.Columns = stored.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = stored.dtype.itemsize * 8
+    dataset.BitsStored = elements.pop("BitsStored", dataset.BitsAllocated)
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(stored.dtype.kind == "i")
+    dataset.PixelData = stored.tobytes()
+    for key, value in elements.items():
+        setattr(dataset, key, value)
+    if rle:
+        dataset.compress(RLELossless)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def ramp(values: np.ndarray) -> np.ndarray:
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low)
+
+
+@pytest.mark.parametrize("rle", [False, True])
+def test_stored_values_spacing_and_a_hashed_patient(tmp_path: Path, rle: bool) -> None:
+    film = read_film(written(tmp_path / "film", rle=rle, BitsStored=12, PixelSpacing=[0.15, 0.2]))
+    assert film.pixels == pytest.approx(ramp(STORED), abs=1e-6)
+    assert film.spacing_mm == (0.15, 0.2)
+    assert film.patient == hashlib.sha256(b"4711").hexdigest()[:16]
+    assert film.notices == ()
+    assert "Doe" not in repr(film)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_monochrome1_is_inverted(tmp_path: Path, dtype: type) -> None:
+    stored = (np.tile(np.arange(0, 160, 4), (24, 1)) - (40 if dtype is np.int16 else 0)).astype(dtype)
+    film = read_film(written(tmp_path / "film", stored, PhotometricInterpretation="MONOCHROME1"))
+    assert ramp(film.pixels) == pytest.approx(1 - ramp(stored.astype(float)), abs=1e-6)
+
+
+def test_signed_values_of_the_whole_range_do_not_wrap(tmp_path: Path) -> None:
+    stored = np.tile(np.linspace(-32768, 32767, 40).astype(np.int16), (24, 1))
+    film = read_film(written(tmp_path / "film", stored, PhotometricInterpretation="MONOCHROME1"))
+    assert (np.diff(film.pixels[0]) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [
+        ("LINEAR", lambda v: np.clip((v - (2000 - 0.5)) / (1000 - 1) + 0.5, 0, 1)),
+        ("LINEAR_EXACT", lambda v: np.clip((v - 2000) / 1000 + 0.5, 0, 1)),
+        ("SIGMOID", lambda v: 1 / (1 + np.exp(-4 * (v - 2000) / 1000))),
+    ],
+)
+def test_windows(tmp_path: Path, function: str, wanted: Any) -> None:
+    path = written(
+        tmp_path / "film", WindowCenter=[2000, 50], WindowWidth=[1000, 10], VOILUTFunction=function
+    )
+    assert read_film(path).pixels == pytest.approx(wanted(STORED.astype(float)), abs=1e-5)
+
+
+def test_the_rescale_comes_before_the_window(tmp_path: Path) -> None:
+    elements = {"RescaleSlope": -1, "RescaleIntercept": 4000, "WindowCenter": 2000, "WindowWidth": 1001}
+    film = read_film(written(tmp_path / "film", **elements))
+    wanted = np.clip((4000.0 - STORED - 1999.5) / 1000 + 0.5, 0, 1)
+    assert film.pixels == pytest.approx(wanted, abs=1e-5)
+
+
+def lookup(first: int, table: list[int]) -> list[Dataset]:
+    item = Dataset()
+    item.LUTDescriptor = [len(table), first, 16]
+    item.LUTData = table
+    item["LUTDescriptor"].VR = "US"
+    item["LUTData"].VR = "US"
+    return [item]
+
+
+@pytest.mark.parametrize("key", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_lookup_tables_clamp_at_their_ends(tmp_path: Path, key: str) -> None:
+    table = list(range(0, 20000, 10))  # maps 1000 + i to 10 i
+    film = read_film(written(tmp_path / "film", **{key: lookup(1000, table)}))
+    wanted = np.clip(STORED.astype(float) - 1000, 0, 1999) * 10
+    assert film.pixels == pytest.approx(wanted / wanted.max(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("center", "width"), [(2000, 0), (90000, 10)])
+def test_a_window_that_hides_the_film_is_left_out(tmp_path: Path, center: int, width: int) -> None:
+    film = read_film(written(tmp_path / "film", WindowCenter=center, WindowWidth=width))
+    assert film.pixels == pytest.approx(ramp(STORED), abs=1e-6)
+    assert "window" in film.notices[0]
+
+
+def test_padding_is_black(tmp_path: Path) -> None:
+    stored = STORED.copy() + 10
+    stored[:, :5] = 65535
+    film = read_film(written(tmp_path / "film", stored, PixelPaddingValue=65535))
+    assert (film.pixels[:, :5] == 0).all()
+    assert film.pixels[0, -1] == 1
+
+
+@pytest.mark.parametrize("spacing", [[0, 0], [0.1, -0.1], [100, 100]])
+def test_implausible_spacing_is_left_out(tmp_path: Path, spacing: list[float]) -> None:
+    film = read_film(written(tmp_path / "film", PixelSpacing=spacing))
+    assert film.spacing_mm is None
+    assert "PixelSpacing" in film.notices[0]
+    film = read_film(written(tmp_path / "film", PixelSpacing=spacing, ImagerPixelSpacing=[0.143, 0.143]))
+    assert film.spacing_mm == (0.143, 0.143)
+    assert "detector" in film.notices[1]
+
+
+def test_colour_gives_its_grey(tmp_path: Path) -> None:
+    colour = np.zeros((24, 40, 3), np.uint8)
+    colour[:12] = (200, 0, 0)
+    elements = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    film = read_film(written(tmp_path / "film", colour, **elements, Rows=24, Columns=40))
+    assert ramp(film.pixels)[:, 0] == pytest.approx([1.0] * 12 + [0.0] * 12)
+
+
+def test_multi_frame_small_and_huge_files_are_refused(tmp_path: Path) -> None:
+    for name, words, elements in [
+        ("frames", "2 frames", {"NumberOfFrames": 2}),
+        ("huge", "100 megapixels", {"Rows": 20000, "Columns": 20000}),
+        ("small", "1 x 1", {"Rows": 1, "Columns": 1}),
+        ("short", "incomplete", {"Rows": 48}),
+    ]:
+        with pytest.raises(FilmError, match=words):
+            read_film(written(tmp_path / name, **elements))
+
+
+@pytest.mark.parametrize("rle", [False, True])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
+def test_a_truncated_file_is_refused(tmp_path: Path, rle: bool, part: float) -> None:
+    path = written(
+        tmp_path / "film.dcm", np.random.default_rng(0).integers(0, 9, (64, 64), np.uint16), rle=rle
+    )
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(FilmError, match=r"film\.dcm"):
+        read_film(path)

@@ -1,0 +1,161 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import Box, Frame, Preprocessing
+
+SIDES = st.integers(16, 700)
+
+
+def disc(shape: tuple[int, int]) -> np.ndarray:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    y, x = (rows + 0.5) / shape[0] - 0.45, (columns + 0.5) / shape[1] - 0.55
+    return x**2 / 0.3**2 + y**2 / 0.4**2 < 1
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+def test_a_wide_film_lies_at_the_top_and_the_rest_is_zero() -> None:
+    pixels = np.tile(np.linspace(0, 1, 200, dtype=np.float32), (100, 1))
+    image, frame = Preprocessing(image_size=64, channels=3, mean=(0.4, 0.5, 0.6), std=(0.2,))(pixels)
+    assert image.shape == (3, 64, 64)
+    assert image.dtype == np.float32
+    assert frame == Frame((100, 200), (32, 64), 64)
+    assert (image[:, 32:] == 0).all()
+    assert image[:, 5, 0] == pytest.approx([-0.4 / 0.2, -0.5 / 0.2, -0.6 / 0.2], abs=0.05)
+    assert image[:, 5, 63] == pytest.approx([0.6 / 0.2, 0.5 / 0.2, 0.4 / 0.2], abs=0.05)
+
+
+def test_percentiles_clip_what_lies_beyond_them() -> None:
+    pixels = np.arange(101, dtype=np.float32).reshape(1, 101).repeat(20, axis=0)
+    stretched = Preprocessing(percentile_low=10, percentile_high=90).stretch(pixels)
+    assert stretched[0, 10] == 0
+    assert stretched[0, 90] == 1
+    assert stretched[0, 50] == pytest.approx(0.5)
+    assert stretched[0, 30] == pytest.approx(0.25)
+    assert (stretched[0, :10] == 0).all()
+    assert (stretched[0, 91:] == 1).all()
+
+
+def test_percentiles_of_a_big_film_are_those_of_all_its_pixels() -> None:
+    pixels = np.random.default_rng(0).normal(size=(1500, 1800)).astype(np.float32)
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    wanted = np.clip((pixels - low) / (high - low), 0, 1)
+    assert np.abs(Preprocessing().stretch(pixels) - wanted).max() < 0.02
+
+
+def test_the_input_does_not_depend_on_the_unit_of_the_film() -> None:
+    pixels = np.random.default_rng(1).random((90, 120), dtype=np.float32)
+    first, _ = Preprocessing(image_size=64)(pixels)
+    second, _ = Preprocessing(image_size=64)(pixels * 4095 + 17)
+    assert np.abs(first - second).max() < 1e-4
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_a_constant_film_gives_zeros(value: float) -> None:
+    square, _ = Preprocessing(image_size=64).resize(np.full((50, 40), value, np.float32))
+    assert (square == 0).all()
+
+
+def test_a_nearly_constant_film_keeps_its_contrast() -> None:
+    pixels = np.zeros((100, 100), np.float32)
+    pixels[50, 50] = 1  # less than half a percent of the film
+    assert Preprocessing().stretch(pixels)[50, 50] == 1
+
+
+def test_resize_is_the_mean_over_the_pixels_that_fall_together() -> None:
+    pixels = np.random.default_rng(2).random((128, 128), dtype=np.float32)
+    square, _ = Preprocessing(image_size=64, percentile_low=0, percentile_high=100).resize(pixels)
+    low, high = pixels.min(), pixels.max()
+    assert square.mean() == pytest.approx(float(((pixels - low) / (high - low)).mean()), abs=2e-3)
+    assert square.std() < 0.6 * pixels.std()  # antialiased: sampling alone would keep the noise
+
+
+def test_normalise_after_resize_is_the_whole() -> None:
+    preprocessing = Preprocessing(image_size=64)
+    pixels = np.random.default_rng(3).random((70, 50), dtype=np.float32)
+    square, frame = preprocessing.resize(pixels)
+    assert (preprocessing.normalise(square, frame) == preprocessing(pixels)[0]).all()
+    assert (preprocessing.normalise(square)[0] == (square - np.float32(0.5)) / np.float32(0.25)).all()
+    assert (frame.valid().sum(axis=0) == 64).sum() == frame.resized[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, st.sampled_from([64, 224, 256]))
+def test_the_longest_side_fills_the_square_and_boxes_come_back(height: int, width: int, size: int) -> None:
+    frame = Frame.of((height, width), size)
+    assert max(frame.resized) == size
+    assert min(frame.resized) == max(1, round(min(height, width) * size / max(height, width)))
+    box = Box(0.1 * width, 0.2 * height, 0.7 * width, 0.9 * height)
+    assert frame.box_to_original(frame.box_to_model(box)) == pytest.approx(box, rel=1e-5)
+    whole = frame.box_to_model(Box.whole((height, width)))
+    assert whole == pytest.approx([0, 0, frame.resized[1], frame.resized[0]])
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIDES, SIDES)
+def test_a_mask_at_equal_size_comes_back_exactly(height: int, width: int) -> None:
+    mask = disc((height, width))
+    frame = Frame.of((height, width), max(height, width))
+    soft = frame.mask_to_model(mask)
+    assert soft.shape == (frame.image_size, frame.image_size)
+    assert dice(frame.logits_to_original(soft - 0.5) > 0, mask) == 1.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(128, 900), st.integers(128, 900))
+def test_a_mask_survives_the_coarser_grid_of_the_logits(height: int, width: int) -> None:
+    mask = disc((height, width))
+    frame = Frame.of((height, width), 256)
+    grid = frame.mask_to_model(mask).reshape(128, 2, 128, 2).mean((1, 3))
+    assert dice(frame.logits_to_original(grid - 0.5) > 0, mask) >= 0.975  # a side of 128 px may shrink to 36
+
+
+def test_logits_return_by_bilinear_interpolation_at_pixel_centres() -> None:
+    """Against the formula: pixel x lies at grid position (x + 0.5) * (w n / S) / W - 0.5."""
+    frame = Frame.of((60, 90), 32)  # resized to (21, 32)
+    logits = np.random.default_rng(4).normal(size=(16, 16)).astype(np.float32)
+    returned = frame.logits_to_original(logits)
+    assert returned.shape == (60, 90)
+    for row, column in [(0, 0), (10, 33), (30, 60), (41, 77), (59, 89)]:
+        y = np.clip((row + 0.5) * (21 * 16 / 32) / 60 - 0.5, 0, 15)
+        x = np.clip((column + 0.5) * (32 * 16 / 32) / 90 - 0.5, 0, 15)
+        top, left = int(y), int(x)
+        bottom, right = min(top + 1, 15), min(left + 1, 15)
+        upper = logits[top, left] * (1 - (x - left)) + logits[top, right] * (x - left)
+        lower = logits[bottom, left] * (1 - (x - left)) + logits[bottom, right] * (x - left)
+        assert returned[row, column] == pytest.approx(upper * (1 - (y - top)) + lower * (y - top), abs=1e-5)
+
+
+def test_a_mask_off_the_grid_is_refused_with_both_sizes() -> None:
+    with pytest.raises(FilmError, match="30 x 20 pixels and its film 200 x 100"):
+        Frame.of((100, 200), 64).mask_to_model(np.zeros((20, 30), bool))
+
+
+def test_the_description_survives_json() -> None:
+    preprocessing = Preprocessing(
+        image_size=1024, channels=3, mean=(0.485, 0.456, 0.406), std=(0.2, 0.2, 0.2)
+    )
+    assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"image_size": 0}, "at least 1"),
+        ({"percentile_low": 60, "percentile_high": 40}, "rise"),
+        ({"mean": [0.1, 0.2]}, "one a channel"),
+        ({"std": [0.0]}, "greater than 0"),
+        ({"mean": ["grey"]}, "wrong kind"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_an_unusable_description_is_refused(values: dict, words: str) -> None:
+    with pytest.raises(FilmError, match=words):
+        Preprocessing.from_dict({**Preprocessing().to_dict(), **values})

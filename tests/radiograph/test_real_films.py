@@ -1,0 +1,105 @@
+"""What only real films can show; the folder comes from ADALORAQAT_FILMS."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import Preprocessing, read_film, read_labels, read_mask
+from adaloraqat.radiograph.inverted import chest_likeness, looks_inverted
+
+FILMS = Path(os.environ.get("ADALORAQAT_FILMS", ""))
+real = pytest.mark.skipif("ADALORAQAT_FILMS" not in os.environ, reason="ADALORAQAT_FILMS is not set")
+
+
+def sample(count: int) -> list[dict[str, str]]:
+    with open(FILMS / "cxr" / "manifest.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return rows[:: len(rows) // count]
+
+
+@real
+def test_masks_survive_the_grid_of_the_logits() -> None:
+    scores = []
+    for row in sample(60):
+        mask = read_mask(FILMS / "cxr" / row["path_mask"])
+        frame = Preprocessing().resize(mask.astype(np.float32))[1]
+        grid = frame.mask_to_model(mask).reshape(128, 2, 128, 2).mean((1, 3))
+        returned = frame.logits_to_original(grid - 0.5) > 0
+        scores.append(2 * (returned & mask).sum() / (returned.sum() + mask.sum()))
+    assert min(scores) >= 0.99
+    assert np.mean(scores) >= 0.995
+
+
+@real
+def test_no_film_is_taken_for_inverted_and_nearly_every_negative_is() -> None:
+    likeness = []
+    for row in sample(60):
+        film = read_film(FILMS / "cxr" / row["path_image"])
+        assert film.notices == ()
+        likeness.append(chest_likeness(film.pixels))
+    assert min(likeness) > -0.1
+    assert np.mean(np.array(likeness) > 0.2) > 0.95
+
+
+@real
+def test_labels_agree_with_the_mask() -> None:
+    row = next(row for row in sample(60) if row["path_labels"])
+    labels = read_labels(FILMS / "cxr" / row["path_labels"])
+    lungs = read_mask(FILMS / "cxr" / row["path_mask"], (labels.shape[0], labels.shape[1]))
+    assert ((labels == 1) | (labels == 2)).sum() == pytest.approx(lungs.sum(), rel=0.01)
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "shape", "spacing"),
+    [
+        ("1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm", (1024, 1024), (0.168, 0.168)),
+        ("RG1_JLSN.dcm", (1955, 1841), None),  # true MONOCHROME1, its spacing is 0
+        ("nih_1.3.6.1.4.1.11129.dcm", (1024, 1024), None),
+        ("not_chest/RG2_JPLL.dcm", (2140, 1760), (0.2, 0.2)),
+        ("not_chest/RG3_J2KR.dcm", (1760, 1760), None),
+    ],
+)
+def test_real_dicom(name: str, shape: tuple[int, int], spacing: tuple[float, float] | None) -> None:
+    film = read_film(FILMS / "dicom" / name)
+    assert (film.shape, film.spacing_mm) == (shape, spacing)
+    assert not looks_inverted(film.pixels)
+    assert film.patient is not None
+    assert len(film.patient) == 16
+
+
+@real
+def test_a_lying_tag_gives_way_to_the_content() -> None:
+    told = read_film(FILMS / "dicom" / "Fake_MONOHR1.dcm")
+    true = read_film(FILMS / "dicom" / "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm")
+    assert np.corrcoef(told.pixels.ravel(), true.pixels.ravel())[0, 1] > 0.999
+    assert "inverted" in told.notices[0]
+    assert true.notices == ()
+
+
+@real
+def test_two_compressions_of_one_film_agree() -> None:
+    first, second = (
+        read_film(FILMS / "dicom" / "not_chest" / name) for name in ("RG3_J2KR.dcm", "RG3_RLE.dcm")
+    )
+    assert np.array_equal(first.pixels, second.pixels)
+
+
+@real
+def test_what_cannot_be_decoded_is_said() -> None:
+    with pytest.raises(FilmError, match=r"RG3_JPLY\.dcm cannot be read: its pixels \(JPEG Extended"):
+        read_film(FILMS / "dicom" / "not_chest" / "RG3_JPLY.dcm")
+
+
+def test_importing_the_room_is_light() -> None:
+    code = "import sys, adaloraqat.radiograph; print({'torch', 'pydicom', 'scipy'} & set(sys.modules))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert answer.stdout.strip() == "set()"
