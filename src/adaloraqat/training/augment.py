@@ -46,22 +46,30 @@ class Augmentation:
         self, images: Tensor, targets: Tensor, valid: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         flips = torch.rand(len(images), generator=generator) < self.flip
-        targets = torch.where(flips[:, None, None, None], targets[:, [1, 0, 2]], targets)  # sides change names
+        targets = torch.where(
+            flips[:, None, None, None], targets[:, [1, 0, 2]], targets
+        )  # sides change names
         grid = _sampling_grid(len(images), images.shape[-1], self.strength, flips, generator)
         stacked = torch.cat([images, targets, valid], dim=1)  # (B, 5, S, S)
         warped = F.grid_sample(stacked, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return warped[:, :1], warped[:, 1:4], warped[:, 4:].round()
 
 
-def _sampling_grid(count: int, size: int, strength: float, flips: Tensor, generator: torch.Generator) -> Tensor:
+def _sampling_grid(
+    count: int, size: int, strength: float, flips: Tensor, generator: torch.Generator
+) -> Tensor:
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    angle = uniform(-1, 1) ** 3 * math.radians(25) * strength  # mostly small, sometimes a badly placed patient
+    angle = (
+        uniform(-1, 1) ** 3 * math.radians(25) * strength
+    )  # mostly small, sometimes a badly placed patient
     shear = uniform(-1, 1) * math.radians(6) * strength
     zoom = torch.exp(uniform(math.log(0.75), math.log(1.35)) * strength)
     aspect = torch.exp(uniform(-0.12, 0.12) * strength)
-    shift = torch.stack([uniform(-0.2, 0.2), uniform(-0.2, 0.2)], dim=1) * strength  # grid units: 2 = one side
+    shift = (
+        torch.stack([uniform(-0.2, 0.2), uniform(-0.2, 0.2)], dim=1) * strength
+    )  # grid units: 2 = one side
     cos, sin = torch.cos(angle), torch.sin(angle)
     sign = 1.0 - 2.0 * flips.to(torch.float32)
     first = torch.stack([cos / (zoom * aspect) * sign, (-sin + shear) / (zoom / aspect)], dim=1)

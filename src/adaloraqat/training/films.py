@@ -64,7 +64,9 @@ def load_films(entries: Sequence[Entry], preprocessing: Preprocessing) -> FilmSe
         right, left, both = lung_sides(entry, film.pixels.shape)
         images.append(np.round(image * 255).astype(np.uint8))
         targets.append(
-            np.stack([np.round(frame.mask_to_model(side) * 255).astype(np.uint8) for side in (right, left, both)])
+            np.stack(
+                [np.round(frame.mask_to_model(side) * 255).astype(np.uint8) for side in (right, left, both)]
+            )
         )
         frames.append(frame)
     return FilmSet(
@@ -123,7 +125,9 @@ def draw_indices(count: int, batch_size: int, step: int, seed: Sequence[int]) ->
     Without state: any step can be computed alone, which makes resuming exact.
     """
     wanted = range(step * batch_size, (step + 1) * batch_size)
-    orders = {turn: np.random.default_rng([*seed, turn]).permutation(count) for turn in {i // count for i in wanted}}
+    orders = {
+        turn: np.random.default_rng([*seed, turn]).permutation(count) for turn in {i // count for i in wanted}
+    }
     return [int(orders[i // count][i % count]) for i in wanted]
 
 

@@ -111,7 +111,9 @@ class StageTraining:
             self._restore(*saved)
         else:
             self._measure_start()
-        while self.trainable and self.progress.epoch < self.stage.schedule.epochs and not self._patience_over():
+        while (
+            self.trainable and self.progress.epoch < self.stage.schedule.epochs and not self._patience_over()
+        ):
             self._epoch()
         best = self._load_best()
         return {
@@ -183,7 +185,9 @@ class StageTraining:
         self.optimizer.step()
         self.progress.step += 1
         self._prune("step", self.progress.step)
-        return {name: float(value.detach()) for name, value in terms.items()} | {"total": float(loss.detach())}
+        return {name: float(value.detach()) for name, value in terms.items()} | {
+            "total": float(loss.detach())
+        }
 
     def _losses(self, images: Tensor, valid: Tensor, boxes: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Return the weighted loss terms of one batch; the orthogonality term exists only in stage 1."""
@@ -254,7 +258,9 @@ class StageTraining:
         score, progress = scores[self.recipe.monitor], self.progress
         if score > progress.best:
             progress.best, progress.best_epoch, progress.worse_epochs = score, progress.epoch, 0
-            self.run.save_best(self.model.state_dict(), {"structure": self.structure.to_dict(), "scores": scores})
+            self.run.save_best(
+                self.model.state_dict(), {"structure": self.structure.to_dict(), "scores": scores}
+            )
         else:
             progress.worse_epochs += 1
 

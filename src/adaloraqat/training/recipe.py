@@ -181,24 +181,36 @@ class Recipe(_Strict):
         return self
 
 
+SHIPPED_RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+
+
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read a YAML recipe and apply `key.subkey=value` overrides (`stages.0.schedule.epochs=3`).
+    """Read a YAML recipe (a path, or the name of a shipped one: `demo`) and apply `key.subkey=value` overrides (`stages.0.schedule.epochs=3`).
 
     Raises:
         RecipeError: no such file, not YAML, an unknown key or an impossible value; says which and the remedy.
     """
-    path = Path(path)
+    path = _find(Path(path))
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"There is no recipe {path.name}; give the path of a YAML recipe.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path.name} is not a readable YAML recipe; compare it with recipes/demo.yaml.") from error
+        raise RecipeError(
+            f"{path.name} is not a readable YAML recipe; compare it with recipes/demo.yaml."
+        ) from error
     if not isinstance(document, dict):
-        raise RecipeError(f"{path.name} is not a recipe (a mapping of keys is expected); see recipes/demo.yaml.")
+        raise RecipeError(
+            f"{path.name} is not a recipe (a mapping of keys is expected); see recipes/demo.yaml."
+        )
     for override in overrides:
         _override(document, override)
     return parse_recipe(document, path.name)
+
+
+def _find(path: Path) -> Path:
+    shipped = SHIPPED_RECIPES / f"{path.name}.yaml"
+    return shipped if not path.exists() and path.parent == Path(".") and shipped.exists() else path
 
 
 def parse_recipe(document: dict[str, Any], name: str = "recipe") -> Recipe:

@@ -42,7 +42,9 @@ def finished_stages(folder: Path) -> list[str]:
         CheckpointError: `folder` holds no run.
     """
     if not is_run(folder):
-        raise CheckpointError(f"{folder.name} holds no run; give a folder that `adaloraqat train --out` made.")
+        raise CheckpointError(
+            f"{folder.name} holds no run; give a folder that `adaloraqat train --out` made."
+        )
     recipe = load_recipe(folder / RECIPE)
     run = RunFolder(folder)
     return [stage.name for stage in recipe.stages if run.stage_path(stage.name).exists()]
@@ -68,10 +70,18 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
         model = build_model(structure)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"The weights of stage {chosen} in {folder.name} are damaged; train it again.") from error
+        raise CheckpointError(
+            f"The weights of stage {chosen} in {folder.name} are damaged; train it again."
+        ) from error
     model.eval()
     return LoadedRun(
-        model, structure, preprocessing, load_recipe(folder / RECIPE), chosen, document["result"], run.identity()
+        model,
+        structure,
+        preprocessing,
+        load_recipe(folder / RECIPE),
+        chosen,
+        document["result"],
+        run.identity(),
     )
 
 

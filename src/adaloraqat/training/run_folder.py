@@ -65,7 +65,9 @@ class RunFolder:
         try:
             return str(json.loads((self.folder / "data.json").read_text())["fingerprint"])
         except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{self.folder.name} is damaged; start again with another --out.") from error
+            raise CheckpointError(
+                f"{self.folder.name} is damaged; start again with another --out."
+            ) from error
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""

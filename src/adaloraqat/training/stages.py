@@ -81,7 +81,9 @@ def trainable_groups(model: SamModel, stage: Stage) -> list[Group]:
     for rate, parameters in wanted.items():
         matrices = {n: p for n, p in parameters.items() if p.ndim > 1 and rate in ("encoder", "decoder")}
         others = {n: p for n, p in parameters.items() if n not in matrices}
-        groups += [Group(rate, part, decayed) for part, decayed in ((matrices, True), (others, False)) if part]
+        groups += [
+            Group(rate, part, decayed) for part, decayed in ((matrices, True), (others, False)) if part
+        ]
     return groups
 
 

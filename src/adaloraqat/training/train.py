@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import SamModel
 
+from adaloraqat.bundle import shipped_base
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
 from adaloraqat.errors import ManifestError
 from adaloraqat.lowrank import adaptation_warnings, save_peft
@@ -25,6 +26,8 @@ from adaloraqat.training.stages import calibrate_films, enter_stage
 from adaloraqat.training.structure import Structure, build_model, preprocessing_for
 
 logger = logging.getLogger(__name__)
+
+SHIPPED_BASE = "base"
 
 
 def train(
@@ -149,7 +152,7 @@ def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry],
 def load_start(base: BaseModelChoice, seed: int) -> SamModel:
     """Return the model that training starts from; random weights are seeded and leave the global seed alone."""
     if base.weights is not None:
-        return load_base(base.weights, base.image_size)
+        return _load_weights(base.weights, base.image_size)
     named = isinstance(base.architecture, str)
     measures = architecture(base.architecture).to_dict() if named else dict(base.architecture or {})
     if base.image_size is not None:
@@ -157,6 +160,12 @@ def load_start(base: BaseModelChoice, seed: int) -> SamModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build_sam(measures)
+
+
+def _load_weights(weights: str, image_size: int | None) -> SamModel:
+    """Load a path, or the base that ships under the name "base"; a folder of that name goes first."""
+    shipped = weights == SHIPPED_BASE and not Path(weights).exists()
+    return load_base(shipped_base() if shipped else weights, image_size)
 
 
 def warnings_of(recipe: Recipe, results: Sequence[dict[str, Any]]) -> list[str]:
@@ -172,4 +181,3 @@ def warnings_of(recipe: Recipe, results: Sequence[dict[str, Any]]) -> list[str]:
 def _without_timing(summary: dict[str, Any]) -> dict[str, Any]:
     stages = [{k: v for k, v in stage.items() if k != "timing"} for stage in summary["stages"]]
     return {**summary, "stages": stages}
-

@@ -1,0 +1,97 @@
+"""`adaloraqat evaluate`: score bundles and runs side by side against a manifest's masks."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from adaloraqat.bundle import Segmenter
+
+log = logging.getLogger("adaloraqat")
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="BUNDLE_OR_RUN...", help="Shipped names, bundle folders or run folders."),
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Manifest (CSV) with masks.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for masks, films.csv, evaluation.json.", show_default=False)
+    ],
+    split: Annotated[
+        str, typer.Option("--split", help="Which split to score: train, val, test, or all.")
+    ] = "test",
+    engine: Annotated[
+        str, typer.Option("--engine", help="onnxruntime or openvino (bundles only).")
+    ] = "onnxruntime",
+    json_: Annotated[bool, typer.Option("--json", help="Print evaluation.json on stdout.")] = False,
+) -> None:
+    """Give Dice and IoU on each film's own grid, without a box and with the true box."""
+    from adaloraqat.cli.console import print_json, progress
+    from adaloraqat.datasets.manifest import read_manifest, select
+    from adaloraqat.report.evaluation import evaluate as score
+
+    entries = read_manifest(data)
+    chosen = entries if split == "all" else select(entries, split)
+    segmenters = load_models(models, engine)
+    summary = score(segmenters, chosen, out, lambda films: progress(list(films), "films"))
+    if json_:
+        print_json(summary)
+    else:
+        for line in table(summary):
+            typer.echo(line)
+    failed = sum(
+        numbers["failed"]
+        for groups in summary["models"].values()
+        for group, prompts in groups.items()
+        if group != "all"
+        for numbers in prompts.values()
+    )
+    if failed:
+        log.error("%d results failed and count as 0; films.csv names them and says why.", failed)
+        raise typer.Exit(1)
+
+
+def load_models(models: list[str], engine: str) -> "dict[str, Segmenter]":
+    """Load bundles and runs (every finished stage of a run), named so that no two share a name."""
+    from adaloraqat.bundle import Segmenter
+
+    segmenters: dict[str, Segmenter] = {}
+    for model in models:
+        folder = Path(model)
+        if (folder / "recipe.yaml").is_file():
+            found = _run_segmenters(folder)
+        else:
+            found = {folder.name if folder.is_dir() else model: Segmenter.load(model, engine)}
+        for name, segmenter in found.items():
+            unique = name if name not in segmenters else f"{name}-{len(segmenters)}"
+            segmenters[unique] = segmenter
+    return segmenters
+
+
+def _run_segmenters(folder: Path) -> "dict[str, Segmenter]":
+    from adaloraqat.cli.torch_setup import set_up_torch
+
+    set_up_torch()
+    from adaloraqat.training.run import finished_stages, load_run
+    from adaloraqat.training.torch_engine import run_segmenter
+
+    stages = finished_stages(folder) or [None]
+    return {f"{folder.name}-{stage}": run_segmenter(load_run(folder, stage)) for stage in stages}
+
+
+def table(summary: dict[str, Any]) -> list[str]:
+    """Return the summary as lines of text, one model, source and prompt a line."""
+    head = f"{'model':28} {'source':14} {'prompt':9} {'films':>5} {'Dice':>7} {'SD':>6} {'worst':>6} {'IoU':>7} {'failed':>6}"
+    lines = [head, "-" * len(head)]
+    for model, groups in summary["models"].items():
+        for group, prompts in groups.items():
+            for prompt, n in prompts.items():
+                lines.append(
+                    f"{model:28} {group:14} {prompt:9} {n['films']:5d} {n['dice_mean']:7.4f} {n['dice_sd']:6.4f} "
+                    f"{n['dice_worst']:6.3f} {n['iou_mean']:7.4f} {n['failed']:6d}"
+                )
+    return lines
