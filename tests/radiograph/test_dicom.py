@@ -135,6 +135,13 @@ def test_colour_gives_its_grey(tmp_path: Path) -> None:
     assert ramp(film.pixels)[:, 0] == pytest.approx([1.0] * 12 + [0.0] * 12)
 
 
+def test_a_damaged_transfer_syntax_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "film")
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.99999.1.2.1\0"))
+    with pytest.raises(FilmError, match="cannot be read"):
+        read_film(path)
+
+
 def test_multi_frame_small_and_huge_files_are_refused(tmp_path: Path) -> None:
     for name, words, elements in [
         ("frames", "2 frames", {"NumberOfFrames": 2}),

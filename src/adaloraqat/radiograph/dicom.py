@@ -80,7 +80,7 @@ def _decoded(dataset: Dataset, name: str) -> NDArray[Any]:
             values = apply_color_lut(values, dataset)
     except Exception as error:  # each decoder has its own
         syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax.is_compressed:
+        if syntax.is_transfer_syntax and syntax.is_compressed:
             reason = (
                 f"its pixels ({syntax.name}) cannot be decoded; export it uncompressed or as JPEG 2000 or PNG"
             )
