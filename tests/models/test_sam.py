@@ -1,5 +1,7 @@
 import copy
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -144,3 +146,46 @@ def test_the_seed_decides_the_weights():
         states.append(sam.build_sam(TINY).state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not torch.equal(states[0]["vision_encoder.pos_embed"], states[2]["vision_encoder.pos_embed"])
+
+
+class Encoder(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image):
+        return sam.encode(self.model, image)
+
+
+class Decoder(Encoder):
+    def forward(self, embedding, boxes):
+        logits, quality = sam.decode(self.model, embedding, boxes[None])
+        return logits[0], quality[0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # torch's own
+@pytest.mark.parametrize("use_rel_pos", [False, True])
+def test_both_halves_can_be_traced_with_any_number_of_boxes(use_rel_pos, tmp_path):
+    model = sam.build_sam(TINY.to_dict() | {"use_rel_pos": use_rel_pos}).eval()
+    image, boxes = images_and_boxes(TINY, batch=1, boxes=4)
+    embedding = sam.encode(model, image).detach()
+    torch.onnx.export(
+        Encoder(model), (image,), tmp_path / "e.onnx", input_names=["image"], dynamo=False, opset_version=17
+    )
+    torch.onnx.export(
+        Decoder(model),
+        (embedding, boxes[0, :2]),
+        tmp_path / "d.onnx",
+        input_names=["embedding", "boxes"],
+        dynamic_axes={"boxes": {0: "N"}},
+        dynamo=False,
+        opset_version=17,
+    )
+    encoder, decoder = (onnxruntime.InferenceSession(tmp_path / name) for name in ("e.onnx", "d.onnx"))
+    (run,) = encoder.run(None, {"image": image.numpy()})
+    np.testing.assert_allclose(run, embedding.numpy(), atol=1e-4)
+    for count in (1, 2, 4):
+        expected = Decoder(model)(embedding, boxes[0, :count])
+        answers = decoder.run(None, {"embedding": embedding.numpy(), "boxes": boxes[0, :count].numpy()})
+        for answer, reference in zip(answers, expected, strict=True):
+            np.testing.assert_allclose(answer, reference.detach().numpy(), atol=1e-4)

@@ -1,1 +1,1 @@
-"""models."""
+"""Segment Anything in any size: its measures, its published weights, encode and decode."""

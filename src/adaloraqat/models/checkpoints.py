@@ -138,9 +138,9 @@ def _checked(state: dict[str, Tensor], architecture: SamArchitecture, file: str)
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
     if missing or unexpected:
+        problems = [_counted("lacks", missing, ""), _counted("holds", unexpected, " too many")]
         raise CheckpointError(
-            f"{file} does not fit the architecture: {len(missing)} tensors are missing{_some(missing)} and "
-            f"{len(unexpected)} are left over{_some(unexpected)}; give complete SAM weights."
+            f"{file} {' and '.join(filter(None, problems))}: give complete SAM weights alone."
         )
     for name, shape in expected.items():
         _check_tensor(name, state[name], shape, file)
@@ -171,10 +171,12 @@ def _share_frequencies(state: dict[str, Tensor], file: str) -> dict[str, Tensor]
     return rest | ({kept: copies[0]} if copies else {})
 
 
-def _some(names: list[str]) -> str:
+def _counted(verb: str, names: list[str], after: str) -> str:
+    """Say how many tensors, and name the first three; nothing where there are none."""
     if not names:
         return ""
-    return f" ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+    number = f"{len(names)} tensor{'' if len(names) == 1 else 's'}{after}"
+    return f"{verb} {number} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 
 def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:
