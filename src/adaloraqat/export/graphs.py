@@ -1,0 +1,164 @@
+"""The two graphs a bundle holds, as modules the exporter can trace.
+
+Both are the transformers model itself, restated only where its form costs something in a file or an engine:
+positional tables come in a compact form, boxes are the batch, and of the mask decoder only the one mask that
+a box prompt asks for is computed.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import SamModel
+from transformers.models.sam.modeling_sam import SamAttention, SamVisionAttention
+
+from adaloraqat.models.sam import encode
+
+
+class EncoderGraph(nn.Module):
+    """image (1, C, S, S) -> embedding (1, D, g, g)."""
+
+    def __init__(self, model: SamModel) -> None:
+        """Wrap `model`, which is changed: its relative positions are resized once and for all."""
+        super().__init__()
+        self.model = model
+        for layer in model.vision_encoder.layers:
+            layer.attn.forward = types.MethodType(
+                SamVisionAttention.forward, layer.attn
+            )  # written out, no SDPA
+            if layer.attn.use_rel_pos:
+                _fold_relative_positions(layer.attn)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode one normalised film."""
+        return encode(self.model, image)
+
+
+class DecoderGraph(nn.Module):
+    """embedding (1, D, g, g), boxes (N, 4) in model pixels -> logits (N, 4g, 4g), quality (N,).
+
+    `adaloraqat.models.sam.decode` for one image, with the boxes as the batch: no shape but N depends on the
+    input.
+    """
+
+    phase_x: Tensor
+    phase_y: Tensor
+    frequency_x: Tensor
+    frequency_y: Tensor
+
+    def __init__(self, model: SamModel) -> None:
+        """Wrap `model`, which is changed: its decoder attention is written out."""
+        super().__init__()
+        for module in model.mask_decoder.modules():
+            if isinstance(module, SamAttention):
+                module.forward = types.MethodType(_attend, module)
+        self.prompts = model.prompt_encoder
+        self.decoder = model.mask_decoder
+        self.image_size = float(model.config.prompt_encoder_config.image_size)
+        grid = int(model.config.prompt_encoder_config.image_embedding_size)
+        self.grid = grid
+        frequencies = model.shared_image_embedding.positional_embedding.detach().float()  # (2, D/2)
+        centres = 2 * (torch.arange(grid, device=frequencies.device) + 0.5) / grid - 1  # (g,), in [-1, 1]
+        # The image-wide table (D, g, g) would add 4 MB to a SAM at 1024 px. Its phases are a sum over the two
+        # axes: those are constants of the file, and the engine folds sum, sine and cosine when it loads it.
+        self.register_buffer(
+            "phase_x", (2 * math.pi * centres[:, None] * frequencies[0]).t()[:, None, :].clone()
+        )
+        self.register_buffer(
+            "phase_y", (2 * math.pi * centres[:, None] * frequencies[1]).t()[:, :, None].clone()
+        )
+        self.register_buffer("frequency_x", frequencies[0].clone())
+        self.register_buffer("frequency_y", frequencies[1].clone())
+
+    def forward(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment what each box encloses."""
+        tokens = self._tokens(boxes)  # (N, 1, T, D)
+        image = embedding + self.prompts.no_mask_embed.weight[:, :, None, None]  # (1, D, g, g)
+        keys = image.flatten(2).transpose(1, 2).unsqueeze(1)  # (1, 1, g·g, D)
+        # Each box changes the image tokens in its own way from the first block on.
+        keys = keys + torch.zeros_like(tokens[:, :, :1, :1])  # (N, 1, g·g, D)
+        queries, keys = self._transform(tokens, keys)
+        mask_embedding = self._upscale(keys)  # (N, D/8, 4g, 4g)
+        weights = self.decoder.output_hypernetworks_mlps[0](queries[:, :, 1, :])  # (N, 1, D/8)
+        pixels = mask_embedding.reshape(-1, int(mask_embedding.shape[1]), 16 * self.grid**2)
+        logits = weights @ pixels  # (N, 1, 16·g·g)
+        quality = self.decoder.iou_prediction_head(queries[:, 0, 0, :])[:, 0]  # (N,)
+        return logits.reshape(-1, 4 * self.grid, 4 * self.grid), quality
+
+    def _tokens(self, boxes: Tensor) -> Tensor:
+        decoder, prompts = self.decoder, self.prompts
+        corners = 2 * ((boxes.reshape(-1, 2, 2) + 0.5) / self.image_size) - 1  # (N, 2, 2)
+        phases = 2 * math.pi * (corners[..., :1] * self.frequency_x + corners[..., 1:] * self.frequency_y)
+        kind = torch.cat([prompts.point_embed[2].weight, prompts.point_embed[3].weight])  # (2, D)
+        sparse = torch.cat([phases.sin(), phases.cos()], dim=-1) + kind  # (N, 2, D)
+        output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # (5, D)
+        output = output.unsqueeze(0) + torch.zeros_like(sparse[:, :1, :1])  # (N, 5, D)
+        return torch.cat([output, sparse], dim=1).unsqueeze(1)
+
+    def _transform(self, tokens: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        positions = self._positions()  # (1, 1, g·g, D)
+        transformer = self.decoder.transformer
+        queries = tokens
+        for layer in transformer.layers:
+            queries, keys, _ = layer(
+                queries=queries,
+                keys=keys,
+                query_point_embedding=tokens,
+                key_point_embedding=positions,
+                attention_similarity=None,
+            )
+        attended, _ = transformer.final_attn_token_to_image(
+            query=queries + tokens, key=keys + positions, value=keys
+        )
+        return transformer.layer_norm_final_attn(queries + attended), keys
+
+    def _positions(self) -> Tensor:
+        phases = self.phase_x + self.phase_y  # (D/2, g, g)
+        table = torch.cat([phases.sin(), phases.cos()])  # (D, g, g)
+        return table.flatten(1).t()[None, None]
+
+    def _upscale(self, keys: Tensor) -> Tensor:
+        decoder = self.decoder
+        image = keys.transpose(2, 3).reshape(-1, int(keys.shape[-1]), self.grid, self.grid)  # (N, D, g, g)
+        image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(image)))
+        return decoder.activation(decoder.upscale_conv2(image))
+
+
+def _attend(attention: Any, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> tuple[Tensor, None]:
+    """Compute a decoder attention, (N, 1, tokens, D) each, with every size but N a constant of the graph."""
+    heads = attention.num_attention_heads
+    width = attention.internal_dim // heads
+
+    def separate(projected: Tensor) -> Tensor:
+        tokens = int(projected.shape[2])
+        return projected.reshape(-1, tokens, heads, width).transpose(1, 2)  # (N, heads, tokens, width)
+
+    queries, keys = separate(attention.q_proj(query)), separate(attention.k_proj(key))
+    values = separate(attention.v_proj(value))
+    weights = ((queries * attention.scaling) @ keys.transpose(-2, -1)).softmax(-1)
+    attended = (weights @ values).transpose(1, 2)  # (N, tokens, heads, width)
+    return attention.out_proj(attended.reshape(-1, 1, int(query.shape[2]), attention.internal_dim)), None
+
+
+def _fold_relative_positions(attention: Any) -> None:
+    """Replace the resizing of the relative position tables by its result, and keep the gather in the graph.
+
+    Gathered tables would be (q, k, channels): 8.8 MB more for ViT-B.
+    """
+    with torch.no_grad():
+        for table in ("rel_pos_h", "rel_pos_w"):
+            size = getattr(attention, table).shape[0]
+            if size % 2 == 0:
+                raise ValueError(f"{table} has {size} rows: a table of 2n - 1 relative positions is expected")
+    attention.get_rel_pos = types.MethodType(_gathered_positions, attention)
+
+
+def _gathered_positions(attention: Any, query_size: int, key_size: int, table: Tensor) -> Tensor:
+    """Return (n, n, channels) rows of a (2n - 1, channels) table; the blocks of SAM have n = q = k."""
+    size = (table.shape[0] + 1) // 2
+    places = torch.arange(int(size))
+    return table[places[:, None] - places[None, :] + (int(size) - 1)]

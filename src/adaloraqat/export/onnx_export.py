@@ -1,0 +1,99 @@
+"""Writing the encoder and the decoder of a SAM as standard ONNX."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from transformers import SamModel
+
+from adaloraqat.export.graphs import DecoderGraph, EncoderGraph
+from adaloraqat.files import atomic_path
+
+OPSET = 17
+"""The ONNX operator set written, the first with LayerNormalization."""
+
+
+def export_encoder(model: SamModel, path: str | os.PathLike[str]) -> None:
+    """Write `image` (1, C, S, S) float32 -> `embedding` (1, D, g, g) float32 to `path`.
+
+    Args:
+        model: what `adaloraqat.quantize.convert` returned, in any precision. It is not changed.
+        path: the ONNX file; it appears whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    config = model.config.vision_config
+    image = torch.zeros(1, config.num_channels, config.image_size, config.image_size)
+    _export(EncoderGraph(_own_copy(model)), (image,), path, ["image"], ["embedding"], {})
+
+
+def export_decoder(model: SamModel, path: str | os.PathLike[str]) -> None:
+    """Write `embedding` (1, D, g, g), `boxes` (N, 4) -> `logits` (N, 4g, 4g), `quality` (N,), for any N.
+
+    Args:
+        model: what `adaloraqat.quantize.convert` returned, in any precision. It is not changed.
+        path: the ONNX file; it appears whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    config = model.config.prompt_encoder_config
+    grid = config.image_embedding_size
+    embedding = torch.zeros(1, config.hidden_size, grid, grid)
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 2.0, 2.0]])
+    dynamic = {name: {0: "N"} for name in ("boxes", "logits", "quality")}
+    _export(
+        DecoderGraph(_own_copy(model)),
+        (embedding, boxes),
+        path,
+        ["embedding", "boxes"],
+        ["logits", "quality"],
+        dynamic,
+    )
+
+
+def _own_copy(model: SamModel) -> SamModel:
+    return copy.deepcopy(model).eval().to("cpu")
+
+
+def _export(
+    graph: nn.Module,
+    arguments: tuple[Tensor, ...],
+    path: str | os.PathLike[str],
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: Mapping[str, Mapping[int, str]],
+) -> None:
+    with atomic_path(path) as temporary, warnings.catch_warnings(), torch.no_grad():
+        # Deliberate: only this exporter lets an autograd.Function write its own operators, and it is 3-5
+        # times faster.
+        for message in ("You are using the legacy TorchScript", "The feature will be removed"):
+            warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        torch.onnx.export(
+            graph.eval(),
+            arguments,
+            str(temporary),
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes={name: dict(axes) for name, axes in dynamic.items()},
+            opset_version=OPSET,
+            # Folding would turn float16 weights and gathered tables back into float32 constants in the file.
+            # Engines fold when they load.
+            do_constant_folding=False,
+            dynamo=False,
+        )
+        onnx.checker.check_model(str(temporary))
+
+
+def bytes_on_disk(*paths: str | os.PathLike[str]) -> int:
+    """Return the size of the files together, in bytes, as the file system gives it."""
+    return sum(Path(path).stat().st_size for path in paths)

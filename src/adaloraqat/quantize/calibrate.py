@@ -1,0 +1,76 @@
+"""Calibration: run a few films through the float model, then freeze the activation ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import SamModel
+
+from adaloraqat.errors import RecipeError
+from adaloraqat.models.sam import decode, encode
+from adaloraqat.quantize.fake_quantize import FakeQuantized
+from adaloraqat.quantize.observer import RangeMethod, RangeObserver
+from adaloraqat.quantize.prepare import fake_quantized_layers
+
+
+def calibrate(
+    model: SamModel, batches: Iterable[tuple[Tensor, Tensor]], method: RangeMethod = "minmax"
+) -> SamModel:
+    """Set every activation range of a prepared SAM from what flows through it in float.
+
+    Args:
+        model: a SAM after `prepare`; its mode (train or eval) is kept.
+        batches: pairs of normalised images (B, C, S, S) and boxes (B, N, 4) in model pixels.
+        method: how a range is chosen from what was seen.
+
+    Returns:
+        the same model, with ranges in its buffers.
+
+    Raises:
+        RecipeError: there was no batch, or the method is unknown.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with observing(model, method), torch.no_grad():
+            count = 0
+            for images, boxes in batches:
+                decode(model, encode(model, images), boxes)
+                count += 1
+            if not count:
+                raise RecipeError("Calibration got no film: give at least one film to calibrate on.")
+    finally:
+        model.train(training)
+    return model
+
+
+@contextmanager
+def observing(model: nn.Module, method: RangeMethod = "minmax") -> Iterator[None]:
+    """Let every fake-quantised layer compute in float and observe; on leaving without error, set the ranges.
+
+    A layer that nothing flowed through (the mask branch, where only boxes are given) gets the range of a dead
+    channel; it never takes part in the exported graph either.
+    """
+    layers = fake_quantized_layers(model).values()
+    for layer in layers:
+        layer.input_quantizer.observer = RangeObserver(method)
+        layer.output_observer = RangeObserver("minmax")
+    try:
+        yield
+        for layer in layers:
+            _freeze(layer)
+    finally:
+        for layer in layers:
+            layer.input_quantizer.observer = None
+            layer.output_observer = None
+
+
+def _freeze(layer: FakeQuantized) -> None:
+    assert layer.input_quantizer.observer is not None
+    assert layer.output_observer is not None
+    layer.input_quantizer.set_range(*layer.input_quantizer.observer.range())
+    low, high = layer.output_observer.range()
+    layer.output_range.copy_(torch.stack([low.to(layer.output_range), high.to(layer.output_range)]))

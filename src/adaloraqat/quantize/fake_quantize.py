@@ -1,0 +1,169 @@
+"""Fake quantisation for training: float tensors that take only the values an integer model can hold.
+
+A thin layer over torch's `fake_quantize_*` operators. Weight scales are recomputed from the current weight in
+every forward pass, so that they follow training (and Λ, where adapters are part of the weight). Activation
+ranges are calibrated and kept in buffers, so that a state_dict restores them.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.quantize import numerics
+from adaloraqat.quantize.layout import Layout
+from adaloraqat.quantize.observer import RangeObserver
+from adaloraqat.quantize.policy import Precision
+
+
+class ActivationQuantizer(nn.Module):
+    """Unsigned 8-bit fake quantisation of one tensor, with a calibrated range.
+
+    Attributes:
+        scale: () float32 buffer.
+        zero_point: () int32 buffer.
+        calibrated: () bool buffer.
+        observer: the collecting `RangeObserver` while `calibrate` runs, else None.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+    calibrated: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("zero_point", torch.zeros((), dtype=torch.int32))
+        self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
+        self.observer: RangeObserver | None = None
+
+    @torch.no_grad()
+    def set_range(self, low: Tensor, high: Tensor) -> None:
+        """Take [low, high], widened to contain 0, as the calibrated range."""
+        scale, zero_point = numerics.activation_parameters(low, high)
+        self.scale.copy_(scale)
+        self.zero_point.copy_(zero_point)
+        self.calibrated.fill_(True)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return `values` on the grid; unchanged while a calibration is observing.
+
+        Raises:
+            RuntimeError: `calibrate` has not run yet.
+        """
+        if self.observer is not None:
+            self.observer.update(values)
+            return values
+        if not self.calibrated:
+            raise RuntimeError("this layer has no activation range yet: run calibrate() before using it")
+        return numerics.fake_quantize_activation(values, self.scale, self.zero_point)
+
+
+class FakeQuantized(nn.Module):
+    """What the fake-quantised layers share: input and weight on integer grids, float in and out.
+
+    Mixed into subclasses of the layers they replace, so that parameter names, `isinstance` and state_dict
+    keys stay what they were; only the quantiser's buffers are new.
+
+    Attributes:
+        input_quantizer: the input's grid.
+        output_range: (2,) buffer, smallest and largest output seen in calibration. It quantises nothing: it
+        defines
+            the 1 LSB by which parity is judged, (high - low) / 255.
+        precision: what the policy asked for.
+        weight_limit: largest |q| of the weight.
+        layout: how the layer becomes one matrix product.
+    """
+
+    output_range: Tensor
+    input_quantizer: ActivationQuantizer
+    precision: Precision
+    weight_limit: int
+    layout: Layout
+
+    def start_quantizing(self, layout: Layout, precision: Precision, weight_limit: int) -> None:
+        """Add the quantisers to a layer that already holds its parameters."""
+        self.layout, self.precision, self.weight_limit = layout, precision, weight_limit
+        device = next(self.parameters()).device
+        self.input_quantizer = ActivationQuantizer().to(device)
+        self.register_buffer("output_range", torch.zeros(2, device=device))
+        self.output_observer: RangeObserver | None = None
+
+    def float_weight(self) -> Tensor:
+        """Return the float weight the layer deploys (adapters included), in the layer's own shape."""
+        raise NotImplementedError
+
+    def float_bias(self) -> Tensor | None:
+        """Return the float bias in the layer's own shape, or None."""
+        raise NotImplementedError
+
+    def product_terms(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return the float matrix (out, in), float bias (out,) or None, and the weight scale () or (out,)."""
+        matrix = self.layout.matrix(self.float_weight())
+        own_bias = self.float_bias()
+        bias = None if own_bias is None else self.layout.bias(own_bias)
+        scale = numerics.weight_scale(matrix, self.weight_limit, self.precision.per_channel)
+        return matrix, bias, numerics.scale_with_room_for_bias(scale, bias, self.input_quantizer.scale)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Compute with input, weight and bias on their integer grids; shapes as of the float layer."""
+        gathered = self.input_quantizer(self.layout.gather(inputs))
+        matrix, bias, scale = self.product_terms()
+        if self.output_observer is None:  # while observing, the float layer is what is observed
+            matrix = numerics.fake_quantize_weight(matrix, scale, self.weight_limit)
+            if bias is not None:
+                bias = numerics.fake_quantize_bias(bias, self.input_quantizer.scale * scale)
+        outputs = F.linear(gathered, matrix, bias)
+        if self.output_observer is not None:
+            self.output_observer.update(outputs)
+        return self.layout.scatter(outputs)
+
+
+class FakeQuantizedLinear(FakeQuantized, nn.Linear):
+    """A fake-quantised `nn.Linear`."""
+
+    def float_weight(self) -> Tensor:
+        """(out, in)."""
+        return self.weight
+
+    def float_bias(self) -> Tensor | None:
+        """(out,)."""
+        return self.bias
+
+
+class FakeQuantizedConv2d(FakeQuantized, nn.Conv2d):
+    """A fake-quantised `nn.Conv2d` whose stride equals its kernel."""
+
+    def float_weight(self) -> Tensor:
+        """(out, in, k, k)."""
+        return self.weight
+
+    def float_bias(self) -> Tensor | None:
+        """(out,)."""
+        return self.bias
+
+
+class FakeQuantizedConvTranspose2d(FakeQuantized, nn.ConvTranspose2d):  # type: ignore[misc]
+    """A fake-quantised `nn.ConvTranspose2d` whose stride equals its kernel."""
+
+    def float_weight(self) -> Tensor:
+        """(in, out, k, k)."""
+        return self.weight
+
+    def float_bias(self) -> Tensor | None:
+        """(out,)."""
+        return self.bias
+
+
+class FakeQuantizedQKV(FakeQuantized, AdaptedQKV):
+    """A fake-quantised `AdaptedQKV`: W + PΛQ is ONE weight, and its scales follow Λ."""
+
+    def float_weight(self) -> Tensor:
+        """(3d, in)."""
+        return self.effective_weight()
+
+    def float_bias(self) -> Tensor | None:
+        """(3d,)."""
+        return self.bias

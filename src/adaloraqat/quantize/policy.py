@@ -1,0 +1,215 @@
+"""Which module gets which precision: ONE small table for training, calibration, conversion and export.
+
+The `paper` table is AdaLoRA-QAT's stage 2 (arXiv 2604.01167): INT8, symmetric, per tensor, for the encoder's
+linear layers other than qkv, the mask decoder and the prompt encoder; qkv with P, Λ and Q stays FP32. The
+paper does not say how activations are quantised: unsigned 8 bits, asymmetric, per tensor, calibrated, is
+ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from torch import nn
+
+from adaloraqat.errors import RecipeError
+from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+
+WeightRange = Literal["portable", "full"]
+
+WEIGHT_LIMITS: dict[str, int] = {"portable": 63, "full": 127}
+"""Largest |q| of an int8 weight.
+
+"portable" uses 7 of the 8 bits: two products of an unsigned 8-bit activation (at most 255) and such a weight
+add up to 2 · 255 · 63 = 32,130 at most, which fits the 16-bit sums that CPUs without VNNI form. With "full"
+they reach 64,770, saturate at 32,767, and the answer is silently wrong there.
+"""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How one module computes and is stored.
+
+    Attributes:
+        weights: "int8", "float16" (storage only; arithmetic stays float32) or "float32".
+        per_channel: int8 only: one scale for each output row instead of one for the whole tensor.
+        activations: int8 only: whether the layer's input is quantised too, so that the product is one of
+        integers.
+            False for tables, which are only looked up.
+    """
+
+    weights: Literal["int8", "float16", "float32"]
+    per_channel: bool = False
+    activations: bool = True
+
+    @property
+    def integer(self) -> bool:
+        """Whether the weights are stored as int8."""
+        return self.weights == "int8"
+
+
+PRECISIONS: dict[str, Precision] = {
+    "int8 per tensor": Precision("int8"),
+    "int8 per channel": Precision("int8", per_channel=True),
+    "int8 table": Precision("int8", activations=False),
+    "float16 storage": Precision("float16"),
+    "float32": Precision("float32"),
+}
+"""The precisions by the names that policies, `describe` and bundle.json use."""
+
+
+@dataclass(frozen=True)
+class PrecisionPolicy:
+    """An ordered table from module-name pattern to precision; the first matching line decides.
+
+    Attributes:
+        name: what recipes and bundles call it.
+        rules: (pattern, precision) pairs; a pattern is a shell-style wildcard on the module's qualified name
+            (a table that is a bare parameter counts under its own name, e.g. `vision_encoder.pos_embed`).
+            Modules that no line matches stay float32.
+        weight_range: "portable" (|q| ≤ 63, exact on every CPU) or "full" (|q| ≤ 127, for CPUs with VNNI).
+
+    Raises:
+        RecipeError: an unknown precision or weight range.
+    """
+
+    name: str
+    rules: tuple[tuple[str, str], ...] = ()
+    weight_range: WeightRange = "portable"
+
+    def __post_init__(self) -> None:
+        if self.weight_range not in WEIGHT_LIMITS:
+            raise RecipeError(
+                f"The weight range {self.weight_range!r} is unknown: use one of {', '.join(WEIGHT_LIMITS)}."
+            )
+        for pattern, precision in self.rules:
+            if precision not in PRECISIONS:
+                raise RecipeError(
+                    f"The precision {precision!r} for {pattern!r} is unknown: "
+                    f"use one of {', '.join(PRECISIONS)}."
+                )
+
+    @property
+    def weight_limit(self) -> int:
+        """Largest |q| of an int8 weight: 63 or 127."""
+        return WEIGHT_LIMITS[self.weight_range]
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether any line of the table asks for int8."""
+        return any(PRECISIONS[precision].integer for _, precision in self.rules)
+
+    def precision_of(self, module_name: str) -> str:
+        """Return the name of the precision that the table gives to `module_name`."""
+        for pattern, precision in self.rules:
+            if fnmatchcase(module_name, pattern):
+                return precision
+        return "float32"
+
+    def describe(self, model: nn.Module) -> dict[str, str]:
+        """Return {name: precision} for every layer and table of `model` that holds a matrix, in model order.
+
+        Works on the model before and after `prepare` alike.
+        """
+        return {name: self.precision_of(name) for name in weighted_names(model)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON and YAML; `from_dict` reads them back."""
+        return {
+            "name": self.name,
+            "weight_range": self.weight_range,
+            "rules": [list(rule) for rule in self.rules],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PrecisionPolicy:
+        """Read `to_dict`'s form.
+
+        Raises:
+            RecipeError: a key is missing or unknown, or a value is not acceptable.
+        """
+        try:
+            rules = tuple((str(pattern), str(precision)) for pattern, precision in values["rules"])
+            return cls(values["name"], rules, values.get("weight_range", "portable"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecipeError(
+                "A precision policy is malformed: it needs a name and rules, each a pattern and a precision."
+            ) from error
+
+
+_TABLE_PARAMETERS = ("pos_embed", "rel_pos_h", "rel_pos_w")
+_WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding, AdaptedQKV)
+
+
+def weighted_names(model: nn.Module) -> list[str]:
+    """Return the qualified names of all layers that hold a matrix and of all position tables, in model order.
+
+    An `AdaptedQKV` is one layer: its base and adapters are not listed apart. Fourier frequencies are no
+    entry: they always stay float32.
+    """
+    names: list[str] = []
+    adapted: list[str] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(prefix) for prefix in adapted):
+            continue
+        if isinstance(module, _WEIGHTED):
+            names.append(name)
+            if isinstance(module, AdaptedQKV):
+                adapted.append(f"{name}.")
+        else:
+            names += [f"{name}.{table}" for table in _TABLE_PARAMETERS if table in module._parameters]
+    return names
+
+
+_SIXTEEN_BITS = (
+    ("vision_encoder.patch_embed.projection", "float16 storage"),
+    ("vision_encoder.neck.conv*", "float16 storage"),
+    ("*.pos_embed", "float16 storage"),
+    ("*.rel_pos_?", "float16 storage"),
+)
+
+_TOKENS = (("mask_decoder.iou_token", "float32"), ("mask_decoder.mask_tokens", "float32"))
+
+_PAPER = (
+    ("vision_encoder.layers.*.attn.qkv", "float32"),
+    ("vision_encoder.layers.*.attn.proj", "int8 per tensor"),
+    ("vision_encoder.layers.*.mlp.lin?", "int8 per tensor"),
+    *_TOKENS,
+    ("mask_decoder.*", "int8 per tensor"),
+    ("prompt_encoder.mask_embed.conv?", "int8 per tensor"),
+    ("prompt_encoder.*_embed*", "int8 table"),
+    *_SIXTEEN_BITS,
+)
+
+_INT8 = (
+    ("vision_encoder.layers.*.attn.qkv", "int8 per channel"),
+    ("vision_encoder.layers.*.attn.proj", "int8 per channel"),
+    ("vision_encoder.layers.*.mlp.lin?", "int8 per channel"),
+    *_TOKENS,
+    ("mask_decoder.*", "int8 per channel"),
+    ("prompt_encoder.mask_embed.conv?", "float16 storage"),
+    ("prompt_encoder.*_embed*", "float16 storage"),
+    *_SIXTEEN_BITS,
+)
+
+POLICIES: dict[str, PrecisionPolicy] = {
+    "fp32": PrecisionPolicy("fp32"),
+    "paper": PrecisionPolicy("paper", _PAPER),
+    "int8": PrecisionPolicy("int8", _INT8),
+}
+"""The shipped policies, with the portable weight range; `policy_named` chooses another."""
+
+
+def policy_named(name: str, weight_range: WeightRange = "portable") -> PrecisionPolicy:
+    """Return the shipped policy `name` with the given weight range.
+
+    Raises:
+        RecipeError: there is no such policy or weight range.
+    """
+    if name not in POLICIES:
+        raise RecipeError(f"There is no precision policy {name!r}: use one of {', '.join(POLICIES)}.")
+    shipped = POLICIES[name]
+    return PrecisionPolicy(shipped.name, shipped.rules, weight_range)

@@ -1,0 +1,130 @@
+"""From a float model to its fake-quantised form and back, in place."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from torch import nn
+
+from adaloraqat.errors import RecipeError
+from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.quantize.fake_quantize import (
+    FakeQuantized,
+    FakeQuantizedConv2d,
+    FakeQuantizedConvTranspose2d,
+    FakeQuantizedLinear,
+    FakeQuantizedQKV,
+)
+from adaloraqat.quantize.layout import layout_of
+from adaloraqat.quantize.policy import PRECISIONS, Precision, PrecisionPolicy
+from adaloraqat.quantize.storage import HalfStorage, Storage, TableStorage, store, stored, unstore
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_COUNTERPARTS: tuple[tuple[type[nn.Module], type[FakeQuantized]], ...] = (
+    (AdaptedQKV, FakeQuantizedQKV),
+    (nn.Linear, FakeQuantizedLinear),
+    (nn.Conv2d, FakeQuantizedConv2d),
+    (nn.ConvTranspose2d, FakeQuantizedConvTranspose2d),
+)
+
+
+def prepare(model: Model, policy: PrecisionPolicy) -> Model:
+    """Make `model` compute as `policy` will deploy it; its parameters stay the same objects.
+
+    Layers get a fake-quantised subclass of their own type under the same name; tables and 16-bit weights are
+    read through their storage. Run `calibrate` before the first forward pass.
+
+    Args:
+        model: a float model, changed in place. An `AdaptedQKV` whose policy is float32 stays as it is.
+        policy: which module gets which precision.
+
+    Returns:
+        the same model.
+
+    Raises:
+        RecipeError: the model is prepared already, or the policy asks for INT8 where no integer product
+        exists
+            (a convolution whose stride differs from its kernel).
+    """
+    if is_prepared(model):
+        raise RecipeError(
+            "The model is fake-quantised already: restore() it before another policy is applied."
+        )
+    for name, precision in policy.describe(model).items():
+        _apply(model, name, PRECISIONS[precision], policy.weight_limit)
+    return model
+
+
+def is_prepared(model: nn.Module) -> bool:
+    """Whether `prepare` has changed any layer of `model`."""
+    return any(isinstance(module, FakeQuantized) or stored(module) for module in model.modules())
+
+
+def restore(model: Model) -> Model:
+    """Undo `prepare` in place: plain layers with the same, unrounded parameters; ranges are forgotten."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, FakeQuantized):
+            owner, attribute = _owner(model, name)
+            setattr(owner, attribute, _plain(module))
+        elif stored(module):
+            unstore(module)
+    return model
+
+
+def fake_quantized_layers(model: nn.Module) -> dict[str, FakeQuantized]:
+    """Return {name: layer} for every fake-quantised matrix product, in model order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, FakeQuantized)}
+
+
+def _apply(model: nn.Module, name: str, precision: Precision, weight_limit: int) -> None:
+    owner, attribute = _owner(model, name)
+    module = getattr(owner, attribute)
+    if precision.weights == "float32":
+        return
+    if not isinstance(module, nn.Module):  # a position table, a bare parameter of its owner
+        store(owner, attribute, _storage(precision, weight_limit))
+    elif precision.weights == "float16" or isinstance(module, nn.Embedding):
+        store(module, "weight", _storage(precision, weight_limit))
+    else:
+        setattr(owner, attribute, _fake_quantized(module, name, precision, weight_limit))
+
+
+def _storage(precision: Precision, weight_limit: int) -> Storage:
+    return HalfStorage() if precision.weights == "float16" else TableStorage(weight_limit)
+
+
+def _fake_quantized(layer: nn.Module, name: str, precision: Precision, weight_limit: int) -> FakeQuantized:
+    layout = layout_of(layer)
+    for plain, counterpart in _COUNTERPARTS:
+        if isinstance(layer, plain) and layout is not None:
+            quantized = counterpart.__new__(counterpart)
+            quantized.__dict__.update(_shallow_state(layer))
+            quantized.start_quantizing(layout, precision, weight_limit)
+            return quantized
+    raise RecipeError(
+        f"The policy asks for INT8 in {name}, which is no matrix product over patches: "
+        "give it 'float16 storage' or 'float32'."
+    )
+
+
+def _plain(layer: FakeQuantized) -> nn.Module:
+    plain_type = next(plain for plain, counterpart in _COUNTERPARTS if isinstance(layer, counterpart))
+    plain = plain_type.__new__(plain_type)
+    state = _shallow_state(layer)
+    state["_modules"].pop("input_quantizer")
+    state["_buffers"].pop("output_range")
+    for attribute in ("layout", "precision", "weight_limit", "output_observer"):
+        state.pop(attribute)
+    plain.__dict__.update(state)
+    return plain
+
+
+def _shallow_state(layer: nn.Module) -> dict[str, Any]:
+    """Copy the instance dictionary one level deep: the same parameters, but containers that can differ."""
+    return {key: value.copy() if isinstance(value, dict) else value for key, value in vars(layer).items()}
+
+
+def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, attribute = name.rpartition(".")
+    return model.get_submodule(path), attribute

@@ -1,0 +1,86 @@
+"""Tensors that are stored in fewer bits than they compute with: float16 weights, int8 tables.
+
+The tensor stays a float32 parameter under its own name (optimisers and state_dict see nothing new); whoever
+reads the attribute gets the value that the file will hold. torch's own parametrizations would rename the
+parameter, and break when a copied model is changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from adaloraqat.quantize import numerics
+
+
+@dataclass(frozen=True)
+class HalfStorage:
+    """Stored as float16; arithmetic stays float32."""
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Return the float32 value of what is stored; the gradient passes straight through."""
+        return (tensor if tensor.dtype == torch.float16 else tensor.half()).float()
+
+
+@dataclass(frozen=True)
+class TableStorage:
+    """A looked-up table (rows, D) stored as int8 with one symmetric scale.
+
+    Attributes:
+        weight_limit: largest |q|.
+    """
+
+    weight_limit: int
+
+    def __call__(self, table: Tensor) -> Tensor:
+        """Return the table on its grid; the gradient passes straight through."""
+        return numerics.fake_quantize_weight(table, self.scale(table), self.weight_limit)
+
+    def scale(self, table: Tensor) -> Tensor:
+        """Return the scale, ()."""
+        return numerics.weight_scale(table, self.weight_limit, per_channel=False)
+
+
+Storage = HalfStorage | TableStorage
+
+
+def store(module: nn.Module, tensor: str, storage: Storage) -> None:
+    """Make `module.<tensor>` read through `storage`; the parameter itself stays what it is."""
+    storages = {**stored(module), tensor: storage}
+    base = _plain_type(type(module))
+    module.__class__ = _reading_through(base, tuple(storages.items()))  # type: ignore[arg-type]
+
+
+def stored(module: nn.Module) -> dict[str, Storage]:
+    """Return {tensor: storage} of the tensors of `module` itself that read through a storage."""
+    return dict(getattr(type(module), "_storages", ()))
+
+
+def unstore(module: nn.Module) -> None:
+    """Undo every `store` on `module` itself."""
+    module.__class__ = _plain_type(type(module))
+
+
+def parameter(module: nn.Module, tensor: str) -> nn.Parameter:
+    """Return the parameter behind `module.<tensor>`, whether or not it reads through a storage."""
+    found = module._parameters[tensor]
+    assert found is not None
+    return found
+
+
+def _plain_type(kind: type[nn.Module]) -> type[nn.Module]:
+    return kind.__bases__[0] if hasattr(kind, "_storages") else kind
+
+
+@cache
+def _reading_through(base: type[nn.Module], storages: tuple[tuple[str, Storage], ...]) -> type[nn.Module]:
+    """Return the subclass of `base` whose named tensors read through their storages, one for all."""
+    readers = {tensor: _reader(tensor, storage) for tensor, storage in storages}
+    return type(f"Stored{base.__name__}", (base,), {"_storages": storages, **readers})
+
+
+def _reader(tensor: str, storage: Storage) -> property:
+    return property(lambda module: storage(parameter(module, tensor)))

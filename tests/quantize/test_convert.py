@@ -1,0 +1,79 @@
+import copy
+
+import pytest
+import torch
+
+from adaloraqat.lowrank import AdaptedQKV, add_adapters, merge_adapters
+from adaloraqat.models.sam import decode, encode
+from adaloraqat.quantize import POLICIES, calibrate, convert, prepare
+from adaloraqat.quantize.integer import IntegerProduct, IntegerTable
+
+
+def _answers(model, batch):
+    images, boxes = batch
+    with torch.no_grad():
+        embedding = encode(model, images)
+        return embedding, *decode(model, embedding, boxes)
+
+
+@pytest.mark.parametrize("policy", ["fp32", "paper", "int8"])
+def test_the_integer_model_computes_what_the_fake_quantised_one_does(sam, batch, policy):
+    prepared = calibrate(prepare(sam, POLICIES[policy]), [batch])
+    converted = convert(prepared)
+    for expected, found in zip(_answers(prepared, batch), _answers(converted, batch), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("policy", "integers", "tables"), [("fp32", 0, 0), ("paper", 58, 6), ("int8", 57, 0)]
+)
+def test_weights_are_held_as_integers(sam, batch, policy, integers, tables):
+    # Encoder: 2 blocks of proj, lin1, lin2; qkv in int8 only. Decoder: 7 attentions of 4, 2 MLPs of 2, 4 mask heads of
+    # 3, a quality head of 3 and 2 upscalings are 49. Mask branch: 3 convolutions, in paper only.
+    converted = convert(calibrate(prepare(sam, POLICIES[policy]), [batch]))
+    products = [module for module in converted.modules() if isinstance(module, IntegerProduct)]
+    assert len(products) == integers
+    assert all(product.weight.dtype == torch.int8 for product in products)
+    assert all(product.bias.dtype == torch.int32 for product in products)
+    assert all(int(product.weight.abs().max()) == 63 for product in products)
+    assert sum(isinstance(module, IntegerTable) for module in converted.modules()) == tables
+
+
+def test_sixteen_bit_weights_are_held_in_sixteen_bits(sam, batch):
+    converted = convert(calibrate(prepare(sam, POLICIES["int8"]), [batch]))
+    kinds = {name: parameter.dtype for name, parameter in converted.named_parameters()}
+    halved = {name for name, kind in kinds.items() if kind == torch.float16}
+    assert {"vision_encoder.pos_embed", "vision_encoder.neck.conv2.weight"} <= halved
+    assert converted.vision_encoder.pos_embed.dtype == torch.float32
+    assert kinds["shared_image_embedding.positional_embedding"] == torch.float32
+
+
+def test_the_prepared_model_survives_conversion(sam, batch):
+    prepared = calibrate(prepare(sam, POLICIES["int8"]), [batch])
+    before = _answers(prepared, batch)
+    names = set(prepared.state_dict())
+    convert(prepared)
+    for expected, found in zip(before, _answers(prepared, batch), strict=True):
+        assert torch.equal(expected, found)
+    assert set(prepared.state_dict()) == names
+
+
+@pytest.mark.parametrize("policy", ["fp32", "paper", "int8"])
+def test_adapters_are_part_of_the_converted_weight(sam, batch, policy):
+    add_adapters(sam, 4, 0)
+    for module in sam.modules():
+        if isinstance(module, AdaptedQKV):
+            for adapter in module.adapters.values():
+                torch.nn.init.normal_(adapter.singular_values)
+    merged = copy.deepcopy(sam)
+    merge_adapters(merged)
+    adapted_first = convert(calibrate(prepare(sam, POLICIES[policy]), [batch]))
+    merged_first = convert(calibrate(prepare(merged, POLICIES[policy]), [batch]))
+    assert not any(isinstance(module, AdaptedQKV) for module in adapted_first.modules())
+    for expected, found in zip(_answers(merged_first, batch), _answers(adapted_first, batch), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_without_calibration_there_is_nothing_to_convert(sam):
+    with pytest.raises(RuntimeError, match="calibrate"):
+        convert(prepare(sam, POLICIES["int8"]))
