@@ -104,7 +104,7 @@ def _runtime_model(path: Path) -> MatrixProducts:
         about = node.get_rt_info()
         operator = _text(about, "layerType")
         if operator in _OPENVINO_PRODUCTS:
-            executed.append((operator, _text(about, "runtimePrecision") in _INTEGERS))
+            executed.append((operator, node.input(0).get_element_type().get_type_name() in _INTEGERS))
     return _count(executed)
 
 

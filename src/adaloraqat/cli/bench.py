@@ -33,13 +33,12 @@ def bench(
     Every turn runs each candidate once, from a film's pixels to its mask (no box). Speed-ups are against the
     first candidate, as the median over turns.
     """
-    candidates = {
-        f"{Path(name).name} ({runtime})" if engine else Path(name).name: Segmenter.load(
-            name, runtime, threads
-        )
-        for name in bundles
-        for runtime in (engine or ["onnxruntime"])
-    }
+    candidates: dict[str, Segmenter] = {}
+    for name in bundles:
+        for runtime in engine or ["onnxruntime"]:
+            label = f"{Path(name).name} ({runtime})" if engine else Path(name).name
+            again = f" #{len(candidates) + 1}" if label in candidates else ""
+            candidates[label + again] = Segmenter.load(name, runtime, threads)
     for segmenter in candidates.values():
         for warning in segmenter.warnings:
             log.warning("%s", warning)

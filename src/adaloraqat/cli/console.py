@@ -34,7 +34,6 @@ def configure_logging() -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    log.propagate = False
 
 
 def print_json(document: Any) -> None:

@@ -18,7 +18,6 @@ from adaloraqat.errors import AdaloraqatError, BundleError
 
 _PACKAGES = ("numpy", "pillow", "pydicom", "onnxruntime", "openvino", "torch", "transformers", "peft")
 _RECIPE = "recipe.yaml"
-ARCHITECTURES = ("small", "vit-b", "vit-l", "vit-h")
 
 
 def info(
@@ -59,8 +58,9 @@ def describe(subject: str) -> dict[str, Any]:
     """
     if Path(subject, _RECIPE).is_file():
         return _described("describe_run", Path(subject))
-    if subject.lower() in ARCHITECTURES:
-        return _described("describe_architecture", subject.lower())
+    name = subject.lower().replace("-", "_")
+    if name in import_module("adaloraqat.models.registry").ARCHITECTURES:
+        return _described("describe_architecture", name)
     return describe_bundle(load_bundle(subject))  # which says what there is to choose from
 
 

@@ -69,6 +69,7 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a user's mistake ends in one line on stderr and the contract's exit code."""
+        configure_logging()
         try:
             return super().invoke(ctx)
         except AdaloraqatError as error:
@@ -77,7 +78,10 @@ class LazyGroup(TyperGroup):
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
                 raise
-            log.error("This needs the training install (%s is missing): %s.", error.name, _TRAIN_INSTALL)
+            log.error(
+                "This needs the training install (%s is missing): run pip install 'adaloraqat[train]'.",
+                error.name,
+            )
             raise typer.Exit(NOTHING_DONE) from error
         except MemoryError as error:
             log.error(
@@ -88,8 +92,6 @@ class LazyGroup(TyperGroup):
             log.error("Stopped by Ctrl-C: files that were finished stay, nothing half-written is left.")
             raise typer.Exit(INTERRUPTED) from error
 
-
-_TRAIN_INSTALL = "run pip install 'adaloraqat[train]'"
 
 app = typer.Typer(
     cls=LazyGroup,
@@ -113,7 +115,7 @@ def _options(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    configure_logging()
+    """Take the options that stand before a command."""
 
 
 def main() -> None:

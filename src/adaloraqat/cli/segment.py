@@ -15,6 +15,7 @@ from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
 log = logging.getLogger("adaloraqat")
 
 DEFAULT_OUT = Path("adaloraqat-masks")
+NAMED = 20  # failed inputs that the last line names; each has a line of its own
 SOME_FAILED, NOTHING_DONE, INTERRUPTED = 1, 2, 130
 
 
@@ -58,7 +59,8 @@ def segment(
     if as_json:
         print_json(_document(model, engine, segmenter, entries))
     if failed and len(entries) > 1:
-        log.error("%d of %d inputs failed: %s", len(failed), len(entries), ", ".join(failed))
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        log.error("%d of %d inputs failed: %s%s", len(failed), len(entries), ", ".join(failed[:NAMED]), more)
     raise typer.Exit(code if code is not None else _exit_code(work.done, len(failed)))
 
 
