@@ -1,6 +1,8 @@
-"""Tensors and a JSON document in one safetensors file, written atomically and read without executing anything."""
+"""Tensors and a JSON document in one safetensors file: written atomically, read without running any code."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,18 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], document: dict[str, Any
         OutputError: the file cannot be written.
     """
     separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"document": json.dumps(document, sort_keys=True)}
     with atomic_path(path) as temporary:
-        save_file(separate, temporary, metadata={"document": json.dumps(document, sort_keys=True)})
+        try:
+            save_file(separate, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise _as_os_error(error) from error
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    """Return what safetensors says in words ("os error 28") as the OSError that it was."""
+    code = re.search(r"os error (\d+)", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

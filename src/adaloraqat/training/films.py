@@ -113,7 +113,10 @@ def _two_parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.b
 
 
 def normalise(images: Tensor, valid: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Return (B, C, S, S) network input of (B, 1, S, S) films in [0, 1]: as `Preprocessing.normalise`, 0 in the padding."""
+    """Return the network input (B, C, S, S) of (B, 1, S, S) films in [0, 1]; 0 in the padding.
+
+    The same as `Preprocessing.normalise`, which does it for one film without torch.
+    """
     mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
     std = torch.tensor(preprocessing.std).view(1, -1, 1, 1)
     return (images.expand(-1, preprocessing.channels, -1, -1) - mean) / std * valid

@@ -1,4 +1,4 @@
-"""The one training loop: every stage of every recipe, our own and the baselines', runs through `train_stage`."""
+"""The one training loop: every stage of every recipe, ours and baselines, runs through `StageTraining`."""
 
 import math
 import time
@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import SamModel
 
-from adaloraqat.errors import CheckpointError
+from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.lowrank import (
     RankAllocator,
     adapters_of,
@@ -41,6 +42,12 @@ from adaloraqat.training.structure import Structure
 from adaloraqat.training.validate import validate
 
 Report = Callable[[str], None]
+Steps = Callable[[str, int, int], None]
+"""Receives (stage, steps done, steps in all)."""
+
+
+def no_steps(stage: str, done: int, total: int) -> None:
+    """Show no progress within an epoch."""
 
 
 @dataclass
@@ -71,11 +78,12 @@ class StageTraining:
         preprocessing: Preprocessing,
         run: RunFolder,
         report: Report,
+        steps: Steps = no_steps,
     ) -> None:
         self.recipe, self.number, self.model, self.structure = recipe, number, model, structure
         self.stage: Stage = recipe.stages[number]
         self.films, self.validation, self.preprocessing = films, validation, preprocessing
-        self.run, self.report = run, report
+        self.run, self.report, self.steps = run, report, steps
         self.progress = Progress()
         self.groups: list[Group] = trainable_groups(model, self.stage)
         self.trainable = count_trainable(self.groups)
@@ -87,6 +95,18 @@ class StageTraining:
         schedule = self.stage.schedule
         self.steps_per_epoch = schedule.steps_per_epoch or math.ceil(len(films) / schedule.batch_size)
         self.total_steps = schedule.epochs * self.steps_per_epoch
+        self._check_prune_steps()
+
+    def _check_prune_steps(self) -> None:
+        """Refuse a prune that would come after the last step; only with the films is their number known."""
+        stage = self.stage
+        if self.allocator is None or not isinstance(stage, AdaLoRAStage) or stage.prune_unit != "step":
+            return
+        if stage.prune_at[-1] >= self.total_steps:
+            raise RecipeError(
+                f"The last prune is at step {stage.prune_at[-1]} but stage {stage.name} has only "
+                f"{self.total_steps} steps on these films; prune earlier or train longer."
+            )
 
     def _new_allocator(self) -> RankAllocator | None:
         stage = self.stage
@@ -111,6 +131,9 @@ class StageTraining:
             self._restore(*saved)
         else:
             self._measure_start()
+        if self.stage.kind == "quantize" and self.progress.epoch == 0:
+            # Only after the stage's first checkpoint: best.safetensors may still be the stage before's.
+            self._keep_if_best(self.progress.first)
         while (
             self.trainable and self.progress.epoch < self.stage.schedule.epochs and not self._patience_over()
         ):
@@ -136,8 +159,6 @@ class StageTraining:
         """Score the model before the first step: the base, or plain post-training quantisation."""
         self.progress.first = validate(self.model, self.validation, self.preprocessing)
         self._log({"loss": None, "validation": self.progress.first}, 0.0)
-        if self.stage.kind == "quantize":
-            self._keep_if_best(self.progress.first)
         self._checkpoint()
 
     def _epoch(self) -> None:
@@ -147,6 +168,7 @@ class StageTraining:
         for _ in range(self.steps_per_epoch):
             for name, value in self._step().items():
                 sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
+            self.steps(self.stage.name, self.progress.step, self.total_steps)
         self.progress.epoch += 1
         self._prune("epoch", self.progress.epoch)
         scores = validate(self.model, self.validation, self.preprocessing)
@@ -170,13 +192,10 @@ class StageTraining:
         boxes, wanted = draw_prompts(targets, valid, self.recipe.prompts, generator)
         terms = self._losses(images, valid, boxes, wanted)
         loss = torch.stack(list(terms.values())).sum()
-        if not bool(torch.isfinite(loss)):
-            raise CheckpointError(
-                f"Training diverged in stage {stage.name} at step {step} (the loss is not finite); lower the "
-                "learning rates and resume from a new folder."
-            )
+        self._check_finite(loss, "loss")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._check_finite(self._gradient_norm(), "gradient")
         if self.allocator is not None:
             self.allocator.accumulate()  # before clipping: importance is read from true gradients
         if stage.schedule.clip_gradient is not None:
@@ -188,6 +207,17 @@ class StageTraining:
         return {name: float(value.detach()) for name, value in terms.items()} | {
             "total": float(loss.detach())
         }
+
+    def _gradient_norm(self) -> Tensor:
+        parameters = [p for group in self.groups for p in group.parameters.values()]
+        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    def _check_finite(self, value: Tensor, what: str) -> None:
+        if not bool(torch.isfinite(value)):
+            raise CheckpointError(
+                f"Training diverged in stage {self.stage.name} at step {self.progress.step} (the {what} is "
+                "not finite); lower the learning rates and start again with another --out."
+            )
 
     def _losses(self, images: Tensor, valid: Tensor, boxes: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Return the weighted loss terms of one batch; the orthogonality term exists only in stage 1."""
@@ -330,8 +360,6 @@ def _optimizer(groups: list[Group], stage: Stage) -> torch.optim.Optimizer:
 
 def _step_seed(*parts: int) -> int:
     """Return a 63-bit seed that differs for every (recipe seed, stage, step)."""
-    import numpy as np
-
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -11,10 +11,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adaloraqat.errors import RecipeError
+from adaloraqat.quantize import POLICIES
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BaseModelChoice(_Strict):
@@ -22,7 +23,7 @@ class BaseModelChoice(_Strict):
 
     weights: str | None = None
     architecture: str | dict[str, Any] | None = None
-    image_size: int | None = Field(None, ge=32, le=2048)
+    image_size: int | None = Field(default=None, ge=32, le=2048)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "BaseModelChoice":
@@ -35,7 +36,7 @@ class DataChoice(_Strict):
     """Which rows of the manifest are used; `limit` draws that many training films, seeded by `draw`."""
 
     sources: tuple[str, ...] | None = None
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     draw: int = 0
 
 
@@ -45,40 +46,46 @@ class Prompts(_Strict):
     `noise` widens or shrinks each side by up to that share of the box, seeded.
     """
 
-    whole_film: float = Field(0.5, ge=0, le=1)
-    one_lung: float = Field(0.25, ge=0, le=1)
-    noise: float = Field(0.05, ge=0, le=0.5)
+    whole_film: float = Field(default=0.5, ge=0, le=1)
+    one_lung: float = Field(default=0.25, ge=0, le=1)
+    noise: float = Field(default=0.05, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "Prompts":
+        if self.whole_film + self.one_lung > 1:
+            raise ValueError("whole_film and one_lung are shares of the prompts: together at most 1")
+        return self
 
 
 class Losses(_Strict):
     """Weights of the loss terms. `quality` trains SAM's IoU head; the paper does not (0)."""
 
-    bce: float = 1.0
-    dice: float = 1.0
-    orthogonality: float = 0.003
-    quality: float = 0.0
+    bce: float = Field(default=1.0, ge=0)
+    dice: float = Field(default=1.0, ge=0)
+    orthogonality: float = Field(default=0.003, ge=0)
+    quality: float = Field(default=0.0, ge=0)
 
 
 class LearningRates(_Strict):
     """Peak rates per group of parameters; a group that a stage does not train is ignored."""
 
-    encoder: float = 5e-5
-    adapters: float = 5e-5
-    singular_values: float = 5e-5
-    decoder: float = 2e-5
+    encoder: float = Field(default=5e-5, ge=0)
+    adapters: float = Field(default=5e-5, ge=0)
+    singular_values: float = Field(default=5e-5, ge=0)
+    decoder: float = Field(default=2e-5, ge=0)
 
 
 class Schedule(_Strict):
     """Length and shape of a stage. `steps_per_epoch` null means one pass over the training films."""
 
-    epochs: int = Field(20, ge=1)
-    steps_per_epoch: int | None = Field(None, ge=1)
-    batch_size: int = Field(16, ge=1)
-    warmup_steps: int = Field(0, ge=0)
+    epochs: int = Field(default=20, ge=1)
+    steps_per_epoch: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    warmup_steps: int = Field(default=0, ge=0)
     cosine: bool = False
-    weight_decay: float = Field(0.0, ge=0)
-    clip_gradient: float | None = Field(None, gt=0)
-    patience: int | None = Field(None, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_gradient: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -87,7 +94,7 @@ class _Stage(_Strict):
     schedule: Schedule = Schedule()
     learning_rates: LearningRates = LearningRates()
     losses: Losses = Losses()
-    augmentation: float = Field(1.0, ge=0, le=2)
+    augmentation: float = Field(default=1.0, ge=0, le=2)
 
 
 class FullStage(_Stage):
@@ -98,7 +105,7 @@ class FullStage(_Stage):
 
     kind: Literal["full"] = "full"
     train: Literal["all", "decoder", "encoder"] = "all"
-    image_size: int | None = Field(None, ge=32, le=2048)
+    image_size: int | None = Field(default=None, ge=32, le=2048)
 
 
 class AdaLoRAStage(_Stage):
@@ -110,8 +117,8 @@ class AdaLoRAStage(_Stage):
     """
 
     kind: Literal["adalora"] = "adalora"
-    r_max: int = Field(48, ge=1)
-    r_target: int = Field(32, ge=1)
+    r_max: int = Field(default=48, ge=1)
+    r_target: int = Field(default=32, ge=1)
     prune_at: tuple[int, ...] = (3, 7, 12)
     prune_unit: Literal["epoch", "step"] = "epoch"
     train_decoder: bool = True
@@ -149,7 +156,13 @@ class QuantizeStage(_Stage):
     policy: str = "int8"
     weight_range: Literal["portable", "full"] = "portable"
     train: Literal["singular_values", "all", "nothing"] = "all"
-    calibration_films: int = Field(32, ge=1)
+    calibration_films: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _policy_known(self) -> "QuantizeStage":
+        if self.policy not in POLICIES:
+            raise ValueError(f"there is no policy {self.policy!r}; choose one of {', '.join(POLICIES)}")
+        return self
 
 
 Stage = Annotated[FullStage | AdaLoRAStage | QuantizeStage, Field(discriminator="kind")]
@@ -159,7 +172,7 @@ class Recipe(_Strict):
     """One training, complete. `outlines` says in words what the masks outline; it goes into the bundle."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     base: BaseModelChoice
     outlines: str = "the lungs as outlined in the training masks"
     data: DataChoice = DataChoice()
@@ -175,6 +188,10 @@ class Recipe(_Strict):
             raise ValueError("two stages have the same name; give each its own")
         if "quantize" in kinds[:-1] or kinds.count("adalora") > 1:
             raise ValueError("at most one adalora stage, and quantize only as the last stage")
+        if "full" in kinds[kinds.index("adalora") if "adalora" in kinds else len(kinds) :]:
+            raise ValueError(
+                "a full stage cannot follow an adalora stage; put it before, or in its own recipe"
+            )
         last = self.stages[-1]
         if isinstance(last, QuantizeStage) and last.train == "singular_values" and "adalora" not in kinds:
             raise ValueError("stage 2 trains singular_values, but no adalora stage comes before it")
@@ -185,7 +202,9 @@ SHIPPED_RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read a YAML recipe (a path, or the name of a shipped one: `demo`) and apply `key.subkey=value` overrides (`stages.0.schedule.epochs=3`).
+    """Read a YAML recipe and apply overrides such as `stages.0.schedule.epochs=3`.
+
+    `path` is a file, or the name of a recipe that ships: `demo`.
 
     Raises:
         RecipeError: no such file, not YAML, an unknown key or an impossible value; says which and the remedy.
@@ -220,7 +239,9 @@ def parse_recipe(document: dict[str, Any], name: str = "recipe") -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").removesuffix(".")
+        if first["type"] == "extra_forbidden":
+            message = "no such key is known; check its spelling (recipes/demo.yaml shows the usual ones)"
         raise RecipeError(f"{name}: {where}: {message}.") from error
 
 
@@ -229,13 +250,11 @@ def _override(document: dict[str, Any], override: str) -> None:
     if not separator:
         raise RecipeError(f"--set {override} is not of the form key=value, for example --set seed=1.")
     try:
-        value = yaml.safe_load(text)
-        if isinstance(value, str):
-            value = float(value)  # YAML 1.1 reads 1e-4 as a string
+        value = yaml.safe_load(text)  # 1e-4 is text in YAML 1.1; pydantic makes it a number where one belongs
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: the value is not YAML.") from error
-    except ValueError:
-        pass
+        raise RecipeError(
+            f"--set {override}: the value is not YAML; write key=value, lists as [3, 7, 12]."
+        ) from error
     *parents, last = key.split(".")
     place: Any = document
     try:
@@ -243,4 +262,6 @@ def _override(document: dict[str, Any], override: str) -> None:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
         place[int(last) if isinstance(place, list) else last] = value
     except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise RecipeError(f"--set {override}: the recipe has no place {key}.") from error
+        raise RecipeError(
+            f"--set {override}: the recipe has no place {key}; stages count from 0, as in stages.0.name."
+        ) from error

@@ -1,4 +1,4 @@
-"""The run folder: recipe as resolved, metrics, checkpoint, results; it survives being killed at any moment."""
+"""The run folder: recipe as resolved, metrics, checkpoint, results; it survives a kill at any moment."""
 
 import json
 import os
@@ -13,8 +13,9 @@ from adaloraqat.files import write_json, write_text
 from adaloraqat.training.checkpoint import load_tensors, save_tensors
 from adaloraqat.training.recipe import Recipe, load_recipe
 
-RECIPE, METRICS, CHECKPOINT, BEST, RESULT = (
+RECIPE, DATA, METRICS, CHECKPOINT, BEST, RESULT = (
     "recipe.yaml",
+    "data.json",
     "metrics.jsonl",
     "checkpoint.safetensors",
     "best.safetensors",
@@ -33,37 +34,50 @@ class RunFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def start(self, recipe: Recipe, fingerprint: str, resume: bool) -> None:
-        """Open the folder for a new run, or check that an old one was started with the same recipe and films.
+    def check(self, recipe: Recipe, fingerprint: str, resume: bool) -> None:
+        """Check that the folder can take this run: it is new, or it holds this very run. Nothing is written.
 
         Raises:
             OutputError: the folder already holds a run and `resume` is false, or holds something else.
             CheckpointError: `resume` finds another recipe or other films.
         """
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         stored = self.folder / RECIPE
         if stored.exists():
             if not resume:
                 raise OutputError(
-                    f"{self.folder.name} already holds a run; continue it with --resume, or choose another --out."
+                    f"{self.folder.name} already holds a run; continue it with --resume, "
+                    "or choose another --out."
                 )
             identity = self.identity()
             if load_recipe(stored) != recipe or identity != fingerprint:
                 what = "recipe" if identity == fingerprint else "films"
                 raise CheckpointError(
-                    f"{self.folder.name} was started with another {what}; resume with the same one, or choose "
-                    "another --out."
+                    f"{self.folder.name} was started with another {what}; resume with the same one, or "
+                    "choose another --out."
                 )
             return
-        if self.folder.exists() and any(self.folder.iterdir()):
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder.name} is a file; choose a folder as --out.")
+        foreign = [path for path in self._files() if path.name != DATA and not _unfinished(path)]
+        if foreign:
             raise OutputError(f"{self.folder.name} is not empty and holds no run; choose another --out.")
-        write_text(self.folder / "data.json", json.dumps({"fingerprint": fingerprint}) + "\n")
-        write_text(stored, text)
+
+    def start(self, recipe: Recipe, fingerprint: str) -> None:
+        """Write what identifies the run, the recipe last; remove what a killed process left unfinished."""
+        for path in (path for path in self.folder.rglob("*") if _unfinished(path)):
+            path.unlink(missing_ok=True)
+        if not (self.folder / RECIPE).exists():
+            text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            write_text(self.folder / DATA, json.dumps({"fingerprint": fingerprint}) + "\n")
+            write_text(self.folder / RECIPE, text)
+
+    def _files(self) -> list[Path]:
+        return list(self.folder.iterdir()) if self.folder.exists() else []
 
     def identity(self) -> str:
         """Return the fingerprint of the films that the run was started with."""
         try:
-            return str(json.loads((self.folder / "data.json").read_text())["fingerprint"])
+            return str(json.loads((self.folder / DATA).read_text())["fingerprint"])
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{self.folder.name} is damaged; start again with another --out."
@@ -116,5 +130,25 @@ class RunFolder:
         return self.folder / "stages" / f"{name}.safetensors"
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write result.json."""
+        """Write result.json; it comes last and says that the run is finished."""
         write_json(self.folder / RESULT, result)
+
+    def result(self) -> dict[str, Any] | None:
+        """Return result.json, or None where the run is not finished.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        path = self.folder / RESULT
+        if not path.exists():
+            return None
+        try:
+            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path.name} is damaged; remove it and continue with --resume.") from error
+        return document
+
+
+def _unfinished(path: Path) -> bool:
+    """Whether `path` is what `atomic_path` writes to and a killed process leaves behind."""
+    return path.name.startswith(".") and ".tmp" in path.name

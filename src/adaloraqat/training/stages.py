@@ -10,8 +10,9 @@ from transformers import SamModel
 from adaloraqat.lowrank import adapters_of, add_adapters
 from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.sam import architecture_of, encode
-from adaloraqat.quantize import POLICIES, PrecisionPolicy, calibrate, prepare
+from adaloraqat.quantize import PrecisionPolicy, calibrate, policy_named, prepare
 from adaloraqat.radiograph import Preprocessing
+from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.films import FilmSet, normalise
 from adaloraqat.training.recipe import AdaLoRAStage, FullStage, QuantizeStage, Stage
 from adaloraqat.training.structure import Structure
@@ -38,8 +39,7 @@ def enter_stage(model: SamModel, structure: Structure, stage: Stage, seed: int) 
 
 def policy_of(stage: QuantizeStage) -> PrecisionPolicy:
     """Return the precision policy that the stage names, with its weight range."""
-    document = POLICIES[stage.policy].to_dict()
-    return PrecisionPolicy.from_dict({**document, "weight_range": stage.weight_range})
+    return policy_named(stage.policy, stage.weight_range)
 
 
 def capacities(model: nn.Module) -> dict[str, int]:
@@ -51,9 +51,7 @@ def capacities(model: nn.Module) -> dict[str, int]:
 def calibrate_films(
     model: SamModel, films: FilmSet, preprocessing: Preprocessing, count: int, seed: int
 ) -> None:
-    """Set every activation range from `count` training films, asked with the whole film and with the lungs' box."""
-    from adaloraqat.training.calibration import calibration_batches
-
+    """Set every activation range from `count` training films, each with the whole film and the lungs' box."""
     model.eval()
     calibrate(model, calibration_batches(films, preprocessing, count, seed))
 
@@ -101,7 +99,7 @@ def _adapter_parameters(model: nn.Module) -> dict[int, str]:
 
 
 def _part(name: str) -> str | None:
-    """Return the group of a base parameter; SAM's Fourier features never learn, nor do prompts we never give."""
+    """Return the group of a base parameter; Fourier features and mask prompts never learn."""
     if "positional_embedding" in name or name.startswith("prompt_encoder.mask_embed"):
         return None
     if name.startswith("vision_encoder."):

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
+from torch import nn
 from transformers import SamModel
 
 from adaloraqat.lowrank import add_adapters, set_ranks
@@ -45,7 +47,19 @@ def build_model(structure: Structure) -> SamModel:
         set_ranks(model, structure.ranks)
     if structure.policy is not None:
         prepare(model, PrecisionPolicy.from_dict(structure.policy))
+    settle_memory(model)
     return model
+
+
+@torch.no_grad()
+def settle_memory(model: nn.Module) -> None:
+    """Move every parameter into contiguous memory of its own; values and parameter objects stay.
+
+    Strides and alignment decide in which order a matrix product adds up, hence its last bit. A model that was
+    just adapted or read from a file must round as one that was rebuilt from a checkpoint.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
 
 
 def preprocessing_for(architecture: dict[str, Any]) -> Preprocessing:

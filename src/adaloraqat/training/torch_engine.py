@@ -1,4 +1,4 @@
-"""A run's model as an engine of the Segmenter: the trained model is scored through the same code as a bundle."""
+"""A run's model as an engine of the Segmenter: it is scored through the same code as a bundle."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Scores during training: Dice of the thresholded mask on each film's original grid, with a box and with none."""
+"""Scores during training: Dice of the mask on each film's original grid, with a box and with none."""
 
 from collections.abc import Sequence
 
