@@ -1,0 +1,94 @@
+"""What a run or an architecture consists of, in numbers; the part of `info` that needs PyTorch."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adaloraqat.lowrank import add_adapters, adapters_of, count_trainable, relative_update, scaled_ranks
+from adaloraqat.lowrank.counts import TrainableCount
+from adaloraqat.models.registry import architecture
+from adaloraqat.models.sam import build_sam, count_parameters
+from adaloraqat.quantize import PrecisionPolicy
+from adaloraqat.training.run import finished_stages, load_run
+
+R_MAX, R_TARGET = 48, 32
+"""The paper's ranks before and after pruning (section 3)."""
+
+
+def describe_architecture(name: str) -> dict[str, Any]:
+    """Count a preset under the paper's recipe; nothing is allocated (the meta device)."""
+    measures = architecture(name)
+    with torch.device("meta"):
+        model = build_sam(measures)
+        parameters = count_parameters(model)
+        _, target = scaled_ranks(R_MAX, R_TARGET, measures.hidden_size)
+        adapters = add_adapters(model, r_max=target, seed=0)
+    counts = count_trainable(model)
+    return {
+        "kind": "architecture",
+        "name": name,
+        "architecture": measures.to_dict(),
+        "parameters": parameters,
+        "stage_1": _stage_1(counts),
+        "stage_2_trainable": {"paper": counts.stage_2},
+        "ranks": {matrix: adapter.capacity for matrix, adapter in adapters.items()},
+    }
+
+
+def describe_run(folder: Path) -> dict[str, Any]:
+    """Describe every finished stage of a run, the ranks of its last model, and the bytes of its files."""
+    stages = finished_stages(folder)
+    document: dict[str, Any] = {"kind": "run", "name": folder.name, "stages": {}}
+    for stage in stages:
+        run = load_run(folder, stage)
+        document["stages"][stage] = {
+            "kind": run.result["kind"],
+            "trainable_parameters": run.result["trainable_parameters"],
+            "validation": run.result["after"],
+            "best_epoch": run.result["best_epoch"],
+            "policy": run.structure.policy["name"] if run.structure.policy else "fp32",
+        }
+        if stage == stages[-1]:
+            document["parameters"] = count_parameters(run.model)
+            document["ranks"] = run.structure.ranks or {}
+            document["relative_update"] = relative_update(run.model) if run.structure.ranks else {}
+            document["precision"] = per_precision(run.model, run.structure.policy)
+            if adapters_of(run.model):
+                document["stage_1"] = _stage_1(count_trainable(run.model))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    document["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    return document
+
+
+def per_precision(model: torch.nn.Module, policy: dict[str, Any] | None) -> dict[str, int]:
+    """Return how many parameters each precision of the policy holds; what no line names is float32."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    if policy is None:
+        return {"float32": total}
+    counts: dict[str, int] = {}
+    for name, precision in PrecisionPolicy.from_dict(policy).describe(model).items():
+        counts[precision] = counts.get(precision, 0) + _size(model, name)
+    counts["float32"] = counts.get("float32", 0) + total - sum(counts.values())
+    return counts
+
+
+def _size(model: torch.nn.Module, name: str) -> int:
+    owner, _, attribute = name.rpartition(".")
+    found = getattr(model.get_submodule(owner), attribute)
+    if isinstance(found, torch.nn.Parameter):
+        return found.numel()
+    weight = found.base.weight if hasattr(found, "base") else found.weight
+    return int(weight.numel())
+
+
+def _stage_1(counts: TrainableCount) -> dict[str, Any]:
+    return {
+        "matrices": counts.matrices,
+        "components": counts.components,
+        "adapter_parameters": counts.adapter_parameters,
+        "decoder_parameters": counts.decoder_parameters,
+        "trainable_parameters": counts.stage_1,
+        "trainable_share": round(counts.trainable_share, 4),
+        "times_fewer_than_all": round(counts.reduction, 2),
+    }
