@@ -54,7 +54,9 @@ def segment(
         code = INTERRUPTED
     except OutputError as error:
         log.error("%s", error)
-        entries += [_failed(job.name, str(error)) for job in jobs[len(entries) - len(refusals) :]]
+        stopped, *left = jobs[len(entries) - len(refusals) :]
+        entries.append(_failed(stopped.name, str(error)))
+        entries += [_failed(job.name, f"Not tried, because of {stopped.name}: {error}") for job in left]
     failed = [entry["path"] for entry in entries if entry["error"]]
     if as_json:
         print_json(_document(model, engine, segmenter, entries))
