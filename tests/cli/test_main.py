@@ -128,3 +128,10 @@ def test_bench_sets_bundles_side_by_side(run: Run, bundle: Path, tmp_path: Path)
     assert ended.out.count("tiny (onnxruntime)") == 2
     assert ended.out.count("tiny (openvino)") == 2
     assert run("bench", "no-such").code == 2
+
+
+def test_info_of_an_architecture(run: Run) -> None:
+    pytest.importorskip("torch")
+    document = json.loads(run("info", "vit-b", "--json").out)
+    assert document["stage_1"]["matrices"] == 36
+    assert document["stage_1"]["components"] == 1152
