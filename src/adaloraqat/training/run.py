@@ -50,6 +50,11 @@ def finished_stages(folder: Path) -> list[str]:
     return [stage.name for stage in recipe.stages if run.stage_path(stage.name).exists()]
 
 
+def manifest_of(folder: Path) -> Path | None:
+    """Return the manifest that a run was started with, or None where it has moved."""
+    return RunFolder(folder).manifest()
+
+
 def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     """Load the model that a stage ended with; the last finished stage without `stage`.
 
@@ -85,4 +90,4 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     )
 
 
-__all__ = ["RESULT", "LoadedRun", "finished_stages", "is_run", "load_run"]
+__all__ = ["RESULT", "LoadedRun", "finished_stages", "is_run", "load_run", "manifest_of"]

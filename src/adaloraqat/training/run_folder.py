@@ -62,13 +62,18 @@ class RunFolder:
         if foreign:
             raise OutputError(f"{self.folder.name} is not empty and holds no run; choose another --out.")
 
-    def start(self, recipe: Recipe, fingerprint: str) -> None:
-        """Write what identifies the run, the recipe last; remove what a killed process left unfinished."""
+    def start(self, recipe: Recipe, fingerprint: str, manifest: Path) -> None:
+        """Write what identifies the run, the recipe last; remove what a killed process left unfinished.
+
+        The manifest is kept relative to the run, so that no path of this computer stands in the folder.
+        """
         for path in (path for path in self.folder.rglob("*") if _unfinished(path)):
             path.unlink(missing_ok=True)
         if not (self.folder / RECIPE).exists():
             text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-            write_text(self.folder / DATA, json.dumps({"fingerprint": fingerprint}) + "\n")
+            relative = Path(os.path.relpath(manifest.resolve(), self.folder.resolve())).as_posix()
+            document = {"fingerprint": fingerprint, "manifest": relative}
+            write_text(self.folder / DATA, json.dumps(document) + "\n")
             write_text(self.folder / RECIPE, text)
 
     def _files(self) -> list[Path]:
@@ -82,6 +87,15 @@ class RunFolder:
             raise CheckpointError(
                 f"{self.folder.name} is damaged; start again with another --out."
             ) from error
+
+    def manifest(self) -> Path | None:
+        """Return the manifest that the run was started with, or None where it is no longer found."""
+        try:
+            named = json.loads((self.folder / DATA).read_text()).get("manifest")
+        except (OSError, ValueError):
+            return None
+        path = self.folder / named if named else None
+        return path if path is not None and path.is_file() else None
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""

@@ -75,7 +75,7 @@ def train(
     films = _Films(training, validation)
     if position.number < len(recipe.stages):
         films.at(_architecture_in(position.structure, recipe.stages[position.number]))
-    run.start(recipe, identity)
+    run.start(recipe, identity, manifest)
     run.keep_metrics(position.lines)
     if position.saved is not None:
         progress = position.saved[1]["progress"]

@@ -1,0 +1,53 @@
+"""`adaloraqat export`: turn a run into a bundle that runs anywhere."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adaloraqat.errors import RecipeError
+
+log = logging.getLogger("adaloraqat")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder written by train.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The bundle (folder) to write.", show_default=False)],
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, paper or int8; default: what stage 2 trained, else int8.")
+    ] = None,
+    weight_range: Annotated[
+        str | None, typer.Option(help="portable (7 bits, exact on every CPU) or full (needs VNNI).")
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help="onnx, openvino (IR beside it), or huggingface (float weights).")
+    ] = "onnx",
+    data: Annotated[
+        Path | None, typer.Option(help="Manifest to calibrate, choose the second pass and measure parity on.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the recipe's.")] = None,
+) -> None:
+    """Write the last finished stage of RUN as a checked bundle of ONNX files, or as a base for fine-tuning."""
+    from adaloraqat.cli.torch_setup import set_up_torch
+
+    if to not in ("onnx", "openvino", "huggingface"):
+        raise RecipeError(f"There is no export format {to}; choose onnx, openvino or huggingface.")
+    set_up_torch()
+    from adaloraqat.export.export_run import export_base, export_run
+
+    if to == "huggingface":
+        export_base(run, out)
+        log.info("Done: %s holds float weights that transformers and a recipe's base.weights read.", out.name)
+        return
+    export_run(
+        run,
+        out,
+        precision=precision,
+        weight_range=weight_range,
+        manifest=data,
+        name=name,
+        openvino=to == "openvino",
+        report=lambda line: log.info("%s", line),
+    )
+    log.info("Done. Next: adaloraqat segment FILM --model %s", out)

@@ -1,0 +1,240 @@
+"""From a run to a bundle: precision, calibration, second pass, parity, and an honest description of all of it."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adaloraqat.bundle import Bundle
+from adaloraqat.datasets.manifest import Entry, read_manifest
+from adaloraqat.errors import BundleError, CheckpointError, ManifestError, RecipeError
+from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
+from adaloraqat.export.layer_parity import layer_parity
+from adaloraqat.export.mask_parity import installed_engines, mask_parity
+from adaloraqat.export.precision import in_precision
+from adaloraqat.lowrank import merge_adapters
+from adaloraqat.measure import dice
+from adaloraqat.models.checkpoints import save_base
+from adaloraqat.quantize import PrecisionPolicy, policy_named
+from adaloraqat.radiograph import Box, Film, read_film, read_mask
+from adaloraqat.training.calibration import calibration_batches
+from adaloraqat.training.films import load_films
+from adaloraqat.training.recipe import QuantizeStage, Recipe
+from adaloraqat.training.run import LoadedRun, finished_stages, load_run, manifest_of
+from adaloraqat.training.torch_engine import quality_trained, run_segmenter
+from adaloraqat.training.train import choose_films
+
+logger = logging.getLogger(__name__)
+
+PARITY_FILMS = 32
+CALIBRATION_FILMS = 32
+Report = Callable[[str], None]
+Pair = tuple[Entry, Film, np.ndarray[Any, np.dtype[np.bool_]]]
+
+
+def export_run(
+    folder: Path,
+    out: Path,
+    *,
+    precision: str | None = None,
+    weight_range: str | None = None,
+    manifest: Path | None = None,
+    name: str | None = None,
+    openvino: bool = False,
+    report: Report = logger.info,
+) -> Bundle:
+    """Write the last finished stage of a run as a bundle.
+
+    Args:
+        folder: the run.
+        out: the bundle to write.
+        precision: `fp32`, `paper`, `int8`; None is what stage 2 trained, or int8 where there was no stage 2.
+            Another precision than was trained is post-training quantisation, and the bundle says so.
+        weight_range: `portable` or `full`; None is what stage 2 trained, or portable.
+        manifest: films for calibration (train), and for choosing the second pass and measuring parity (val);
+            None looks for the manifest that the run was started with.
+        name: the bundle's name; None is the recipe's.
+        openvino: also write OpenVINO's own format (encoder.xml, decoder.xml) into the folder `openvino` of
+            the bundle.
+        report: receives one line of progress at a time.
+
+    Raises:
+        CheckpointError: no finished stage.
+        RecipeError: an unknown precision, or one that needs films for calibration and there are none.
+        ManifestError: `manifest` cannot be used.
+        OutputError: `out` exists and is no bundle, or cannot be written.
+    """
+    refuse_foreign(out)
+    run = load_run(folder)
+    trained = PrecisionPolicy.from_dict(run.structure.policy) if run.structure.policy else None
+    policy = _wanted(precision, weight_range, trained)
+    training, validation = _films(run, manifest or manifest_of(folder))
+    model, post_training = _in_precision(run, policy, trained, training)
+    if post_training:
+        report(
+            f"{policy.name} ({policy.weight_range} range) is not what stage 2 trained: this is post-training "
+            "quantisation, and the bundle says so"
+        )
+    films = _read(validation[:PARITY_FILMS])
+    if not films:
+        report("no validation films: parity and the gain of a second pass are not measured; give --data")
+    deployed = LoadedRun(
+        model, run.structure, run.preprocessing, run.recipe, run.stage, run.result, run.fingerprint
+    )
+    second_pass, metrics = choose_second_pass(deployed, films)
+    report("writing the ONNX files" + (" and measuring parity" if films else ""))
+    bundle = export_bundle(
+        model,
+        out,
+        policy=policy,
+        preprocessing=run.preprocessing,
+        name=name or run.recipe.name,
+        outlines=run.recipe.outlines,
+        second_pass=second_pass,
+        quality_trained=quality_trained(run.recipe),
+        training={
+            "recipe": _public(run.recipe),
+            "data_fingerprint": run.fingerprint,
+            "stage": run.stage,
+            "post_training_quantisation": post_training,
+        },
+        metrics=metrics,
+        parity=(lambda written: measure_parity(deployed, written, films)) if films else None,
+    )
+    if openvino:
+        write_openvino(bundle.folder)
+    total = sum(record.bytes for record in bundle.files.values())
+    report(f"{out.name}: {policy.name}, {total / 1e6:.2f} MB in {len(bundle.files)} ONNX files")
+    return bundle
+
+
+def write_openvino(bundle: Path) -> None:
+    """Convert a bundle's graphs to OpenVINO IR beside them; weights keep their precision.
+
+    Raises:
+        BundleError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise BundleError("OpenVINO is not installed: run pip install 'adaloraqat[openvino]'.") from error
+    for part in ("encoder", "decoder"):
+        model = openvino.convert_model(bundle / f"{part}.onnx")
+        openvino.save_model(model, bundle / "openvino" / f"{part}.xml", compress_to_fp16=False)
+
+
+def export_base(folder: Path, out: Path) -> None:
+    """Write the last finished float stage of a run, adapters merged, as a Hugging Face SAM folder.
+
+    Raises:
+        CheckpointError: there is no finished stage without quantisation.
+        OutputError: `out` cannot be written.
+    """
+    for stage in reversed(finished_stages(folder)):
+        run = load_run(folder, stage)
+        if run.structure.policy is None:
+            if run.structure.ranks is not None:
+                merge_adapters(run.model)
+            save_base(run.model, out)
+            return
+    raise CheckpointError(
+        f"{folder.name} has no finished stage in floating point; nothing to export as a base."
+    )
+
+
+def choose_second_pass(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, dict[str, Any]]:
+    """Decide by validation Dice whether a film without a box is decoded a second time, and return the scores.
+
+    The second pass stays only if it gains.
+    """
+    if not films:
+        return False, {}
+    scores: dict[str, float] = {}
+    for key, second in (("dice_one_pass", False), ("dice_second_pass", True)):
+        segmenter = run_segmenter(run, second_pass=second)
+        scores[key] = float(np.mean([dice(segmenter.segment(film).mask, truth) for _, film, truth in films]))
+    gains = scores["dice_second_pass"] > scores["dice_one_pass"]
+    return gains, {"validation": {"films": len(films), **scores}}
+
+
+def measure_parity(run: LoadedRun, bundle: Path, films: Sequence[Pair]) -> dict[str, Any]:
+    """Compare a written bundle with the model it came from, in every installed engine.
+
+    Returns:
+        per engine the layer-by-layer errors (in LSB), then masks at the box of the truth, and without a box.
+    """
+    entries = [entry for entry, _, _ in films]
+    pictures = [film for _, film, _ in films]
+    boxes: list[Box | None] = [
+        Box.around(truth) if truth.any() else Box.whole(film.shape) for _, film, truth in films
+    ]
+    image, frame = run.preprocessing(pictures[0].pixels)
+    prompt = torch.from_numpy(frame.box_to_model(Box.whole(pictures[0].shape))).reshape(1, 1, 4)
+    files = [bundle / "encoder.onnx", bundle / "decoder.onnx"]
+    names = [entry.id for entry in entries]
+    return {
+        "layers": {
+            engine: layer_parity(run.model, files, torch.from_numpy(image)[None], prompt, engine).to_dict()
+            for engine in installed_engines()
+        },
+        "true_box": mask_parity(run.model, bundle, pictures, boxes, names=names),
+        "no_box": mask_parity(run.model, bundle, pictures, [None] * len(pictures), names=names),
+    }
+
+
+def _wanted(
+    precision: str | None, weight_range: str | None, trained: PrecisionPolicy | None
+) -> PrecisionPolicy:
+    default = trained.name if trained is not None else "int8"
+    chosen = weight_range or (trained.weight_range if trained is not None else "portable")
+    if chosen not in ("portable", "full"):
+        raise RecipeError(f"There is no weight range {chosen}; choose portable or full.")
+    return policy_named(precision or default, chosen)  # type: ignore[arg-type]
+
+
+def _films(run: LoadedRun, manifest: Path | None) -> tuple[list[Entry], list[Entry]]:
+    """Return the training and validation entries of a manifest; it may hold one of both, or no split at all."""
+    if manifest is None:
+        return [], []
+    entries = read_manifest(manifest)
+    try:
+        return choose_films(entries, run.recipe)
+    except ManifestError:
+        validation = [entry for entry in entries if entry.split == "val"]
+        return [entry for entry in entries if entry.split == "train"], validation or entries
+
+
+def _in_precision(
+    run: LoadedRun, policy: PrecisionPolicy, trained: PrecisionPolicy | None, training: Sequence[Entry]
+) -> tuple[Any, bool]:
+    if policy == trained or not policy.quantizes:
+        return in_precision(run.model, policy, trained)
+    if not training:
+        raise RecipeError(
+            f"Precision {policy.name} was not trained by this run and needs films to calibrate on; give --data "
+            "with a manifest that has films of split train."
+        )
+    stages = [stage for stage in run.recipe.stages if isinstance(stage, QuantizeStage)]
+    count = stages[-1].calibration_films if stages else CALIBRATION_FILMS
+    films = load_films(training[:count], run.preprocessing)
+    batches = calibration_batches(films, run.preprocessing, count, run.recipe.seed)
+    return in_precision(run.model, policy, trained, batches)
+
+
+def _read(entries: Sequence[Entry]) -> list[Pair]:
+    pairs = []
+    for entry in entries:
+        film = read_film(entry.path_image)
+        pairs.append((entry, film, read_mask(entry.path_mask, film.shape)))
+    return pairs
+
+
+def _public(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe without the folders of the computer it ran on."""
+    document = recipe.model_dump(mode="json")
+    if recipe.base.weights is not None:
+        document["base"]["weights"] = Path(recipe.base.weights).name
+    return document
