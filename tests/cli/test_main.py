@@ -130,6 +130,7 @@ def test_bench_sets_bundles_side_by_side(run: Run, bundle: Path, tmp_path: Path)
     assert run("bench", "no-such").code == 2
 
 
+@pytest.mark.slow
 def test_info_of_an_architecture(run: Run) -> None:
     pytest.importorskip("torch")
     document = json.loads(run("info", "vit-b", "--json").out)
