@@ -28,7 +28,7 @@ def export(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the recipe's.")] = None,
 ) -> None:
-    """Write the last finished stage of RUN as a checked bundle of ONNX files, or as a base for fine-tuning."""
+    """Write the last finished stage of RUN as a checked bundle of ONNX files, or as float weights."""
     from adaloraqat.cli.torch_setup import set_up_torch
 
     if to not in ("onnx", "openvino", "huggingface"):

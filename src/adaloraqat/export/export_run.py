@@ -1,4 +1,4 @@
-"""From a run to a bundle: precision, calibration, second pass, parity, and an honest description of all of it."""
+"""From a run to a bundle: precision, calibration, second pass, parity, and an honest description of it."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -196,7 +196,7 @@ def _wanted(
 
 
 def _films(run: LoadedRun, manifest: Path | None) -> tuple[list[Entry], list[Entry]]:
-    """Return the training and validation entries of a manifest; it may hold one of both, or no split at all."""
+    """Return training and validation entries of a manifest, which may lack one of them or any split."""
     if manifest is None:
         return [], []
     entries = read_manifest(manifest)
@@ -214,7 +214,7 @@ def _in_precision(
         return in_precision(run.model, policy, trained)
     if not training:
         raise RecipeError(
-            f"Precision {policy.name} was not trained by this run and needs films to calibrate on; give --data "
+            f"Precision {policy.name} was not trained by this run and needs films for calibration; give --data "
             "with a manifest that has films of split train."
         )
     stages = [stage for stage in run.recipe.stages if isinstance(stage, QuantizeStage)]

@@ -1,8 +1,9 @@
 """The two graphs a bundle holds, as modules the exporter can trace.
 
 Both are the transformers model itself, restated only where its form costs something in a file or an engine:
-positional tables come in a compact form, boxes are the batch, and of the mask decoder only the one mask that
-a box prompt asks for is computed.
+positional tables come in a compact form, windows that fit are not padded, boxes are the batch, and of the
+mask decoder only the one mask that a box prompt asks for is computed. Modules keep their names in `SamModel`,
+so that a tensor in a file is named like the module it belongs to.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from torch import Tensor, nn
 from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamAttention, SamVisionAttention
 
-from adaloraqat.models.sam import encode
-
 
 class EncoderGraph(nn.Module):
     """image (1, C, S, S) -> embedding (1, D, g, g)."""
@@ -25,17 +24,20 @@ class EncoderGraph(nn.Module):
     def __init__(self, model: SamModel) -> None:
         """Wrap `model`, which is changed: its relative positions are resized once and for all."""
         super().__init__()
-        self.model = model
+        self.vision_encoder = model.vision_encoder
         for layer in model.vision_encoder.layers:
             layer.attn.forward = types.MethodType(
                 SamVisionAttention.forward, layer.attn
             )  # written out, no SDPA
+            if model.vision_encoder.pos_embed.shape[1] % max(layer.window_size, 1) == 0:
+                layer.window_partition = _partition
+                layer.window_unpartition = _unpartition
             if layer.attn.use_rel_pos:
                 _fold_relative_positions(layer.attn)
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode one normalised film."""
-        return encode(self.model, image)
+        return self.vision_encoder(image).last_hidden_state
 
 
 class DecoderGraph(nn.Module):
@@ -56,8 +58,8 @@ class DecoderGraph(nn.Module):
         for module in model.mask_decoder.modules():
             if isinstance(module, SamAttention):
                 module.forward = types.MethodType(_attend, module)
-        self.prompts = model.prompt_encoder
-        self.decoder = model.mask_decoder
+        self.prompt_encoder = model.prompt_encoder
+        self.mask_decoder = model.mask_decoder
         self.image_size = float(model.config.prompt_encoder_config.image_size)
         grid = int(model.config.prompt_encoder_config.image_embedding_size)
         self.grid = grid
@@ -77,20 +79,20 @@ class DecoderGraph(nn.Module):
     def forward(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Segment what each box encloses."""
         tokens = self._tokens(boxes)  # (N, 1, T, D)
-        image = embedding + self.prompts.no_mask_embed.weight[:, :, None, None]  # (1, D, g, g)
+        image = embedding + self.prompt_encoder.no_mask_embed.weight[:, :, None, None]  # (1, D, g, g)
         keys = image.flatten(2).transpose(1, 2).unsqueeze(1)  # (1, 1, g·g, D)
         # Each box changes the image tokens in its own way from the first block on.
         keys = keys + torch.zeros_like(tokens[:, :, :1, :1])  # (N, 1, g·g, D)
         queries, keys = self._transform(tokens, keys)
         mask_embedding = self._upscale(keys)  # (N, D/8, 4g, 4g)
-        weights = self.decoder.output_hypernetworks_mlps[0](queries[:, :, 1, :])  # (N, 1, D/8)
+        weights = self.mask_decoder.output_hypernetworks_mlps[0](queries[:, :, 1, :])  # (N, 1, D/8)
         pixels = mask_embedding.reshape(-1, int(mask_embedding.shape[1]), 16 * self.grid**2)
         logits = weights @ pixels  # (N, 1, 16·g·g)
-        quality = self.decoder.iou_prediction_head(queries[:, 0, 0, :])[:, 0]  # (N,)
+        quality = self.mask_decoder.iou_prediction_head(queries[:, 0, 0, :])[:, 0]  # (N,)
         return logits.reshape(-1, 4 * self.grid, 4 * self.grid), quality
 
     def _tokens(self, boxes: Tensor) -> Tensor:
-        decoder, prompts = self.decoder, self.prompts
+        decoder, prompts = self.mask_decoder, self.prompt_encoder
         corners = 2 * ((boxes.reshape(-1, 2, 2) + 0.5) / self.image_size) - 1  # (N, 2, 2)
         phases = 2 * math.pi * (corners[..., :1] * self.frequency_x + corners[..., 1:] * self.frequency_y)
         kind = torch.cat([prompts.point_embed[2].weight, prompts.point_embed[3].weight])  # (2, D)
@@ -101,7 +103,7 @@ class DecoderGraph(nn.Module):
 
     def _transform(self, tokens: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         positions = self._positions()  # (1, 1, g·g, D)
-        transformer = self.decoder.transformer
+        transformer = self.mask_decoder.transformer
         queries = tokens
         for layer in transformer.layers:
             queries, keys, _ = layer(
@@ -122,10 +124,24 @@ class DecoderGraph(nn.Module):
         return table.flatten(1).t()[None, None]
 
     def _upscale(self, keys: Tensor) -> Tensor:
-        decoder = self.decoder
+        decoder = self.mask_decoder
         image = keys.transpose(2, 3).reshape(-1, int(keys.shape[-1]), self.grid, self.grid)  # (N, D, g, g)
         image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(image)))
         return decoder.activation(decoder.upscale_conv2(image))
+
+
+def _partition(tokens: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
+    """Cut (B, h, w, D) into (B·windows, window, window, D); h and w are multiples of the window."""
+    height, width, features = (int(size) for size in tokens.shape[1:])
+    cut = tokens.reshape(-1, height // window, window, width // window, window, features)
+    return cut.permute(0, 1, 3, 2, 4, 5).reshape(-1, window, window, features), (height, width)
+
+
+def _unpartition(windows: Tensor, window: int, padded: tuple[int, int], _: tuple[int, int]) -> Tensor:
+    """Undo `_partition`: (B·windows, window, window, D) -> (B, h, w, D)."""
+    height, width = padded
+    cut = windows.reshape(-1, height // window, width // window, window, window, int(windows.shape[-1]))
+    return cut.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, int(windows.shape[-1]))
 
 
 def _attend(attention: Any, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> tuple[Tensor, None]:

@@ -109,16 +109,20 @@ class FakeQuantized(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute with input, weight and bias on their integer grids; shapes as of the float layer."""
-        gathered = self.input_quantizer(self.layout.gather(inputs))
+        return self.layout.scatter(self.product(self.layout.gather(inputs)))
+
+    def product(self, rows: Tensor) -> Tensor:
+        """Map (..., in) to (..., out): the layer as one matrix product, which is what an engine executes."""
+        quantized = self.input_quantizer(rows)
         matrix, bias, scale = self.product_terms()
         if self.output_observer is None:  # while observing, the float layer is what is observed
             matrix = numerics.fake_quantize_weight(matrix, scale, self.weight_limit)
             if bias is not None:
                 bias = numerics.fake_quantize_bias(bias, self.input_quantizer.scale * scale)
-        outputs = F.linear(gathered, matrix, bias)
+        outputs = F.linear(quantized, matrix, bias)
         if self.output_observer is not None:
             self.output_observer.update(outputs)
-        return self.layout.scatter(outputs)
+        return outputs
 
 
 class FakeQuantizedLinear(FakeQuantized, nn.Linear):

@@ -73,7 +73,8 @@ def integer_bias(bias: Tensor, scale: Tensor) -> Tensor:
 def activation_parameters(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Return scale () float32 and zero point () int32 of the 8-bit grid that covers [low, high] and 0.
 
-    A range of no width (a dead activation) gets the width 1: a positive scale, and one at which any bias fits.
+    A range of no width (a dead activation) gets the width 1: a positive scale, and one at which any bias
+    fits.
     """
     low = torch.clamp(low.float(), max=0.0)
     high = torch.clamp(high.float(), min=0.0)

@@ -79,7 +79,7 @@ def _score_film(name: str, segmenter: Segmenter, entry: Entry, out: Path) -> lis
     for prompt, box in prompts.items():
         try:
             result = segmenter.segment(film, box)
-            path = out / "masks" / name / prompt / f"{_file_name(entry.id)}_mask.png"
+            path = mask_path(out, name, prompt, entry.id)
             write_mask(path, result.mask)
             saved = read_mask(path, film.shape)
             scores.append(
@@ -131,6 +131,11 @@ def _write_films(path: Path, scores: Sequence[Score]) -> None:
     writer.writeheader()
     writer.writerows(asdict(score) for score in scores)
     write_text(path, text.getvalue())
+
+
+def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
+    """Return where `evaluate` saves a model's mask of one film; there is none where the model failed."""
+    return out / "masks" / model / prompt / f"{_file_name(identity)}_mask.png"
 
 
 def _file_name(identity: str) -> str:

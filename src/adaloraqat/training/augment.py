@@ -18,7 +18,7 @@ class Augmentation:
 
     The ranges at strength 1: rotation 25 degrees (most far below), zoom 0.75 to 1.35, aspect 12 %, shift 10 %
     of the side, shear 6 degrees, elastic displacement of 1.5 % of the side (standard deviation) in half the
-    films, gamma 0.5 to 2, contrast 0.7 to 1.28, brightness 0.15; some with shading, blur, noise, flat objects.
+    films, gamma 0.5 to 2, contrast 0.7 to 1.28, brightness 0.15; some with shading, blur, noise, objects.
     """
 
     strength: float = 1.0

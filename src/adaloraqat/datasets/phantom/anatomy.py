@@ -142,8 +142,8 @@ def _mediastinum(random: np.random.Generator, side: int, reach: float) -> Profil
 
 def _heart(random: np.random.Generator, size: float, floor: float) -> dict:
     at = np.array([0.0, 0.02, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99, 1.0])
-    right = np.array([-0.02, 0.025, 0.045, 0.08, 0.1, 0.114, 0.11, 0.08, 0.03, -0.06, -0.1])
-    left = np.array([0.06, 0.095, 0.113, 0.142, 0.183, 0.227, 0.25, 0.248, 0.22, 0.17, 0.1])
+    right = np.array([0.0, 0.02, 0.035, 0.058, 0.085, 0.108, 0.108, 0.08, 0.03, -0.06, -0.1])
+    left = np.array([0.06, 0.085, 0.095, 0.115, 0.15, 0.2, 0.237, 0.245, 0.22, 0.17, 0.1])
     top = floor - (0.3 + 0.04 * random.standard_normal()) * (0.6 + 0.4 * size)
     heights = (top + at * (floor + 0.02 - top)).tolist()
     shift = random.uniform(-0.015, 0.015)

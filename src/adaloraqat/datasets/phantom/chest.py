@@ -9,7 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaloraqat.datasets.phantom.anatomy import LEFT, RIGHT, Anatomy, Lung
-from adaloraqat.datasets.phantom.shapes import MIDLINE, Canvas, Plane, Point, blob, blur, clouds, smoothstep
+from adaloraqat.datasets.phantom.shapes import (
+    MIDLINE,
+    Canvas,
+    Plane,
+    Point,
+    blob,
+    blur,
+    clouds,
+    curve,
+    smoothstep,
+)
 from adaloraqat.datasets.phantom.site import PhantomSite
 
 
@@ -42,15 +52,16 @@ def draw_chest(random: np.random.Generator, canvas: Canvas, anatomy: Anatomy, si
         seen = np.minimum(seen, -heart_depth)
         visible.append(canvas.fill(seen))
         whole.append(canvas.fill(depth))
-        air += np.maximum(_air(seen), np.float32(0.3) * _air(depth))
+        hidden = smoothstep(0, 0.16, depth) * np.float32(0.3)
+        air += np.maximum(_air(seen), hidden)
     density = (
         density
         + _abdomen(random, canvas, anatomy, r)
         + _middle(canvas, r)
-        + np.float32(0.1) * _air(heart_depth)
+        + _muscle(canvas, anatomy, heart_depth)
     )
     lungs = visible[0] + visible[1]
-    density -= air * np.float32(random.uniform(0.36, 0.46))
+    density -= air * np.float32(random.uniform(0.4, 0.52))
     density += np.float32(bones) * (_ribs(canvas, anatomy, r, body) + _girdle(canvas, anatomy, site, random))
     density += _vessels(random, canvas, anatomy) * (lungs * np.float32(0.8) + np.float32(0.2))
     density += _disease(random, canvas, site) * blur(np.maximum(whole[0], whole[1]), 0.012 * canvas.size)
@@ -75,11 +86,16 @@ def _heart_depth(canvas: Canvas, anatomy: Anatomy, r: Plane) -> Plane:
     return np.minimum(sides, ends)
 
 
+def _muscle(canvas: Canvas, anatomy: Anatomy, depth: Plane) -> Plane:
+    """The heart's own density; it fades upwards, where the great vessels take over."""
+    return np.float32(0.1) * _air(depth) * smoothstep(0, 0.2, canvas.y - np.float32(anatomy.heart_top))
+
+
 def _trunk(random: np.random.Generator, canvas: Canvas, anatomy: Anatomy, depth: Plane, r: Plane) -> Plane:
     """Soft tissue of trunk and arms, with breasts."""
     rim = np.clip(np.float32(1) - depth / np.float32(0.16), 0, 1)
     inside = canvas.fill(depth)
-    tissue = (np.float32(0.28) + np.float32(0.38 + anatomy.fat) * np.sqrt(np.float32(1) - rim * rim)) * inside
+    tissue = (np.float32(0.26) + np.float32(0.44 + anatomy.fat) * np.sqrt(np.float32(1) - rim * rim)) * inside
     tissue += np.float32(0.012) * clouds(random, canvas.size, 6) * inside
     tissue = np.maximum(tissue, _arms(random, canvas, r))
     if anatomy.breast > 0:
@@ -104,7 +120,7 @@ def _arms(random: np.random.Generator, canvas: Canvas, r: Plane) -> Plane:
 def _middle(canvas: Canvas, r: Plane) -> Plane:
     """Spine with its discs, the tissue round it, and the air of the windpipe."""
     vertebra = np.float32(0.5) + np.float32(0.5) * np.cos(canvas.y * np.float32(2 * np.pi / 0.062))
-    spine = smoothstep(0.05, 0.035, np.abs(r)) * (np.float32(0.05) + np.float32(0.035) * vertebra)
+    spine = smoothstep(0.05, 0.035, np.abs(r)) * (np.float32(0.06) + np.float32(0.022) * vertebra)
     tissue = smoothstep(0.16, 0.02, np.abs(r)) * smoothstep(-0.05, 0.25, canvas.y) * np.float32(0.12)
     pipe = smoothstep(0.024, 0.012, np.abs(r - np.float32(0.004))) * smoothstep(0.4, 0.32, canvas.y)
     return spine + tissue - np.float32(0.09) * pipe
@@ -149,8 +165,8 @@ def _ribs(canvas: Canvas, anatomy: Anatomy, r: Plane, body: Plane) -> Plane:
     shade *= smoothstep(0.1, 0.2, u)
     front_shade = _arches(canvas, ribs.first, ribs.spacing, ribs.thickness * 1.15, ribs.jitter, front)
     shade += front_shade * np.float32(0.065) * smoothstep(0.42, 0.6, u)
-    wall = np.clip(np.float32(1) - np.abs(u - np.float32(0.99)) / np.float32(0.05), 0, 1) * np.float32(0.04)
-    return (shade * inside + wall * body) * smoothstep(0.98, 0.8, canvas.y)
+    wall = np.clip(np.float32(1) - np.abs(u - np.float32(0.99)) / np.float32(0.05), 0, 1) * np.float32(0.025)
+    return (shade * inside + wall * body) * smoothstep(1.0, 0.72, canvas.y)
 
 
 def _arches(
@@ -174,16 +190,11 @@ def _girdle(canvas: Canvas, anatomy: Anatomy, site: PhantomSite, random: np.rand
     shapes: list[tuple[list[Point], float]] = []
     for side in (RIGHT, LEFT):
         inner = anatomy.right.apex + 0.085
-        curve = [
-            (0.05, 0.0),
-            (0.11, -0.012),
-            (0.19, -0.03 - 0.3 * tilt),
-            (0.28, -0.045 - tilt),
-            (0.37, -0.05 - tilt),
-        ]
-        clavicle = [(MIDLINE + side * out, inner + down) for out, down in curve]
-        lines.append((clavicle, 0.03, 1.0))
-        lines.append((clavicle, 0.018, 0.75))
+        # an S lying on its side: convex below at the breastbone, hollow towards the shoulder
+        ends = (0.035, inner), (0.14, inner + 0.03), (0.2, inner - 0.11 - tilt), (0.4, inner - 0.06 - tilt)
+        clavicle = curve(*((MIDLINE + side * out, down) for out, down in ends))
+        lines.append((clavicle, 0.03, 0.8))
+        lines.append((clavicle[:6], 0.036, 0.85))
         edge = 0.42 - over
         blade = [
             (edge, 0.2),
@@ -210,11 +221,12 @@ def _vessels(random: np.random.Generator, canvas: Canvas, anatomy: Anatomy) -> P
     hila = np.zeros((canvas.size, canvas.size), np.float32)
     for (r, height), side in zip(anatomy.hila, (RIGHT, LEFT), strict=True):
         root = (MIDLINE + r, height)
-        hila += blob(canvas, root, (0.055, 0.1), side * 0.25)
-        for heading in np.linspace(-1.25, 1.45, 9):
-            _branch(random, lines, root, side, heading + random.uniform(-0.15, 0.15), 0.013, 0.16, 3)
+        hila += blob(canvas, root, (0.06, 0.12), side * 0.25)
+        for heading in np.linspace(-1.3, 1.5, 8):
+            start = (root[0] + random.uniform(-0.015, 0.015), root[1] + 0.05 * heading)
+            _branch(random, lines, start, side, heading + random.uniform(-0.2, 0.2), 0.013, 0.13, 4)
     drawn = blur(canvas.strokes(lines), 0.003 * canvas.size)
-    return np.float32(0.1) * drawn + np.float32(0.16) * hila
+    return np.float32(0.09) * drawn + np.float32(0.12) * hila
 
 
 def _branch(
@@ -229,14 +241,14 @@ def _branch(
 ) -> None:
     """Add one vessel and its two children; `heading` is the angle below the outward horizontal."""
     reach = length * random.uniform(0.7, 1.1)
-    bend = heading + random.uniform(-0.25, 0.25)
+    bend = heading + random.uniform(-0.35, 0.35)
     middle = (start[0] + side * 0.5 * reach * np.cos(heading), start[1] + 0.5 * reach * np.sin(heading))
     end = (middle[0] + side * 0.5 * reach * np.cos(bend), middle[1] + 0.5 * reach * np.sin(bend))
-    lines.append(([start, middle, end], width, min(1.0, 0.25 + 45 * width)))
+    lines.append(([start, middle, end], width, min(1.0, 0.2 + 55 * width)))
     if depth > 1:
-        for turn in (-0.35, 0.35):
-            aim = bend + turn + random.uniform(-0.15, 0.15)
-            _branch(random, lines, end, side, aim, 0.6 * width, 0.75 * length, depth - 1)
+        for turn in (-0.3, 0.4):
+            aim = bend + turn + random.uniform(-0.2, 0.2)
+            _branch(random, lines, end, side, aim, 0.62 * width, 0.7 * length, depth - 1)
 
 
 def _disease(random: np.random.Generator, canvas: Canvas, site: PhantomSite) -> Plane:

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from adaloraqat.datasets.phantom.chest import Chest
-from adaloraqat.datasets.phantom.shapes import MIDLINE, Canvas, Plane, Point, blur, clouds
+from adaloraqat.datasets.phantom.shapes import MIDLINE, Canvas, Plane, Point, blur, clouds, curve
 from adaloraqat.datasets.phantom.site import PhantomSite
 
 Line = tuple[list[Point], float, float]
@@ -74,26 +74,13 @@ def _tubes(random: np.random.Generator, canvas: Canvas) -> Plane:
     if random.random() < 0.6:
         neck = (MIDLINE - 0.09, -0.15)
         lines.append(
-            (_curve(neck, (MIDLINE - 0.12, 0.1), (MIDLINE - 0.05, 0.2), (MIDLINE - 0.06, 0.42)), 0.007, 0.8)
+            (curve(neck, (MIDLINE - 0.12, 0.1), (MIDLINE - 0.05, 0.2), (MIDLINE - 0.06, 0.42)), 0.007, 0.8)
         )
     for _ in range(int(random.integers(0, 4))):
         pad = (random.uniform(0.1, 0.9), random.uniform(0.12, 0.75))
         far = (random.uniform(-0.1, 1.1), random.choice([-0.2, 1.2]))
         by = [(random.uniform(0.1, 0.9), random.uniform(0.2, 0.9)) for _ in range(2)]
-        lines.append((_curve(pad, by[0], by[1], far), 0.006, 0.7))
+        lines.append((curve(pad, by[0], by[1], far), 0.006, 0.7))
         ring = [(pad[0] + 0.012 * np.cos(a), pad[1] + 0.012 * np.sin(a)) for a in np.linspace(0, 6.3, 12)]
         lines.append((ring, 0.012, 0.9))
     return canvas.strokes(lines)
-
-
-def _curve(start: Point, pull: Point, push: Point, end: Point) -> list[Point]:
-    """A cubic Bézier curve as a polyline."""
-    t = np.linspace(0, 1, 24)[:, None]
-    corners = np.array([start, pull, push, end], dtype=np.float64)
-    points = (
-        (1 - t) ** 3 * corners[0]
-        + 3 * (1 - t) ** 2 * t * corners[1]
-        + 3 * (1 - t) * t**2 * corners[2]
-        + t**3 * corners[3]
-    )
-    return [(float(x), float(y)) for x, y in points]

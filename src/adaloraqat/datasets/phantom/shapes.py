@@ -155,3 +155,16 @@ def blur(plane: Plane, sigma: float) -> Plane:
             total += (window(reach - offset) + window(reach + offset)) * weights[offset]
         plane = total
     return plane
+
+
+def curve(start: Point, pull: Point, push: Point, end: Point) -> list[Point]:
+    """A cubic Bézier curve as a polyline."""
+    t = np.linspace(0, 1, 24)[:, None]
+    corners = np.array([start, pull, push, end], dtype=np.float64)
+    points = (
+        (1 - t) ** 3 * corners[0]
+        + 3 * (1 - t) ** 2 * t * corners[1]
+        + 3 * (1 - t) * t**2 * corners[2]
+        + t**3 * corners[3]
+    )
+    return [(float(x), float(y)) for x, y in points]

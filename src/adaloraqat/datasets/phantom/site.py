@@ -23,10 +23,10 @@ class PhantomSite:
     name: str
     whole_lung: bool
     angle: Range = (-2.0, 2.0)
-    zoom: Range = (0.88, 1.06)
+    zoom: Range = (0.86, 1.08)
     shift: Range = (-0.03, 0.03)
     stretch: Range = (0.94, 1.05)
-    heart: Range = (0.9, 1.1)
+    heart: Range = (0.86, 1.08)
     inspiration: Range = (0.9, 1.05)
     scapula: Range = (-0.06, 0.0)
     gamma: Range = (0.75, 1.45)
@@ -54,9 +54,9 @@ PHANTOM_SITES = {
         heart=(1.08, 1.32),
         inspiration=(0.78, 0.95),
         scapula=(0.0, 0.09),
-        gamma=(0.6, 0.9),
-        black=(0.1, 0.25),
-        white=(0.68, 0.85),
+        gamma=(0.65, 1.2),
+        black=(0.04, 0.22),
+        white=(0.66, 0.88),
         noise=(0.015, 0.035),
         blur=(0.6, 1.2),
         bones=(0.5, 0.9),
