@@ -353,14 +353,15 @@ def test_no_torch_and_quick_to_start(bundle: Path, tmp_path: Path) -> None:
         "heavy = {'torch', 'transformers', 'peft', 'onnx', 'openvino', 'scipy', 'rich.progress', 'pydicom'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    started = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
-    elapsed = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "film_mask.png").exists()
-    assert elapsed < 5, "the contract's 1.5 s hold on an idle computer; this test shares its own"
+    # processor time, because wall time on a shared computer measures the others
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
 
 
 @pytest.mark.skipif(
