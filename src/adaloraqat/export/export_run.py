@@ -16,7 +16,7 @@ from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
 from adaloraqat.export.precision import in_precision
 from adaloraqat.lowrank import merge_adapters
-from adaloraqat.measure import dice
+from adaloraqat.measure.overlap import dice
 from adaloraqat.models.checkpoints import save_base
 from adaloraqat.quantize import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
@@ -214,7 +214,7 @@ def _in_precision(
         return in_precision(run.model, policy, trained)
     if not training:
         raise RecipeError(
-            f"Precision {policy.name} was not trained by this run and needs films for calibration; give --data "
+            f"Precision {policy.name} was not trained by this run and needs calibration; give --data "
             "with a manifest that has films of split train."
         )
     stages = [stage for stage in run.recipe.stages if isinstance(stage, QuantizeStage)]

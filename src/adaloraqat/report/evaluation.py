@@ -17,7 +17,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.files import write_json, write_text
-from adaloraqat.measure import dice, iou
+from adaloraqat.measure.overlap import dice, iou
 from adaloraqat.radiograph import Box, read_film, read_mask, write_mask
 
 NO_BOX, TRUE_BOX = "no_box", "true_box"
@@ -26,7 +26,7 @@ Each = Callable[[Sequence[Entry]], Iterable[Entry]]
 
 @dataclass(frozen=True)
 class Score:
-    """One model on one film with one prompt. `error` is None where the model answered; else Dice and IoU are 0."""
+    """One model on one film with one prompt. With an `error`, Dice and IoU are 0."""
 
     model: str
     id: str
