@@ -1,0 +1,155 @@
+"""Writing a trained model as a bundle: two ONNX files and the `bundle.json` that vouches for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import SamModel
+
+from adaloraqat.bundle import Bundle, load_bundle, write_bundle
+from adaloraqat.bundle.format import DECODER, ENCODER, MANIFEST
+from adaloraqat.errors import OutputError
+from adaloraqat.export.onnx_export import export_decoder, export_encoder
+from adaloraqat.lowrank import adapters_of
+from adaloraqat.models.sam import architecture_of, count_parameters
+from adaloraqat.quantize import PrecisionPolicy, convert
+from adaloraqat.radiograph import Preprocessing
+
+LICENCE = "Research use only; see LICENSE-WEIGHTS."
+INTENDED_USE = "Research on chest radiographs. Not a medical device: no diagnosis, no treatment decision."
+
+
+def export_bundle(
+    model: SamModel,
+    folder: str | os.PathLike[str],
+    *,
+    policy: PrecisionPolicy,
+    preprocessing: Preprocessing,
+    name: str,
+    outlines: str,
+    second_pass: bool = False,
+    quality_trained: bool = False,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    parity: Callable[[Path], Mapping[str, Any]] | None = None,
+    licence: str = LICENCE,
+    intended_use: str = INTENDED_USE,
+) -> Bundle:
+    """Write `model` as a bundle; the whole folder appears at once, or nothing does.
+
+    Args:
+        model: after `prepare` and `calibrate` with `policy` (`in_precision` does both); not changed.
+        folder: where the bundle goes; an older bundle there is replaced.
+        policy: the precision policy the model was prepared with.
+        preprocessing: from a film to the model image.
+        name: what the bundle is called.
+        outlines: what its masks outline, in words.
+        second_pass: whether a film without a box is decoded a second time with the first mask's box.
+        quality_trained: whether the quality output predicts IoU.
+        training: recipe, data fingerprint, and whether this is post-training quantisation.
+        metrics: measured scores.
+        parity: measures a written bundle against `model`; its result goes into `bundle.json`. Without it the
+            bundle says that parity was not measured.
+        licence: of the weights.
+        intended_use: in words.
+
+    Returns:
+        the bundle, loaded back from `folder`.
+
+    Raises:
+        OutputError: `folder` is something else than a bundle, or cannot be written.
+        RuntimeError: the model is not calibrated.
+    """
+    target = Path(folder)
+    refuse_foreign(target)
+    fields: dict[str, Any] = {
+        "name": name,
+        "architecture": architecture_of(model),
+        "preprocessing": preprocessing.to_dict(),
+        "precision": {
+            "policy": policy.name,
+            "weight_range": policy.weight_range if policy.quantizes else "none",
+            "modules": policy.describe(model),
+        },
+        "prompt": {"second_pass": second_pass, "quality_trained": quality_trained},
+        "outlines": outlines,
+        "training": dict(training or {}),
+        "parameters": count_parameters(model),
+        "ranks": {adapter: module.rank for adapter, module in adapters_of(model).items()},
+        "metrics": dict(metrics or {}),
+        "parity": {"measured": False},
+        "licence": licence,
+        "intended_use": intended_use,
+    }
+    with _whole_folder(target) as temporary:
+        converted = convert(model)
+        export_encoder(converted, temporary / ENCODER)
+        export_decoder(converted, temporary / DECODER)
+        write_bundle(temporary, fields, [ENCODER, DECODER])
+        if parity is not None:
+            fields["parity"] = {"measured": True, **parity(temporary)}
+            write_bundle(temporary, fields, [ENCODER, DECODER])
+    return load_bundle(target)
+
+
+def refuse_foreign(target: Path) -> None:
+    """Raise `OutputError` where `target` exists and is neither a bundle nor an empty folder."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir())):
+        return
+    raise OutputError(
+        f"{target.name} exists and is no bundle, so it is not overwritten: choose another output folder."
+    )
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `target`; it takes the place of `target` if the block succeeds."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; results are ordinary ones
+        _take_place(temporary, target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(temporary, target)
+        return
+    older = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    os.replace(target, older / target.name)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        os.replace(older / target.name, target)
+        raise
+    finally:
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _unwritable(target: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"The bundle {target.name} cannot be written ({error.strerror or 'unknown reason'}): "
+        "free some disk space or choose another output folder."
+    )

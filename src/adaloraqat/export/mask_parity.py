@@ -1,0 +1,110 @@
+"""Parity end to end: the masks of a bundle against the masks of the trained model it came from.
+
+Rounding to integers is discontinuous, so two correct implementations differ in a few pixels at the border of
+a mask. The noise floor says how many to expect: the trained model against itself, on a film changed by 1e-6.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import SamModel
+
+from adaloraqat.bundle import Segmenter, load_bundle
+from adaloraqat.bundle.engine import FloatArray
+from adaloraqat.errors import BundleError
+from adaloraqat.measure.overlap import Mask, dice
+from adaloraqat.radiograph import Box, Film
+from adaloraqat.training.torch_engine import TorchEngine
+
+NOISE = 1e-6
+"""Amplitude of the change of the normalised film that gives the noise floor."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two masks of one film: equal pixels, a fraction in [0, 1], and Dice, both on the original grid."""
+
+    equal: float
+    dice: float
+
+
+def installed_engines() -> list[str]:
+    """Return the engines that can run here: ONNX Runtime, and OpenVINO where installed."""
+    return ["onnxruntime", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
+
+
+def mask_parity(
+    model: SamModel,
+    folder: str | os.PathLike[str],
+    films: Sequence[Film],
+    boxes: Sequence[Box | None],
+    engines: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Segment films with the trained model and with its bundle, and compare the masks.
+
+    Args:
+        model: the trained SAM, fake-quantised or float, that the bundle was exported from.
+        folder: the bundle.
+        films: films to compare on.
+        boxes: one for each film, on its grid; None takes the bundle's whole path without a box.
+        engines: names of the engines, by default all that are installed.
+        names: what the worst film is called in the result; by default its place, from 0.
+
+    Returns:
+        {"films": n, "noise_floor": summary, engine: summary, ...}, where a summary holds `equal_pixels` and
+        `dice` (means over films) and `worst` (film, equal_pixels, dice of the film with the lowest Dice).
+
+    Raises:
+        BundleError: the bundle cannot be used, or there is no film to compare on.
+        FilmError: a box lies outside its film.
+    """
+    if not films:
+        raise BundleError("Parity cannot be measured without a film: give at least one.")
+    called = list(names) if names is not None else [str(place) for place in range(len(films))]
+    bundle = load_bundle(folder)
+    trained = _masks(Segmenter(bundle, TorchEngine(model)), films, boxes)
+    others = {"noise_floor": Segmenter(bundle, _ShakenEngine(model))}
+    others |= {name: Segmenter.load(folder, name) for name in engines or installed_engines()}
+    result: dict[str, Any] = {"films": len(films)}
+    for name, segmenter in others.items():
+        found = _masks(segmenter, films, boxes)
+        pairs = [agreement(one, other) for one, other in zip(trained, found, strict=True)]
+        result[name] = _summary(pairs, called)
+    return result
+
+
+def agreement(one: Mask, other: Mask) -> Agreement:
+    """Compare two (H, W) bool masks; two empty masks agree with Dice 1."""
+    return Agreement(equal=float((one == other).mean()), dice=dice(one, other))
+
+
+class _ShakenEngine(TorchEngine):
+    """The trained model on an input changed by `NOISE`, up or down, by a fixed seed."""
+
+    def encode(self, image: FloatArray) -> FloatArray:
+        signs = np.random.default_rng(0).choice(np.array([-NOISE, NOISE], np.float32), image.shape)
+        return super().encode(image + signs)
+
+
+def _masks(segmenter: Segmenter, films: Sequence[Film], boxes: Sequence[Box | None]) -> list[Mask]:
+    return [segmenter.segment(film, box).mask for film, box in zip(films, boxes, strict=True)]
+
+
+def _summary(pairs: list[Agreement], names: list[str]) -> dict[str, Any]:
+    worst = min(range(len(pairs)), key=lambda place: pairs[place].dice)
+    return {
+        "equal_pixels": float(np.mean([pair.equal for pair in pairs])),
+        "dice": float(np.mean([pair.dice for pair in pairs])),
+        "worst": {
+            "film": names[worst],
+            "equal_pixels": pairs[worst].equal,
+            "dice": pairs[worst].dice,
+        },
+    }
