@@ -1,21 +1,37 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import SamModel
 
+from adaloraqat.bundle import Bundle
+from adaloraqat.export import export_bundle
 from adaloraqat.models.sam import TINY, build_sam
 from adaloraqat.quantize import POLICIES, calibrate, prepare
+from adaloraqat.radiograph import Preprocessing
+
+PREPROCESSING = Preprocessing(image_size=64, channels=1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for each other's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
 def sam() -> SamModel:
-    torch.manual_seed(0)
-    return build_sam(TINY).eval()
+    return _sam()
 
 
-@pytest.fixture
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
+@pytest.fixture(scope="session")
+def batch() -> tuple[Tensor, Tensor]:
     """Two films with two boxes each."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(2, 1, 64, 64, generator=generator)
@@ -23,11 +39,39 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images, corners.flatten(2)
 
 
-@pytest.fixture
-def prepared(sam: SamModel, batch: tuple[torch.Tensor, torch.Tensor]) -> Callable[[str], SamModel]:
-    """The model in a named policy, calibrated."""
+@pytest.fixture(scope="session")
+def exported(
+    batch: tuple[Tensor, Tensor], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[SamModel, Bundle]]:
+    """The calibrated model in a named policy and its bundle; made once, not to be changed."""
 
-    def prepare_as(policy: str) -> SamModel:
-        return calibrate(prepare(sam, POLICIES[policy]), [batch])
+    @cache
+    def export(policy: str) -> tuple[SamModel, Bundle]:
+        model = prepare(_sam(), POLICIES[policy])
+        if POLICIES[policy].quantizes:
+            calibrate(model, [batch])
+        return model, write(model, policy, tmp_path_factory.mktemp(policy) / "tiny")
 
-    return prepare_as
+    return export
+
+
+@pytest.fixture(scope="session")
+def write_as() -> Callable[..., Bundle]:
+    return write
+
+
+def write(model: SamModel, policy: str, folder: Path, **fields: object) -> Bundle:
+    return export_bundle(
+        model,
+        folder,
+        policy=POLICIES[policy],
+        preprocessing=PREPROCESSING,
+        name="tiny",
+        outlines="lungs",
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def _sam() -> SamModel:
+    torch.manual_seed(0)
+    return build_sam(TINY).eval()

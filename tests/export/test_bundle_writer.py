@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -7,25 +8,11 @@ import pytest
 from adaloraqat.bundle import Segmenter, load_bundle
 from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.errors import OutputError
-from adaloraqat.export import export_bundle, in_precision, layer_parity, mask_parity
+from adaloraqat.export import in_precision, layer_parity, mask_parity
 from adaloraqat.lowrank import add_adapters
 from adaloraqat.models.sam import TINY
 from adaloraqat.quantize import POLICIES, fake_quantized_layers
-from adaloraqat.radiograph import Box, Film, Preprocessing
-
-PREPROCESSING = Preprocessing(image_size=64, channels=1)
-
-
-def _export(model, policy, folder, **fields):
-    return export_bundle(
-        model,
-        folder,
-        policy=POLICIES[policy],
-        preprocessing=PREPROCESSING,
-        name="tiny",
-        outlines="lungs",
-        **fields,
-    )
+from adaloraqat.radiograph import Box, Film
 
 
 def _films(count):
@@ -33,9 +20,9 @@ def _films(count):
     return [Film.from_array(generator.random((80, 60), dtype=np.float32)) for _ in range(count)]
 
 
-def test_a_written_bundle_is_complete_and_segments(prepared, tmp_path):
-    bundle = _export(prepared("int8"), "int8", tmp_path / "tiny", training={"recipe": "demo"})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny"]
+def test_a_written_bundle_is_complete_and_segments(exported):
+    bundle = exported("int8")[1]
+    assert [path.name for path in bundle.folder.parent.iterdir()] == ["tiny"]
     assert sorted(path.name for path in bundle.folder.iterdir()) == [
         "bundle.json",
         "decoder.onnx",
@@ -53,47 +40,48 @@ def test_a_written_bundle_is_complete_and_segments(prepared, tmp_path):
 @pytest.mark.parametrize(("policy", "encoder", "decoder"), [("paper", 6, 40), ("int8", 8, 40)])
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_every_quantised_layer_is_executed_in_integers_within_one_step(
-    prepared, batch, tmp_path, policy, encoder, decoder, engine
+    exported, batch, policy, encoder, decoder, engine
 ):
     # decoder: of the 49 layers the 9 of the three mask heads that a box never asks for are not in the file
-    model = prepared(policy)
-    bundle = _export(model, policy, tmp_path / "tiny")
+    model, bundle = exported(policy)
     counts = matrix_products(bundle, engine)
     assert sum(counts["encoder"].integer.values()) == encoder
     assert sum(counts["decoder"].integer.values()) == decoder
-    found = layer_parity(model, [bundle.encoder, bundle.decoder], batch[0][:1], batch[1][:1, :1], engine)
+    files = [bundle.encoder, bundle.decoder]
+    found = layer_parity(model, files, batch[0][:1], batch[1][:1, :1], engine, threads=1)
     assert len(found.errors) == encoder + decoder
     assert set(found.errors) <= set(fake_quantized_layers(model))
     assert found.to_dict()["worst_lsb"] <= 1
 
 
-def test_masks_agree_and_the_noise_floor_stands_beside(prepared, tmp_path):
-    model = prepared("int8")
-    films = _films(2)
-    boxes = [Box(5, 5, 50, 70), None]
-    bundle = _export(
-        model, "int8", tmp_path / "tiny", parity=lambda folder: mask_parity(model, folder, films, boxes)
-    )
-    parity = bundle.parity
-    assert parity["measured"]
+def test_masks_agree_and_the_noise_floor_stands_beside(exported):
+    model, bundle = exported("int8")
+    parity = mask_parity(model, bundle.folder, _films(2), [Box(5, 5, 50, 70), None], threads=1)
     assert parity["films"] == 2
     for name in ("noise_floor", "onnxruntime", "openvino"):
         assert parity[name]["equal_pixels"] > 0.95
         assert parity[name]["worst"]["dice"] <= parity[name]["dice"] <= 1
-    assert json.loads((bundle.folder / "bundle.json").read_text())["parity"] == parity
 
 
-def test_adapters_are_folded_and_their_ranks_told(sam, batch, tmp_path):
+def test_what_the_parity_check_says_stands_in_the_bundle(sam, write_as, tmp_path):
+    bundle = write_as(
+        sam, "fp32", tmp_path / "tiny", parity=lambda folder: {"where": load_bundle(folder).name}
+    )
+    assert bundle.parity == {"measured": True, "where": "tiny"}
+    assert json.loads((bundle.folder / "bundle.json").read_text())["parity"] == bundle.parity
+
+
+def test_adapters_are_folded_and_their_ranks_told(sam, batch, write_as, tmp_path):
     add_adapters(sam, 3, 0)
     model, after_training = in_precision(sam, POLICIES["int8"], None, [batch])
-    bundle = _export(model, "int8", tmp_path / "adapted")
+    bundle = write_as(model, "int8", tmp_path / "adapted")
     assert after_training
     assert bundle.ranks["vision_encoder.layers.0.attn.qkv.q"] == 3
     assert load_bundle(bundle.folder).parameters["total"] > 0
 
 
-def test_another_precision_than_trained_is_post_training_quantisation(prepared, batch):
-    model = prepared("int8")
+def test_another_precision_than_trained_is_post_training_quantisation(exported, batch):
+    model, _ = exported("int8")
     same, after_training = in_precision(model, POLICIES["int8"], POLICIES["int8"], [batch])
     assert same is model
     assert not after_training
@@ -107,25 +95,26 @@ def test_another_precision_than_trained_is_post_training_quantisation(prepared, 
     assert not fake_quantized_layers(plain)
 
 
-def test_a_bundle_is_replaced_and_anything_else_refused(sam, tmp_path):
-    _export(sam, "fp32", tmp_path / "tiny")
-    _export(sam, "fp32", tmp_path / "tiny", metrics={"dice": 0.9})
+def test_a_bundle_is_replaced_and_anything_else_refused(exported, sam, write_as, tmp_path):
+    shutil.copytree(exported("int8")[1].folder, tmp_path / "tiny")
+    write_as(sam, "fp32", tmp_path / "tiny", metrics={"dice": 0.9})
     assert load_bundle(tmp_path / "tiny").metrics == {"dice": 0.9}
     foreign = tmp_path / "thesis"
     foreign.mkdir()
     (foreign / "chapter1.txt").write_text("years of work")
     with pytest.raises(OutputError, match="thesis exists and is no bundle"):
-        _export(sam, "fp32", foreign)
+        write_as(sam, "fp32", foreign)
     assert (foreign / "chapter1.txt").read_text() == "years of work"
 
 
-def test_a_failed_export_leaves_nothing_behind_and_the_old_bundle_whole(sam, tmp_path):
-    old = _export(sam, "fp32", tmp_path / "tiny")
+def test_a_failed_export_leaves_nothing_behind_and_the_old_bundle_whole(exported, sam, write_as, tmp_path):
+    old = exported("int8")[1]
+    shutil.copytree(old.folder, tmp_path / "tiny")
 
     def fail(folder):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _export(sam, "fp32", tmp_path / "tiny", parity=fail)
+        write_as(sam, "fp32", tmp_path / "tiny", parity=fail)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
     assert load_bundle(tmp_path / "tiny").files == old.files

@@ -7,29 +7,23 @@ from onnx import TensorProto
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.export import export_decoder, export_encoder
 from adaloraqat.models.sam import SamArchitecture, build_sam, decode, encode
-from adaloraqat.quantize import convert
 
 
 def _run(path, engine, feeds, names):
     if engine == "onnxruntime":
-        return onnxruntime_session(path).run(names, feeds)
-    results = openvino_model(path)(feeds)
+        return onnxruntime_session(path, 1).run(names, feeds)
+    results = openvino_model(path, 1)(feeds)
     return [np.array(results[name]) for name in names]
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("policy", ["fp32", "int8"])
-def test_both_files_answer_as_the_model_does_for_one_box_and_for_five(
-    prepared, batch, tmp_path, engine, policy
-):
-    model = prepared(policy)
+def test_both_files_answer_as_the_model_does_for_one_box_and_for_five(exported, batch, engine, policy):
+    model, bundle = exported(policy)
     image, boxes = batch[0][:1], batch[1].reshape(1, 4, 4)
-    converted = convert(model)
-    export_encoder(converted, tmp_path / "encoder.onnx")
-    export_decoder(converted, tmp_path / "decoder.onnx")
     with torch.no_grad():
         embedding = encode(model, image)
-    [found] = _run(tmp_path / "encoder.onnx", engine, {"image": image.numpy()}, ["embedding"])
+    [found] = _run(bundle.encoder, engine, {"image": image.numpy()}, ["embedding"])
     # a rounding tie may fall the other way in an engine: one step of some activation, never a wrong answer
     tolerance = 1e-5 if policy == "fp32" else 0.01
     np.testing.assert_allclose(found, embedding.numpy(), atol=tolerance * float(embedding.abs().max()))
@@ -38,17 +32,15 @@ def test_both_files_answer_as_the_model_does_for_one_box_and_for_five(
         with torch.no_grad():
             logits, quality = (answer[0] for answer in decode(model, embedding, asked))
         feeds = {"embedding": embedding.numpy(), "boxes": asked[0].numpy()}
-        found = _run(tmp_path / "decoder.onnx", engine, feeds, ["logits", "quality"])
+        found = _run(bundle.decoder, engine, feeds, ["logits", "quality"])
         assert found[0].shape == (count, 32, 32)
         assert found[1].shape == (count,)
         np.testing.assert_allclose(found[0], logits.numpy(), atol=tolerance * float(logits.abs().max()))
         np.testing.assert_allclose(found[1], quality.numpy(), atol=0.01)
 
 
-def test_the_int8_files_hold_integers_and_sixteen_bits(prepared, tmp_path):
-    converted = convert(prepared("int8"))
-    export_encoder(converted, tmp_path / "encoder.onnx")
-    graph = onnx.load(tmp_path / "encoder.onnx").graph
+def test_the_int8_file_holds_integers_and_sixteen_bits(exported):
+    graph = onnx.load(exported("int8")[1].encoder).graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     assert kinds["vision_encoder.layers.0.mlp.lin1.weight"] == TensorProto.INT8
     assert kinds["vision_encoder.layers.0.mlp.lin1.bias"] == TensorProto.INT32

@@ -55,7 +55,12 @@ class LayerParity:
 
 
 def layer_parity(
-    model: SamModel, files: list[Path], image: Tensor, box: Tensor, engine: str = "onnxruntime"
+    model: SamModel,
+    files: list[Path],
+    image: Tensor,
+    box: Tensor,
+    engine: str = "onnxruntime",
+    threads: int | None = None,
 ) -> LayerParity:
     """Compare every quantised layer of `files` with its counterpart in the trained, fake-quantised `model`.
 
@@ -65,6 +70,7 @@ def layer_parity(
         image: (1, C, S, S) normalised film, whose activations are fed to the layers.
         box: (1, 1, 4) in model pixels.
         engine: "onnxruntime" or "openvino".
+        threads: CPU threads of the engine; None leaves it to the engine.
 
     Raises:
         BundleError: the engine is unknown or not installed, or a layer of the files is not in the model.
@@ -73,7 +79,7 @@ def layer_parity(
     layers = fake_quantized_layers(model)
     errors: dict[str, float] = {}
     for file in files:
-        for name, found in _executed(file, inputs, engine).items():
+        for name, found in _executed(file, inputs, engine, threads).items():
             errors[name] = _difference(layers[name], inputs[name], found)
     return LayerParity(errors)
 
@@ -102,7 +108,9 @@ def recorded_inputs(model: SamModel, image: Tensor, box: Tensor) -> dict[str, Te
     return seen
 
 
-def _executed(file: Path, inputs: Mapping[str, Tensor], engine: str) -> dict[str, FloatArray]:
+def _executed(
+    file: Path, inputs: Mapping[str, Tensor], engine: str, threads: int | None
+) -> dict[str, FloatArray]:
     cut, tensors = products_only(onnx.load(str(file)))
     if not tensors:
         return {}
@@ -113,16 +121,18 @@ def _executed(file: Path, inputs: Mapping[str, Tensor], engine: str) -> dict[str
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, file.name)
         onnx.save(cut, str(path))
-        outputs = _run(path, feeds, [output for _, output in tensors.values()], engine)
+        outputs = _run(path, feeds, [output for _, output in tensors.values()], engine, threads)
     return dict(zip(tensors, outputs, strict=True))
 
 
-def _run(path: Path, feeds: Mapping[str, FloatArray], outputs: list[str], engine: str) -> list[FloatArray]:
+def _run(
+    path: Path, feeds: Mapping[str, FloatArray], outputs: list[str], engine: str, threads: int | None
+) -> list[FloatArray]:
     if engine == "onnxruntime":
-        found: list[FloatArray] = onnxruntime_session(path).run(outputs, dict(feeds))
+        found: list[FloatArray] = onnxruntime_session(path, threads).run(outputs, dict(feeds))
         return found
     if engine == "openvino":
-        results = openvino_model(path)(dict(feeds))
+        results = openvino_model(path, threads)(dict(feeds))
         return [np.array(results[name]) for name in outputs]
     raise BundleError(f"There is no engine called {engine!r}: choose onnxruntime or openvino.")
 

@@ -46,6 +46,7 @@ def mask_parity(
     boxes: Sequence[Box | None],
     engines: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Segment films with the trained model and with its bundle, and compare the masks.
 
@@ -56,6 +57,7 @@ def mask_parity(
         boxes: one for each film, on its grid; None takes the bundle's whole path without a box.
         engines: names of the engines, by default all that are installed.
         names: what the worst film is called in the result; by default its place, from 0.
+        threads: CPU threads of the engines; None leaves it to them.
 
     Returns:
         {"films": n, "noise_floor": summary, engine: summary, ...}, where a summary holds `equal_pixels` and
@@ -71,7 +73,7 @@ def mask_parity(
     bundle = load_bundle(folder)
     trained = _masks(Segmenter(bundle, TorchEngine(model)), films, boxes)
     others = {"noise_floor": Segmenter(bundle, _ShakenEngine(model))}
-    others |= {name: Segmenter.load(folder, name) for name in engines or installed_engines()}
+    others |= {name: Segmenter.load(folder, name, threads) for name in engines or installed_engines()}
     result: dict[str, Any] = {"films": len(films)}
     for name, segmenter in others.items():
         found = _masks(segmenter, films, boxes)
