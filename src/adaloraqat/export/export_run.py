@@ -10,7 +10,7 @@ import torch
 
 from adaloraqat.bundle import Bundle
 from adaloraqat.datasets.manifest import Entry, read_manifest
-from adaloraqat.errors import BundleError, CheckpointError, ManifestError, RecipeError
+from adaloraqat.errors import BundleError, ManifestError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
@@ -23,7 +23,7 @@ from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.films import load_films
 from adaloraqat.training.recipe import QuantizeStage, Recipe
-from adaloraqat.training.run import LoadedRun, finished_stages, load_run, manifest_of
+from adaloraqat.training.run import LoadedRun, load_float_run, load_run, manifest_of
 from adaloraqat.training.torch_engine import quality_trained, run_segmenter
 from adaloraqat.training.train import choose_films
 
@@ -133,16 +133,10 @@ def export_base(folder: Path, out: Path) -> None:
         CheckpointError: there is no finished stage without quantisation.
         OutputError: `out` cannot be written.
     """
-    for stage in reversed(finished_stages(folder)):
-        run = load_run(folder, stage)
-        if run.structure.policy is None:
-            if run.structure.ranks is not None:
-                merge_adapters(run.model)
-            save_base(run.model, out)
-            return
-    raise CheckpointError(
-        f"{folder.name} has no finished stage in floating point; nothing to export as a base."
-    )
+    run = load_float_run(folder)
+    if run.structure.ranks is not None:
+        merge_adapters(run.model)
+    save_base(run.model, out)
 
 
 def choose_second_pass(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, dict[str, Any]]:

@@ -193,7 +193,8 @@ class Recipe(_Strict):
                 "a full stage cannot follow an adalora stage; put it before, or in its own recipe"
             )
         last = self.stages[-1]
-        if isinstance(last, QuantizeStage) and last.train == "singular_values" and "adalora" not in kinds:
+        lambdas = isinstance(last, QuantizeStage) and last.train == "singular_values"
+        if lambdas and "adalora" not in kinds and self.base.weights is None:
             raise ValueError("stage 2 trains singular_values, but no adalora stage comes before it")
         return self
 

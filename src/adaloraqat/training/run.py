@@ -50,6 +50,19 @@ def finished_stages(folder: Path) -> list[str]:
     return [stage.name for stage in recipe.stages if run.stage_path(stage.name).exists()]
 
 
+def load_float_run(folder: Path) -> LoadedRun:
+    """Load the last finished stage that is not quantised, adapters and all.
+
+    Raises:
+        CheckpointError: there is none, or its weights are damaged.
+    """
+    for stage in reversed(finished_stages(folder)):
+        run = load_run(folder, stage)
+        if run.structure.policy is None:
+            return run
+    raise CheckpointError(f"{folder.name} has no finished stage in floating point to start from.")
+
+
 def manifest_of(folder: Path) -> Path | None:
     """Return the manifest that a run was started with, or None where it has moved."""
     return RunFolder(folder).manifest()
@@ -90,4 +103,4 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     )
 
 
-__all__ = ["RESULT", "LoadedRun", "finished_stages", "is_run", "load_run", "manifest_of"]
+__all__ = ["RESULT", "LoadedRun", "finished_stages", "is_run", "load_float_run", "load_run", "manifest_of"]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import SamModel
 
+from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank import adapters_of, add_adapters
 from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.sam import architecture_of, encode
@@ -31,6 +32,11 @@ def enter_stage(model: SamModel, structure: Structure, stage: Stage, seed: int) 
         add_adapters(model, r_max=stage.r_max, seed=seed)
         return model, structure.with_ranks(capacities(model))
     if isinstance(stage, QuantizeStage):
+        if stage.train == "singular_values" and not adapters_of(model):
+            raise RecipeError(
+                f"Stage {stage.name} trains singular values, but the base has no adapters; put an adalora stage "
+                "before it, or start from a run that has one."
+            )
         policy = policy_of(stage)
         prepare(model, policy)
         return model, structure.with_policy(policy)

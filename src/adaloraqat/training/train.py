@@ -24,6 +24,7 @@ from adaloraqat.training.checkpoint import load_tensors, save_tensors
 from adaloraqat.training.films import FilmSet, draw_indices, load_films
 from adaloraqat.training.loop import Report, StageTraining, Steps, no_steps
 from adaloraqat.training.recipe import AdaLoRAStage, BaseModelChoice, FullStage, QuantizeStage, Recipe, Stage
+from adaloraqat.training.run import is_run, load_float_run
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.stages import calibrate_films, enter_stage
 from adaloraqat.training.structure import Structure, build_model, preprocessing_for, settle_memory
@@ -115,8 +116,7 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
     """Return the start of the recipe, or where the last checkpoint stands."""
     saved = run.load_checkpoint() if resume else None
     if saved is None:
-        model = load_start(recipe.base, recipe.seed)
-        structure = Structure(architecture_of(model))
+        model, structure = load_start(recipe.base, recipe.seed)
         for stage in recipe.stages:
             SamArchitecture.from_dict(_architecture_in(structure, stage))  # refuses a size that cannot be
         return _Position(model, structure)
@@ -219,10 +219,20 @@ def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry],
     return training, validation
 
 
-def load_start(base: BaseModelChoice, seed: int) -> SamModel:
-    """Return the model that training starts from; random weights are seeded, the global seed stays."""
-    if base.weights is not None:
-        return _load_weights(base.weights, base.image_size)
+def load_start(base: BaseModelChoice, seed: int) -> tuple[SamModel, Structure]:
+    """Return the model that training starts from; random weights are seeded, the global seed stays.
+
+    `weights` may also name a run: its last float stage is the start, adapters and all, so that several second
+    stages can follow one first stage.
+    """
+    if base.weights is not None and is_run(Path(base.weights)):
+        run = load_float_run(Path(base.weights))
+        return run.model, run.structure
+    model = _load_weights(base.weights, base.image_size) if base.weights is not None else _random(base, seed)
+    return model, Structure(architecture_of(model))
+
+
+def _random(base: BaseModelChoice, seed: int) -> SamModel:
     given = base.architecture
     measures = architecture(given).to_dict() if isinstance(given, str) else dict(given or {})
     if base.image_size is not None:
