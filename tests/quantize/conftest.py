@@ -1,8 +1,19 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from transformers import SamModel
 
 from adaloraqat.models.sam import TINY, build_sam
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for each other's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def enter_stage(model: SamModel, structure: Structure, stage: Stage, seed: int) 
     if isinstance(stage, QuantizeStage):
         if stage.train == "singular_values" and not adapters_of(model):
             raise RecipeError(
-                f"Stage {stage.name} trains singular values, but the base has no adapters; put an adalora stage "
+                f"Stage {stage.name} trains singular values, but its base has no adapters: put adalora "
                 "before it, or start from a run that has one."
             )
         policy = policy_of(stage)
