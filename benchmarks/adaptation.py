@@ -41,7 +41,11 @@ def main() -> None:
             rows += run_cell(method, films, draw, options.data, options.runs)
             print(f"{method} {films or 'all'} draw {draw}: done", flush=True)
     rows += score_base(options.data, options.runs)
-    result = {"rows": rows, "machine": machine(), "command": "python benchmarks/adaptation.py --data MANIFEST"}
+    result = {
+        "rows": rows,
+        "machine": machine(),
+        "command": "python benchmarks/adaptation.py --data MANIFEST",
+    }
     (ROOT / "benchmarks/results/adaptation.json").write_text(json.dumps(result, indent=1) + "\n")
     (ROOT / "docs/adaptation.md").write_text(page(rows))
     picture(rows, ROOT / "docs/images/adaptation-ranks.png")
