@@ -26,7 +26,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent
+        )
     except OSError as error:
         raise OutputError(_sentence(target, error)) from error
     os.close(handle)
@@ -73,7 +75,9 @@ def _umask() -> int:
 
 def _sentence(target: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"No space is left to write {target.name}: free some disk space, or choose another output folder."
+        return (
+            f"No space is left to write {target.name}: free some disk space, or choose another output folder."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{target.name} cannot be written: no permission for its folder; choose another output folder."
     return f"{target.name} cannot be written: {error.strerror or error}; choose another output folder."

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from adaloraqat.lowrank import add_adapters, adapters_of, count_trainable, relative_update, scaled_ranks
+from adaloraqat.lowrank import adapters_of, add_adapters, count_trainable, relative_update, scaled_ranks
 from adaloraqat.lowrank.counts import TrainableCount
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import build_sam, count_parameters

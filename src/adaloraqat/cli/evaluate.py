@@ -76,22 +76,26 @@ def _run_segmenters(folder: Path) -> "dict[str, Segmenter]":
     from adaloraqat.cli.torch_setup import set_up_torch
 
     set_up_torch()
+    from adaloraqat.errors import CheckpointError
     from adaloraqat.training.run import finished_stages, load_run
     from adaloraqat.training.torch_engine import run_segmenter
 
-    stages = finished_stages(folder) or [None]
+    stages = finished_stages(folder)
+    if not stages:
+        raise CheckpointError(f"{folder.name} has no finished stage yet; continue it with --resume.")
     return {f"{folder.name}-{stage}": run_segmenter(load_run(folder, stage)) for stage in stages}
 
 
 def table(summary: dict[str, Any]) -> list[str]:
     """Return the summary as lines of text, one model, source and prompt a line."""
-    head = f"{'model':28} {'source':14} {'prompt':9} {'films':>5} {'Dice':>7} {'SD':>6} {'worst':>6} {'IoU':>7} {'failed':>6}"
-    lines = [head, "-" * len(head)]
+    columns = ("model", "source", "prompt", "films", "Dice", "SD", "worst", "IoU", "failed")
+    widths = (28, 18, 9, 6, 8, 8, 7, 8, 7)
+    rows: list[tuple[str, ...]] = [columns]
     for model, groups in summary["models"].items():
         for group, prompts in groups.items():
             for prompt, n in prompts.items():
-                lines.append(
-                    f"{model:28} {group:14} {prompt:9} {n['films']:5d} {n['dice_mean']:7.4f} {n['dice_sd']:6.4f} "
-                    f"{n['dice_worst']:6.3f} {n['iou_mean']:7.4f} {n['failed']:6d}"
-                )
+                means = (f"{n['dice_mean']:.4f}", f"{n['dice_sd']:.4f}", f"{n['dice_worst']:.3f}")
+                counts = (f"{n['iou_mean']:.4f}", str(n["failed"]))
+                rows.append((model, group, prompt, str(n["films"]), *means, *counts))
+    lines = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return lines
