@@ -1,0 +1,55 @@
+"""Losses against numbers worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from adaloraqat.training.losses import bce_loss, quality_loss, soft_dice_loss
+
+
+def grid(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, 1, 2, 2)
+
+
+LOGIT_3_4 = math.log(3)  # sigmoid = 3/4
+
+
+def test_dice_by_hand() -> None:
+    # p = 3/4, 3/4, 1/2, 1/2; t = 1, 0, 1, 0: overlap 1.25, sums 2.5 and 2, so 1 - (2.5 + 1) / (4.5 + 1) = 4/11
+    loss = soft_dice_loss(grid(LOGIT_3_4, LOGIT_3_4, 0, 0), grid(1, 0, 1, 0))
+    assert float(loss) == pytest.approx(4 / 11)
+
+
+def test_dice_is_the_mean_of_films_not_of_pixels() -> None:
+    right, wrong = grid(50, 50, 50, 50), grid(-50, -50, -50, -50)
+    target = torch.cat([grid(1, 1, 1, 1)] * 2)
+    # the first film is perfect: 0; the second has nothing: 1 - 1 / (4 + 1) = 4/5
+    assert float(soft_dice_loss(torch.cat([right, wrong]), target)) == pytest.approx(0.4)
+
+
+def test_dice_of_an_empty_mask_is_finite() -> None:
+    logits = grid(-50, -50, -50, -50).requires_grad_()
+    loss = soft_dice_loss(logits, grid(0, 0, 0, 0))
+    loss.backward()
+    assert float(loss) == pytest.approx(0)
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
+
+
+def test_bce_by_hand() -> None:
+    # -log(3/4), -log(1/4), -log(1/2), and a soft target of 1/2 at p = 1/2
+    loss = bce_loss(grid(LOGIT_3_4, LOGIT_3_4, 0, 0), grid(1, 0, 1, 0.5))
+    assert float(loss) == pytest.approx((math.log(4 / 3) + math.log(4) + 2 * math.log(2)) / 4)
+
+
+def test_quality_is_the_squared_error_of_the_iou() -> None:
+    # predicted pixels 1, 2; true pixels 2, 3: IoU 1/3
+    loss = quality_loss(torch.tensor([0.5]), grid(1, 1, -1, -1), grid(0, 1, 0.9, 0.2))
+    assert float(loss) == pytest.approx((0.5 - 1 / 3) ** 2, abs=1e-6)
+
+
+def test_quality_of_two_empty_masks_is_one() -> None:
+    assert float(quality_loss(torch.tensor([1.0]), grid(-1, -1, -1, -1), grid(0, 0, 0, 0))) == pytest.approx(
+        0
+    )

@@ -1,0 +1,167 @@
+"""Recipes: what ships loads, what cannot work is refused with its remedy."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adaloraqat.errors import RecipeError
+from adaloraqat.training import load_recipe, parse_recipe
+from adaloraqat.training.recipe import AdaLoRAStage, QuantizeStage
+
+RECIPES = sorted({path.resolve() for path in Path(__file__).parents[2].glob("recipes/*.yaml")})
+Make = Callable[[], dict[str, Any]]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_what_ships_loads(path: Path) -> None:
+    assert load_recipe(path).stages
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# adaloraqat ")
+    assert path.name in first or path.stem in first
+
+
+def test_recipes_were_found() -> None:
+    assert {"paper", "demo"} <= {path.stem for path in RECIPES}
+
+
+def test_the_paper_recipe_is_the_paper() -> None:
+    recipe = load_recipe(next(path for path in RECIPES if path.stem == "paper"))
+    first, second = recipe.stages
+    assert isinstance(first, AdaLoRAStage)
+    assert isinstance(second, QuantizeStage)
+    assert (first.r_max, first.r_target, first.prune_at, first.prune_unit) == (48, 32, (3, 7, 12), "epoch")
+    assert (first.learning_rates.adapters, first.learning_rates.decoder) == (5e-5, 2e-5)
+    assert (first.losses.bce, first.losses.dice, first.losses.orthogonality) == (1, 1, 0.003)
+    assert first.schedule.batch_size == 16
+    assert (second.train, second.policy, second.learning_rates.singular_values) == (
+        "singular_values",
+        "paper",
+        1e-6,
+    )
+
+
+def test_resolved_and_read_again_is_the_same(both_stages: Make, tmp_path: Path) -> None:
+    recipe = parse_recipe(both_stages())
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert load_recipe(path) == recipe
+
+
+def test_overrides(both_stages: Make, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(both_stages()))
+    settings = (
+        "seed=7",
+        "stages.0.schedule.epochs=9",
+        "stages.0.prune_at=[2, 4]",
+        "stages.1.learning_rates.encoder=1e-4",
+        "data.limit=16",
+        "name=other",
+        "stages.0.schedule.clip_gradient=null",
+    )
+    recipe = load_recipe(path, settings)
+    stage = recipe.stages[0]
+    assert isinstance(stage, AdaLoRAStage)
+    assert (recipe.seed, recipe.name, recipe.data.limit) == (7, "other", 16)
+    assert (stage.schedule.epochs, stage.prune_at, stage.schedule.clip_gradient) == (9, (2, 4), None)
+    assert recipe.stages[1].learning_rates.encoder == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("sed", "key=value"),
+        ("sede=1", "sede: no such key"),
+        ("stages.0.schedul.epochs=3", "schedul: no such key"),
+        ("stages.7.name=x", "no place stages.7.name"),
+        ("stages.first.name=x", "count from 0"),
+        ("name.first=x", "no place"),
+        ("seed=[", "not YAML"),
+        ("seed=-1", "greater than or equal to 0"),
+        ("seed=many", "valid integer"),
+        ("name=Two Words", "pattern"),
+        ("base.weights=x", "not both"),
+        ("base=null", "base"),
+        ("stages=[]", "at least 1"),
+        ("stages.0.kind=lora", "'adalora'"),
+        ("stages.0.r_target=9", "r_target 9 exceeds r_max 4; lower r_target"),
+        ("stages.0.prune_at=[3, 2]", "increasing positive numbers"),
+        ("stages.0.prune_at=[0, 2]", "increasing positive numbers"),
+        ("stages.0.prune_at=[1, 4]", "prune earlier or train longer"),
+        ("stages.0.learning_rates.adapters=-1", "greater than or equal to 0"),
+        ("stages.0.learning_rates.adapters=.nan", "finite"),
+        ("stages.1.policy=int4", "there is no policy 'int4'; choose one of fp32, paper, int8"),
+        ("stages.1.train=decoder", "'singular_values', 'all' or 'nothing'"),
+        ("stages.1.name=stage1", "two stages have the same name"),
+        ("prompts={whole_film: 0.7, one_lung: 0.7}", "together at most 1"),
+    ],
+)
+def test_refusals_name_the_remedy(setting: str, says: str, both_stages: Make, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(both_stages()))
+    with pytest.raises(RecipeError) as refusal:
+        load_recipe(path, (setting,))
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert str(tmp_path) not in str(refusal.value)
+
+
+def test_steps_of_the_last_prune_are_counted(both_stages: Make) -> None:
+    document = both_stages()
+    document["stages"][0] |= {"prune_unit": "step", "prune_at": [2, 8]}
+    with pytest.raises(RecipeError, match=r"step 8 but training has 8 steps \(4 epochs of 2\)"):
+        parse_recipe(document)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        (("quantize", "full"), "quantize only as the last"),
+        (("adalora", "adalora"), "at most one adalora"),
+        (("adalora", "full"), "cannot follow an adalora"),
+    ],
+)
+def test_orders_of_stages_that_cannot_be(kinds: tuple[str, ...], says: str, both_stages: Make) -> None:
+    document = both_stages()
+    schedule = {"epochs": 13}
+    document["stages"] = [
+        {"name": f"s{n}", "kind": kind, "schedule": schedule} for n, kind in enumerate(kinds)
+    ]
+    with pytest.raises(RecipeError, match=says):
+        parse_recipe(document)
+
+
+def test_singular_values_need_adapters(both_stages: Make) -> None:
+    document = both_stages()
+    document["stages"] = [document["stages"][1] | {"train": "singular_values"}]
+    with pytest.raises(RecipeError, match="no adalora stage comes before"):
+        parse_recipe(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("- a\n- b\n", "not a recipe"),
+        ("", "not a recipe"),
+        ("a: [", "not a readable YAML"),
+        ("\x00", "not a readable YAML"),
+    ],
+)
+def test_files_that_are_no_recipe(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(path)
+
+
+def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no recipe nowhere\.yaml"):
+        load_recipe(tmp_path / "nowhere.yaml")
+    with pytest.raises(RecipeError):
+        load_recipe(tmp_path)
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(RecipeError, match="not a readable YAML"):
+        load_recipe(tmp_path / "x.yaml")
