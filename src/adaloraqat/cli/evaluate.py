@@ -97,5 +97,6 @@ def table(summary: dict[str, Any]) -> list[str]:
                 means = (f"{n['dice_mean']:.4f}", f"{n['dice_sd']:.4f}", f"{n['dice_worst']:.3f}")
                 counts = (f"{n['iou_mean']:.4f}", str(n["failed"]))
                 rows.append((model, group, prompt, str(n["films"]), *means, *counts))
-    lines = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return lines
+    return [
+        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
