@@ -26,9 +26,10 @@ def export(
     data: Annotated[
         Path | None, typer.Option(help="Manifest to calibrate, choose the second pass and measure parity on.")
     ] = None,
+    stage: Annotated[str | None, typer.Option(help="Which finished stage; default: the last.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the recipe's.")] = None,
 ) -> None:
-    """Write the last finished stage of RUN as a checked bundle of ONNX files, or as float weights."""
+    """Write a finished stage of RUN as a checked bundle of ONNX files, or as float weights."""
     from adaloraqat.cli.torch_setup import set_up_torch
 
     if to not in ("onnx", "openvino", "huggingface"):
@@ -47,6 +48,7 @@ def export(
         weight_range=weight_range,
         manifest=data,
         name=name,
+        stage=stage,
         openvino=to == "openvino",
         report=lambda line: log.info("%s", line),
     )

@@ -43,10 +43,11 @@ def export_run(
     weight_range: str | None = None,
     manifest: Path | None = None,
     name: str | None = None,
+    stage: str | None = None,
     openvino: bool = False,
     report: Report = logger.info,
 ) -> Bundle:
-    """Write the last finished stage of a run as a bundle.
+    """Write a finished stage of a run as a bundle.
 
     Args:
         folder: the run.
@@ -57,6 +58,7 @@ def export_run(
         manifest: films for calibration (train), and for choosing the second pass and measuring parity (val);
             None looks for the manifest that the run was started with.
         name: the bundle's name; None is the recipe's.
+        stage: the finished stage to export; None is the last.
         openvino: also write OpenVINO's own format (encoder.xml, decoder.xml) into the folder `openvino` of
             the bundle.
         report: receives one line of progress at a time.
@@ -68,7 +70,7 @@ def export_run(
         OutputError: `out` exists and is no bundle, or cannot be written.
     """
     refuse_foreign(out)
-    run = load_run(folder)
+    run = load_run(folder, stage)
     trained = PrecisionPolicy.from_dict(run.structure.policy) if run.structure.policy else None
     policy = _wanted(precision, weight_range, trained)
     training, validation = _films(run, manifest or manifest_of(folder))

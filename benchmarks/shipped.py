@@ -1,0 +1,118 @@
+"""Scores of the shipped models on the test splits, INT8 beside FP32, and the model cards' numbers.
+
+    python benchmarks/shipped.py --data MANIFEST [--runs runs]
+
+MANIFEST holds jsrt, shenzhen and covid_v7 with splits; runs/ holds the runs lung-base, lung-field and lung-whole
+that made the models (their FP32 rows come from the stage before quantisation). Writes
+benchmarks/results/shipped.json and docs/results.md.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from adaptation import ROOT, adaloraqat, machine
+
+from adaloraqat.bundle.shipped import shipped_base, shipped_path
+
+FLOAT_RUNS = {"lung-field-fp32": ("lung-base", "fine"), "lung-whole-fp32": ("lung-whole", "stage1")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    options = parser.parse_args()
+    models: list[object] = ["lung-field", "lung-whole"]
+    for name, (run, stage) in FLOAT_RUNS.items():
+        bundle = options.runs / name
+        if (options.runs / run).is_dir():
+            if not (bundle / "bundle.json").exists():
+                adaloraqat(
+                    "export",
+                    options.runs / run,
+                    "--precision",
+                    "fp32",
+                    "--out",
+                    bundle,
+                    "--data",
+                    options.data,
+                )
+            models.append(bundle)
+    out = options.runs / "shipped-scores"
+    adaloraqat("evaluate", *models, "--data", options.data, "--out", out)
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    sizes = {name: size(shipped_path(name)) for name in ("lung-field", "lung-whole")}
+    sizes["base"] = size(shipped_base())
+    parity = {
+        name: json.loads((shipped_path(name) / "bundle.json").read_text())["parity"]
+        for name in sizes
+        if name != "base"
+    }
+    result = {
+        "evaluation": evaluation,
+        "bytes": sizes,
+        "parity": parity,
+        "machine": machine(),
+        "command": "python benchmarks/shipped.py --data MANIFEST",
+    }
+    (ROOT / "benchmarks/results/shipped.json").write_text(json.dumps(result, indent=1) + "\n")
+    (ROOT / "docs/results.md").write_text(page(result))
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def page(result: dict[str, Any]) -> str:
+    """Return docs/results.md."""
+    lines = [
+        "# Results of the models that ship",
+        "",
+        "Test splits (15 % of the patients of each source, never used for any choice), Dice and IoU of the saved mask on",
+        "each film's original grid, all films counted. `no box` is how a person uses the model; `true box` is the",
+        "protocol of most papers, with the box of the ground truth. Table by",
+        "`python benchmarks/shipped.py --data MANIFEST`.",
+        "",
+        "| model | source | prompt | films | Dice | SD | worst film | IoU | failed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model, groups in result["evaluation"]["models"].items():
+        for source, prompts in groups.items():
+            if source == "all":
+                continue
+            for prompt, n in prompts.items():
+                lines.append(
+                    f"| {model} | {source} | {prompt.replace('_', ' ')} | {n['films']} | {n['dice_mean']:.4f} | "
+                    f"{n['dice_sd']:.4f} | {n['dice_worst']:.3f} | {n['iou_mean']:.4f} | {n['failed']} |"
+                )
+    lines += [
+        "",
+        "Files on disk: " + ", ".join(f"{k} {v / 1e6:.2f} MB" for k, v in result["bytes"].items()) + ".",
+        "",
+    ]
+    lines += [
+        "## Parity: the integer model against the trained one",
+        "",
+        "Validation films; equal pixels and Dice between the masks of the bundle and of the fake-quantised model it came",
+        "from; the noise floor is that model against itself on an input changed by 1e-6.",
+        "",
+        "| model | path | runtime | equal pixels | Dice | worst film's Dice | worst layer, LSB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for model, parity in result["parity"].items():
+        for path in ("true_box", "no_box"):
+            for runtime, n in parity[path].items():
+                if runtime == "films":
+                    continue
+                layer = parity["layers"].get(runtime, {}).get("worst_lsb")
+                lines.append(
+                    f"| {model} | {path.replace('_', ' ')} | {runtime.replace('_', ' ')} | {100 * n['equal_pixels']:.3f} % | "
+                    f"{n['dice']:.5f} | {n['worst']['dice']:.4f} | {f'{layer:.4f}' if layer is not None else '–'} |"
+                )
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
