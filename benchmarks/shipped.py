@@ -32,6 +32,8 @@ def main() -> None:
                 adaloraqat(
                     "export",
                     options.runs / run,
+                    "--stage",
+                    stage,
                     "--precision",
                     "fp32",
                     "--out",
