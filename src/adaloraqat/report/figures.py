@@ -1,0 +1,118 @@
+"""Figures of a run, as SVG text: the training curve and where the ranks went. matplotlib is imported late."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaloraqat.report.colours import LOSS, STAGES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ADAPTER = re.compile(r"layers\.(\d+)\..*\.([qkv])$")
+_STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "svg.fonttype": "path",  # looks the same on a machine without our fonts
+    "svg.hashsalt": "adaloraqat",  # the same figure is the same bytes
+}
+
+
+def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = ()) -> str:
+    """Draw validation Dice and training loss over optimiser steps, stage after stage.
+
+    Args:
+        lines: the lines of a run's metrics.jsonl.
+        prunes: steps of the first stage after which ranks were pruned.
+
+    Returns:
+        SVG.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        figure = _figure(5.4, 4.2)
+        dice, loss = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        start = 0
+        for number, stage in enumerate(dict.fromkeys(line["stage"] for line in lines)):
+            own = [line for line in lines if line["stage"] == stage]
+            colour = STAGES[number % len(STAGES)]
+            steps = [start + line["step"] for line in own]
+            for key, style, what in (("dice_no_box", "o-", "no box"), ("dice_box", "s:", "true box")):
+                values = [line["validation"][key] for line in own]
+                dice.plot(steps, values, style, color=colour, ms=4, label=f"{stage}, {what}")
+            trained = [
+                (step, line["loss"]["total"]) for step, line in zip(steps, own, strict=True) if line["loss"]
+            ]
+            if trained:
+                loss.plot(*zip(*trained, strict=True), "o-", color=colour, ms=4)
+            if start:
+                for axes in (dice, loss):
+                    axes.axvline(start, color="black", lw=0.8)
+            start = steps[-1]
+        for number, step in enumerate(prunes):
+            label = "ranks pruned" if number == 0 else None
+            dice.axvline(step, color=LOSS, lw=0.8, ls="--", label=label)
+            loss.axvline(step, color=LOSS, lw=0.8, ls="--")
+        dice.set_ylabel("validation Dice")
+        dice.legend(frameon=False, fontsize=9, loc="lower right")
+        dice.grid(axis="y", lw=0.4, alpha=0.6)
+        loss.set_ylabel("training loss")
+        loss.set_xlabel("optimiser steps")
+        loss.grid(axis="y", lw=0.4, alpha=0.6)
+        return _svg(figure)
+
+
+def rank_map(ranks: Mapping[str, int], full: int) -> str:
+    """Draw the rank of every adapted matrix: one column a layer, one row for q, k and v.
+
+    Args:
+        ranks: by adapter name, as `vision_encoder.layers.0.attn.qkv.q`.
+        full: the rank that every matrix started with.
+
+    Returns:
+        SVG.
+    """
+    import matplotlib as mpl
+    import numpy as np
+
+    places = {name: match for name in ranks if (match := _ADAPTER.search(name))}
+    layers = sorted({int(match[1]) for match in places.values()})
+    values = np.full((3, len(layers)), np.nan)
+    for name, match in places.items():
+        values["qkv".index(match[2]), layers.index(int(match[1]))] = ranks[name]
+    with mpl.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
+        figure = _figure(max(3.2, 0.48 * len(layers) + 1.4), 2.2)
+        axes = figure.subplots()
+        image = axes.imshow(values, cmap="cividis", vmin=0, vmax=full, aspect="auto")
+        for row, column in np.ndindex(values.shape):
+            rank = values[row, column]
+            if np.isfinite(rank):
+                bright = rank > 0.55 * full
+                axes.text(
+                    column, row, f"{rank:.0f}", ha="center", va="center", color="black" if bright else "white"
+                )
+        axes.set_xticks(range(len(layers)), [str(layer + 1) for layer in layers])
+        axes.set_yticks(range(3), ["q", "k", "v"])
+        axes.tick_params(length=0)
+        axes.set_xlabel("encoder layer")
+        figure.colorbar(image, ax=axes, label=f"rank (of {full})", fraction=0.05, pad=0.02)
+        return _svg(figure)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)  # never a window, whatever the machine offers
+    return figure
+
+
+def _svg(figure: "Figure") -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
