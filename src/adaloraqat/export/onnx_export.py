@@ -32,7 +32,7 @@ def export_encoder(model: SamModel, path: str | os.PathLike[str]) -> None:
     """
     config = model.config.vision_config
     image = torch.zeros(1, config.num_channels, config.image_size, config.image_size)
-    _export(EncoderGraph(_own_copy(model)), (image,), path, ["image"], ["embedding"], {})
+    write_onnx(EncoderGraph(_own_copy(model)), (image,), path, ["image"], ["embedding"])
 
 
 def export_decoder(model: SamModel, path: str | os.PathLike[str]) -> None:
@@ -50,7 +50,7 @@ def export_decoder(model: SamModel, path: str | os.PathLike[str]) -> None:
     embedding = torch.zeros(1, config.hidden_size, grid, grid)
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 2.0, 2.0]])
     dynamic = {name: {0: "N"} for name in ("boxes", "logits", "quality")}
-    _export(
+    write_onnx(
         DecoderGraph(_own_copy(model)),
         (embedding, boxes),
         path,
@@ -64,14 +64,27 @@ def _own_copy(model: SamModel) -> SamModel:
     return copy.deepcopy(model).eval().to("cpu")
 
 
-def _export(
+def write_onnx(
     graph: nn.Module,
     arguments: tuple[Tensor, ...],
     path: str | os.PathLike[str],
     inputs: list[str],
     outputs: list[str],
-    dynamic: Mapping[str, Mapping[int, str]],
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
 ) -> None:
+    """Write any traceable module as checked ONNX, integer layers as QuantizeLinear and DequantizeLinear.
+
+    Args:
+        graph: in eval mode or not; it is traced in eval mode.
+        arguments: example inputs, whose sizes become constants except where `dynamic` says otherwise.
+        path: the ONNX file; it appears whole or not at all.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+        dynamic: {tensor name: {axis: name of the axis}}.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     with atomic_path(path) as temporary, warnings.catch_warnings(), torch.no_grad():
         # Deliberate: only this exporter lets an autograd.Function write its own operators, and it is 3-5
         # times faster.
@@ -84,7 +97,7 @@ def _export(
             str(temporary),
             input_names=inputs,
             output_names=outputs,
-            dynamic_axes={name: dict(axes) for name, axes in dynamic.items()},
+            dynamic_axes={name: dict(axes) for name, axes in (dynamic or {}).items()},
             opset_version=OPSET,
             # Folding would turn float16 weights and gathered tables back into float32 constants in the file.
             # Engines fold when they load.

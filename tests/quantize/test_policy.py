@@ -1,0 +1,82 @@
+import dataclasses
+import json
+
+import pytest
+
+from adaloraqat.errors import RecipeError
+from adaloraqat.lowrank import add_adapters
+from adaloraqat.quantize import POLICIES, PrecisionPolicy, calibrate, policy_named, prepare
+
+_PAPER = {
+    "vision_encoder.pos_embed": "float16 storage",
+    "vision_encoder.patch_embed.projection": "float16 storage",
+    "vision_encoder.layers.0.attn.qkv": "float32",
+    "vision_encoder.layers.0.attn.proj": "int8 per tensor",
+    "vision_encoder.layers.1.mlp.lin2": "int8 per tensor",
+    "vision_encoder.neck.conv2": "float16 storage",
+    "prompt_encoder.mask_embed.conv3": "int8 per tensor",
+    "prompt_encoder.no_mask_embed": "int8 table",
+    "prompt_encoder.point_embed.2": "int8 table",
+    "mask_decoder.transformer.layers.0.cross_attn_token_to_image.q_proj": "int8 per tensor",
+    "mask_decoder.upscale_conv1": "int8 per tensor",
+    "mask_decoder.output_hypernetworks_mlps.0.proj_in": "int8 per tensor",
+    "mask_decoder.iou_prediction_head.layers.0": "int8 per tensor",
+    "mask_decoder.mask_tokens": "float32",
+}
+_INT8 = {
+    "vision_encoder.layers.0.attn.qkv": "int8 per channel",
+    "vision_encoder.layers.1.mlp.lin2": "int8 per channel",
+    "vision_encoder.neck.conv2": "float16 storage",
+    "mask_decoder.transformer.final_attn_token_to_image.out_proj": "int8 per channel",
+    "prompt_encoder.point_embed.2": "float16 storage",
+}
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("paper", _PAPER), ("int8", _INT8)])
+def test_the_shipped_tables_say_what_the_paper_and_the_documents_say(sam, policy, expected):
+    described = POLICIES[policy].describe(sam)
+    assert {name: described[name] for name in expected} == expected
+    assert not any("positional_embedding" in name or "shared" in name for name in described)
+
+
+def test_a_description_is_the_same_after_adapters_and_after_prepare(sam, batch):
+    policy = POLICIES["int8"]
+    before = policy.describe(sam)
+    add_adapters(sam, 2, 0)
+    assert policy.describe(sam) == before
+    calibrate(prepare(sam, policy), [batch])
+    assert policy.describe(sam) == before
+
+
+def test_fp32_is_all_float32(sam):
+    assert set(POLICIES["fp32"].describe(sam).values()) == {"float32"}
+    assert not POLICIES["fp32"].quantizes
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_round_trip_through_json(name):
+    policy = policy_named(name, "full")
+    assert policy.weight_limit == 127
+    assert PrecisionPolicy.from_dict(json.loads(json.dumps(policy.to_dict()))) == policy
+    assert policy != POLICIES[name]
+    assert dataclasses.replace(policy, weight_range="portable") == POLICIES[name]
+
+
+def test_portable_pairs_fit_sixteen_bits_and_full_pairs_do_not():
+    assert 2 * 255 * POLICIES["int8"].weight_limit <= 2**15 - 1
+    assert 2 * 255 * policy_named("int8", "full").weight_limit > 2**15 - 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: policy_named("int4"), "no precision policy 'int4'"),
+        (lambda: policy_named("int8", "huge"), "weight range 'huge'"),  # type: ignore[arg-type]
+        (lambda: PrecisionPolicy("mine", (("*", "int3"),)), "precision 'int3'"),
+        (lambda: PrecisionPolicy.from_dict({"name": "mine"}), "malformed"),
+        (lambda: PrecisionPolicy.from_dict({"name": "mine", "rules": [["*"]]}), "malformed"),
+    ],
+)
+def test_unknown_values_are_refused(make, message):
+    with pytest.raises(RecipeError, match=message):
+        make()
