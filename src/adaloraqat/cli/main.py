@@ -39,7 +39,7 @@ COMMANDS = {
     "bench": Entry(
         "adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles on this computer."
     ),
-    "data": Entry("adaloraqat.cli.data", "data_app", "Index, audit and split data; draw phantom films."),
+    "data": Entry("adaloraqat.cli.data", "data_app", "Index and split data; draw phantom films."),
     "info": Entry(
         "adaloraqat.cli.info", "info", "Tell about this computer, a bundle, a run or an architecture."
     ),

@@ -1,0 +1,88 @@
+"""The models that ship, as a user runs them: phantoms everywhere, real films where they are present."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adaloraqat import Segmenter
+from adaloraqat.bundle import shipped_names
+from adaloraqat.datasets.manifest import read_manifest
+from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom
+from adaloraqat.measure.overlap import dice
+from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask
+
+FILMS = os.environ.get("ADALORAQAT_FILMS")
+real_films = pytest.mark.skipif(not FILMS, reason="ADALORAQAT_FILMS names no folder of real films")
+RIGHT, LEFT = 1, 2
+
+
+@pytest.fixture(scope="module")
+def lung_field() -> Segmenter:
+    return Segmenter.load()
+
+
+def test_both_models_ship() -> None:
+    assert shipped_names() == ("lung-field", "lung-whole")
+
+
+def test_the_default_finds_the_lungs_of_phantoms_without_a_box(lung_field: Segmenter) -> None:
+    scores = []
+    for seed in range(6):
+        phantom = draw_phantom(seed, size=320, site=PHANTOM_SITES["standard"])
+        scores.append(dice(lung_field.segment(phantom.pixels).mask, phantom.mask))
+    assert np.mean(scores) > 0.8  # trained on real films only: phantoms are foreign to it
+
+
+@pytest.mark.parametrize("side", [RIGHT, LEFT])
+def test_a_box_round_one_lung_of_a_phantom_gives_that_lung(lung_field: Segmenter, side: int) -> None:
+    wanted, other = [], []
+    for seed in range(6):
+        phantom = draw_phantom(seed, size=320, site=PHANTOM_SITES["standard"])
+        lung = phantom.labels == side
+        mask = lung_field.segment(phantom.pixels, Box.around(lung)).mask
+        wanted.append(dice(mask, lung))
+        other.append((mask & (phantom.labels == RIGHT + LEFT - side)).sum() / max(1, mask.sum()))
+    assert np.mean(wanted) > 0.75
+    assert np.mean(other) < 0.1  # a model that ignores the box would give half its mask to the other lung
+
+
+def test_a_blank_film_is_answered_with_a_warning(lung_field: Segmenter) -> None:
+    result = lung_field.segment(Film(pixels=np.full((400, 400), 0.5, np.float32)))
+    assert any(warning.startswith("blank") for warning in result.warnings)
+
+
+def test_quality_is_a_trained_prediction(lung_field: Segmenter) -> None:
+    result = lung_field.segment(draw_phantom(1, size=320, site=PHANTOM_SITES["standard"]).pixels)
+    assert result.quality is not None
+    assert 0.5 < result.quality <= 1
+
+
+@real_films
+@pytest.mark.parametrize(
+    ("model", "source", "floor"),
+    [("lung-field", "jsrt", 0.955), ("lung-field", "shenzhen", 0.935), ("lung-whole", "covid_v7", 0.88)],
+)
+def test_golden_dice_on_real_films(model: str, source: str, floor: float) -> None:
+    entries = [e for e in read_manifest(Path(str(FILMS), "cxr", "manifest.csv")) if e.source == source][::23]
+    segmenter = Segmenter.load(model)
+    scores = []
+    for entry in entries[:10]:
+        film = read_film(entry.path_image)
+        scores.append(dice(segmenter.segment(film).mask, read_mask(entry.path_mask, film.shape)))
+    assert np.mean(scores) > floor
+
+
+@real_films
+def test_a_box_round_one_lung_of_a_real_film_gives_that_lung(lung_field: Segmenter) -> None:
+    entries = [e for e in read_manifest(Path(str(FILMS), "cxr", "manifest.csv")) if e.source == "jsrt"][::40]
+    scores = []
+    for entry in entries:
+        film = read_film(entry.path_image)
+        assert entry.path_labels is not None
+        labels = read_labels(entry.path_labels, film.shape)
+        for side in (RIGHT, LEFT):
+            lung = labels == side
+            scores.append(dice(lung_field.segment(film, Box.around(lung)).mask, lung))
+    assert np.mean(scores) > 0.9
