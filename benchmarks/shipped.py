@@ -61,6 +61,52 @@ def main() -> None:
     }
     (ROOT / "benchmarks/results/shipped.json").write_text(json.dumps(result, indent=1) + "\n")
     (ROOT / "docs/results.md").write_text(page(result))
+    for name in MADE:
+        (shipped_path(name) / "README.md").write_text(card(name, result))
+
+
+CARD = """# {name}
+
+**Outlines** {outlines}. **Not a medical device**; non-commercial research only (LICENSE-WEIGHTS, beside the package's
+LICENSE, or in the repository).
+
+- **Model**: a small Segment Anything: 256 px, patch 8, 8 encoder blocks of width 192, SAM's prompt encoder and mask
+  decoder at width 128; 4.7 million parameters; {made}
+- **Input**: a frontal chest film, any size; box prompt, or none (the whole film).
+- **Trained on**: {data} Split by patient, 70/15/15.
+- **Recipe**: `recipes/{name}.yaml` (on `recipes/lung-base.yaml`).
+- **Scores** on the test split (Dice of the saved mask on the original grid; INT8, ONNX Runtime):
+
+{table}
+
+- **Limits**: adults, frontal views. Children, lateral views, a removed lung, large effusions and films of other
+  modalities were hardly seen or not at all. A missing warning is no proof of a right mask. Scores on films of other
+  hospitals will be lower.
+"""
+MADE = {
+    "lung-field": (
+        "trained from scratch, then quantisation-aware training to INT8.",
+        "jsrt (168 films) and shenzhen (388 films).",
+    ),
+    "lung-whole": (
+        "the base adapted by AdaLoRA-QAT, both stages.",
+        "covid_v7 (235 films), from a base trained on jsrt and shenzhen.",
+    ),
+}
+
+
+def card(name: str, result: dict[str, Any]) -> str:
+    """Return the model card of a shipped model."""
+    made, data = MADE[name]
+    document = json.loads((shipped_path(name) / "bundle.json").read_text())
+    rows = ["| source | prompt | films | Dice | worst film |", "|---|---|---|---|---|"]
+    for source, prompts in result["evaluation"]["models"][name].items():
+        for prompt, n in prompts.items():
+            if source != "all":
+                rows.append(
+                    f"| {source} | {prompt.replace('_', ' ')} | {n['films']} | {n['dice_mean']:.4f} | {n['dice_worst']:.3f} |"
+                )
+    return CARD.format(name=name, outlines=document["outlines"], made=made, data=data, table="\n".join(rows))
 
 
 def size(folder: Path) -> int:
