@@ -1,8 +1,8 @@
 """A process that imports the command line once and then runs it, in forked children, as often as it is asked.
 
 A job is one JSON line on stdin, its end one on stdout. The child of a job that names a moment replaces one
-function by itself plus SIGKILL to the own process, so that the kill falls exactly there; nothing in the package
-knows of it. Run by `test_resume.py`.
+function by itself plus SIGKILL to the own process, so that the kill falls exactly there; nothing in the
+package knows of it. Run by `test_resume.py`.
 
     {"arguments": ["train", ...], "log": "file", "kill": null or {
         "function": "module:attribute.path",    what is replaced

@@ -16,7 +16,8 @@ LOGIT_3_4 = math.log(3)  # sigmoid = 3/4
 
 
 def test_dice_by_hand() -> None:
-    # p = 3/4, 3/4, 1/2, 1/2; t = 1, 0, 1, 0: overlap 1.25, sums 2.5 and 2, so 1 - (2.5 + 1) / (4.5 + 1) = 4/11
+    # p = 3/4, 3/4, 1/2, 1/2 and t = 1, 0, 1, 0: overlap 1.25, sums 2.5 and 2, so
+    # 1 - (2.5 + 1) / (4.5 + 1) = 4/11
     loss = soft_dice_loss(grid(LOGIT_3_4, LOGIT_3_4, 0, 0), grid(1, 0, 1, 0))
     assert float(loss) == pytest.approx(4 / 11)
 
