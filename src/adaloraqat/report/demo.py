@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.operators import matrix_products
@@ -44,7 +45,6 @@ from adaloraqat.training.torch_engine import run_segmenter
 from adaloraqat.training.train import SHIPPED_BASE, load_start, train
 
 logger = logging.getLogger(__name__)
-Item = TypeVar("Item")
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 BEFORE, AFTER, INT8, FP32 = "before", "after", "int8", "fp32"
@@ -277,7 +277,7 @@ def _export_float(adapted: LoadedRun, folder: Path, second_pass: bool) -> Segmen
 
 def _latencies(segmenters: dict[str, Segmenter], entry: Entry) -> dict[str, list[float]]:
     film = read_film(entry.path_image)
-    return interleaved({name: (lambda s=s: s.segment(film)) for name, s in segmenters.items()}, _TURNS)
+    return interleaved({name: partial(s.segment, film) for name, s in segmenters.items()}, _TURNS)
 
 
 def _segment(segmenter: Segmenter, entries: Sequence[Entry], out: Path) -> None:

@@ -15,7 +15,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 _ENGINES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
-    "noise_floor": "Noise floor (the trained model against itself)",
+    "noise_floor": "Noise floor",
 }
 
 
