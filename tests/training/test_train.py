@@ -248,6 +248,7 @@ def test_post_training_quantisation_takes_no_step(both_stages: Make, manifest: P
     assert load_run(tmp_path / "run").structure.policy is not None
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks transformers
 def test_adapters_load_with_peft_and_give_the_same_masks(finished: Path) -> None:
     peft = pytest.importorskip("peft")
     base = load_run(finished, "base").model
