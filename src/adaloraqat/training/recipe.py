@@ -178,7 +178,7 @@ class Recipe(_Strict):
     data: DataChoice = DataChoice()
     prompts: Prompts = Prompts()
     monitor: Literal["dice_no_box", "dice_box"] = "dice_no_box"
-    device: str = "cpu"
+    device: Literal["cpu"] = "cpu"  # GPU training is not built yet
     stages: tuple[Stage, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
