@@ -26,6 +26,7 @@ def export(
     data: Annotated[
         Path | None, typer.Option(help="Manifest to calibrate, choose the second pass and measure parity on.")
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="huggingface: store matrices in 16 bits.")] = False,
     stage: Annotated[str | None, typer.Option(help="Which finished stage; default: the last.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the recipe's.")] = None,
 ) -> None:
@@ -38,7 +39,7 @@ def export(
     from adaloraqat.export.export_run import export_base, export_run
 
     if to == "huggingface":
-        export_base(run, out)
+        export_base(run, out, half)
         log.info("Done: %s holds float weights that transformers and a recipe's base.weights read.", out.name)
         return
     export_run(

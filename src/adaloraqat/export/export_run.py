@@ -128,8 +128,10 @@ def write_openvino(bundle: Path) -> None:
         openvino.save_model(model, bundle / "openvino" / f"{part}.xml", compress_to_fp16=False)
 
 
-def export_base(folder: Path, out: Path) -> None:
+def export_base(folder: Path, out: Path, half: bool = False) -> None:
     """Write the last finished float stage of a run, adapters merged, as a Hugging Face SAM folder.
+
+    `half` stores matrices in 16 bits, half the size.
 
     Raises:
         CheckpointError: there is no finished stage without quantisation.
@@ -138,7 +140,7 @@ def export_base(folder: Path, out: Path) -> None:
     run = load_float_run(folder)
     if run.structure.ranks is not None:
         merge_adapters(run.model)
-    save_base(run.model, out)
+    save_base(run.model, out, half)
 
 
 def choose_second_pass(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, dict[str, Any]]:
