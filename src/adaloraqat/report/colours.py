@@ -1,11 +1,11 @@
 """One colour for one thing, in every picture and on the page: Okabe and Ito's, safe for the colour-blind."""
 
 TRUTH = "#F0E442"  # yellow
-BEFORE = "#E69F00"  # orange
+BEFORE = "#D55E00"  # vermillion
 AFTER = "#56B4E9"  # sky blue
 INT8 = "#CC79A7"  # reddish purple
 LOSS = "#555555"
-STAGES = ("#0072B2", "#D55E00")  # blue, vermillion
+STAGES = (AFTER, INT8)  # stage 1 makes the adapted model, stage 2 the one that becomes INT8
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

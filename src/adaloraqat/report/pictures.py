@@ -92,7 +92,4 @@ def write_strip(path: Path, panels: Sequence[tuple[str, str, Image.Image]]) -> N
         )
         left += picture.width + gap
     with atomic_path(path) as temporary:
-        # noise of a film compresses badly: a palette keeps the lines and a third of the bytes
-        strip.quantize(200, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-            temporary, format="PNG", optimize=True
-        )
+        strip.save(temporary, format="PNG", optimize=True)
