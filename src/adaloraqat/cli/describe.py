@@ -76,7 +76,7 @@ def per_precision(model: torch.nn.Module, policy: dict[str, Any] | None) -> dict
 def _size(model: torch.nn.Module, name: str) -> int:
     owner, _, attribute = name.rpartition(".")
     found = getattr(model.get_submodule(owner), attribute)
-    if isinstance(found, torch.nn.Parameter):
+    if isinstance(found, torch.Tensor):  # a position table; stored in 16 bits it is no parameter any more
         return found.numel()
     weight = found.base.weight if hasattr(found, "base") else found.weight
     return int(weight.numel())

@@ -1,0 +1,183 @@
+"""`export`, `evaluate` and `info` as a person meets them, on one small run of both stages."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.measure.overlap import dice
+from adaloraqat.radiograph import read_mask
+from adaloraqat.training import parse_recipe
+from adaloraqat.training.train import train
+
+RECIPE = {
+    "name": "small",
+    "base": {"architecture": "tiny", "image_size": 32},
+    "stages": [
+        {
+            "name": "stage1",
+            "kind": "adalora",
+            "r_max": 4,
+            "r_target": 2,
+            "prune_at": [1],
+            "schedule": {"epochs": 2, "batch_size": 2, "steps_per_epoch": 2},
+            "learning_rates": {"singular_values": 1e-2, "adapters": 1e-3, "decoder": 1e-3},
+        },
+        {
+            "name": "stage2",
+            "kind": "quantize",
+            "calibration_films": 4,
+            "schedule": {"epochs": 1, "batch_size": 2, "steps_per_epoch": 1},
+        },
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+    write_phantoms(folder / "films", 10, seed=4, size=64)
+    (folder / "r.yaml").write_text(yaml.safe_dump(RECIPE))
+    train(parse_recipe(RECIPE), folder / "films/manifest.csv", folder / "run")
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, tmp_path: Path, run: Callable[..., Any]) -> Path:
+    """A fresh copy of films and run in the folder that the command line works in."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def refused(ended: Any, *says: str) -> None:
+    assert ended.code == 2
+    assert ended.out == ""
+    assert len(ended.err.strip().splitlines()) == 1, ended.err
+    for text in says:
+        assert text in ended.err
+
+
+def test_export_writes_a_bundle_with_measured_parity_that_info_describes(here: Path, run: Any) -> None:
+    assert run("export", "run", "--out", "bundle").code == 0
+    document = json.loads((here / "bundle/bundle.json").read_text())
+    assert document["parity"]["measured"] is True
+    assert document["training"]["post_training_quantisation"] is False
+    assert document["parity"]["layers"]["onnxruntime"]["worst_lsb"] <= 1
+    assert str(here) not in json.dumps(document)
+    described = json.loads(run("info", "bundle", "--json").out)
+    assert described["files"]["encoder.onnx"] == (here / "bundle/encoder.onnx").stat().st_size
+    products = described["matrix_products"]["onnxruntime"]["encoder"]
+    assert products["integer"] > 0
+    assert sum(described["ranks"].values()) == sum(
+        json.loads(run("info", "run", "--json").out)["ranks"].values()
+    )
+
+
+def test_another_precision_says_that_it_is_post_training_quantisation(here: Path, run: Any) -> None:
+    ended = run("export", "run", "--out", "paper", "--precision", "paper")
+    assert ended.code == 0
+    assert "post-training quantisation" in ended.err
+    assert json.loads((here / "paper/bundle.json").read_text())["training"]["post_training_quantisation"]
+
+
+def test_without_films_parity_is_said_not_to_be_measured(here: Path, run: Any) -> None:
+    shutil.rmtree(here / "films")
+    ended = run("export", "run", "--out", "bundle")
+    assert ended.code == 0
+    assert "not measured" in ended.err
+    assert json.loads((here / "bundle/bundle.json").read_text())["parity"] == {"measured": False}
+    refused(run("export", "run", "--out", "paper", "--precision", "paper"), "--data")
+
+
+def test_a_float_stage_becomes_a_base_that_transformers_reads(here: Path, run: Any) -> None:
+    from transformers import SamModel
+
+    assert run("export", "run", "--out", "base", "--to", "huggingface").code == 0
+    assert SamModel.from_pretrained(here / "base").config.vision_config.image_size == 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nowhere", "--out", "b"), "nowhere"),
+        (("films", "--out", "b"), "holds no run"),
+        (("run", "--out", "b", "--precision", "int3"), "int3"),
+        (("run", "--out", "b", "--weight-range", "wide"), "wide"),
+        (("run", "--out", "b", "--to", "tflite"), "tflite"),
+        (("run", "--out", "b", "--stage", "stage9"), "stage9"),
+        (("run", "--out", "films"), "not overwritten"),
+        (("run", "--out", "b", "--data", "nothing.csv"), "nothing.csv"),
+    ],
+)
+def test_export_refuses_with_one_sentence(
+    here: Path, run: Any, arguments: tuple[str, ...], says: str
+) -> None:
+    refused(run("export", *arguments), says)
+    assert not (here / "b").exists()
+
+
+def test_damaged_weights_of_a_run_are_named(here: Path, run: Any) -> None:
+    (here / "run/stages/stage2.safetensors").write_bytes(b"no weights")
+    refused(run("export", "run", "--out", "b"), "stage2.safetensors")
+
+
+def test_evaluate_scores_the_saved_masks_of_runs_and_bundles_side_by_side(here: Path, run: Any) -> None:
+    assert run("export", "run", "--out", "bundle").code == 0
+    ended = run(
+        "evaluate", "run", "bundle", "--data", "films/manifest.csv", "--split", "all", "--out", "e", "--json"
+    )
+    assert ended.code == 0
+    summary = json.loads(ended.out)
+    assert set(summary["models"]) == {"run-stage1", "run-stage2", "bundle"}
+    with open(here / "films/manifest.csv", newline="") as stream:
+        truths = {row["id"]: here / "films" / row["path_mask"] for row in csv.DictReader(stream)}
+    by_hand = [
+        dice(read_mask(here / f"e/masks/bundle/no_box/{name}_mask.png"), read_mask(path))
+        for name, path in truths.items()
+    ]
+    (source,) = summary["models"]["bundle"]
+    assert summary["models"]["bundle"][source]["no_box"]["dice_mean"] == pytest.approx(np.mean(by_hand))
+    assert summary["models"]["bundle"][source]["true_box"]["films"] == len(truths)
+
+
+def test_a_film_that_cannot_be_read_scores_zero_is_counted_and_named(here: Path, run: Any) -> None:
+    assert run("export", "run", "--out", "bundle").code == 0
+    with open(here / "films/manifest.csv", newline="") as stream:
+        broken, odd, *_ = list(csv.DictReader(stream))
+    (here / "films" / broken["path_image"]).write_text("no picture")
+    Image.new("L", (20, 20)).save(here / "films" / odd["path_mask"])
+    ended = run(
+        "evaluate", "bundle", "--data", "films/manifest.csv", "--split", "all", "--out", "e", "--json"
+    )
+    assert ended.code == 1
+    (numbers,) = json.loads(ended.out)["models"]["bundle"].values()
+    assert numbers["no_box"]["failed"] == 2
+    assert numbers["no_box"]["films"] == 10
+    assert numbers["no_box"]["dice_worst"] == 0
+    with open(here / "e/films.csv", newline="") as stream:
+        failed = {row["id"] for row in csv.DictReader(stream) if row["error"]}
+    assert failed == {broken["id"], odd["id"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nowhere", "--data", "films/manifest.csv", "--out", "e"), "nowhere"),
+        (("run", "--data", "nothing.csv", "--out", "e"), "nothing.csv"),
+        (("run", "--data", "films/manifest.csv", "--split", "holiday", "--out", "e"), "holiday"),
+    ],
+)
+def test_evaluate_refuses_with_one_sentence(
+    here: Path, run: Any, arguments: tuple[str, ...], says: str
+) -> None:
+    refused(run("evaluate", *arguments), says)
