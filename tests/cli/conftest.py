@@ -1,5 +1,6 @@
 """A small real bundle, films, and the command line run as a user runs it."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,6 +51,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
+def obey_ctrl_c() -> None:
+    """Undo what a background shell passes on to its children: to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def process(tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
     """Start the command line as a process of its own, in the test's folder."""
@@ -57,6 +63,6 @@ def process(tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
     def start(*args: object, **settings: Any) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "adaloraqat.cli.main", *map(str, args)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
-        return subprocess.Popen(command, **{**pipes, **settings})
+        return subprocess.Popen(command, **{"preexec_fn": obey_ctrl_c, **pipes, **settings})
 
     return start

@@ -209,7 +209,14 @@ def test_full_disk_and_resume(train: Callable[..., Any], tmp_path: Path) -> None
 @pytest.mark.usefixtures("films")
 def test_ctrl_c_and_resume(train: Callable[..., Any], tmp_path: Path) -> None:
     long = ("--set", "stages.0.schedule.epochs=40")
-    process = subprocess.Popen(command("run", *long), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command("run", *long),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a background shell has its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"
     while process.poll() is None and not checkpoint.exists():
         time.sleep(0.05)

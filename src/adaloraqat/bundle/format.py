@@ -89,6 +89,8 @@ class Bundle:
     licence: str
     intended_use: str
     files: Mapping[str, FileRecord]
+    smallest_part: float = 0.0
+    """Parts smaller than this share of the largest are removed, holes below it filled; 0 changes nothing."""
 
     @property
     def encoder(self) -> Path:
@@ -145,6 +147,7 @@ def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
     fields["precision"] = _precision(where, document["precision"])
     fields["prompt"] = _prompt(where, document["prompt"])
     fields["files"] = _files(where, document["files"])
+    fields["smallest_part"] = _share(where, document.get("smallest_part", 0.0))
     return Bundle(folder=folder, **fields)
 
 
@@ -234,6 +237,12 @@ def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
         second_pass=_field(where, "prompt", values, "second_pass", bool),
         quality_trained=_field(where, "prompt", values, "quality_trained", bool),
     )
+
+
+def _share(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise _damaged(where, f"its {MANIFEST} gives a smallest_part that is no number from 0 to 1")
+    return float(value)
 
 
 def _files(where: str, values: Mapping[str, Any]) -> dict[str, FileRecord]:

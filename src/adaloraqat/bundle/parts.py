@@ -41,6 +41,34 @@ def connected_parts(mask: NDArray[np.bool_]) -> list[Part]:
     return sorted(parts, key=lambda part: -part.area)
 
 
+def tidy(logits: NDArray[np.float32], smallest: float) -> NDArray[np.float32]:
+    """Return logits (H, W) without specks and pinholes; what is flipped keeps its magnitude.
+
+    Specks are positive parts smaller than `smallest` times the largest; pinholes are enclosed negative parts
+    below the same size. `smallest` is 0 (change nothing) to 1 (keep only the largest part).
+    """
+    labels, areas = _labelled(logits > 0)
+    if smallest <= 0 or not areas.size:
+        return logits
+    limit = smallest * areas.max()
+    specks = np.isin(labels, np.flatnonzero(areas < limit) + 1)
+    tidied = np.where(specks, -np.abs(logits), logits)
+    labels, areas = _labelled(tidied <= 0)
+    edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    enclosed = np.setdiff1d(np.flatnonzero(areas < limit) + 1, edge)
+    return np.where(np.isin(labels, enclosed), np.abs(logits), tidied).astype(np.float32)
+
+
+def _labelled(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the 4-connected parts of a mask (H, W) from 1; also return the area of each, in cells."""
+    rows, starts, ends = _runs(mask)
+    _, part = np.unique(_join(rows, starts, ends), return_inverse=True)
+    labels = np.zeros(mask.shape, np.int64)
+    for row, start, end, number in zip(rows, starts, ends, part + 1, strict=True):
+        labels[row, start:end] = number
+    return labels, np.bincount(part, weights=ends - starts).astype(np.int64)
+
+
 def enclosing_box(parts: list[Part]) -> tuple[int, int, int, int]:
     """Smallest box (x_min, y_min, x_max, y_max), in cells, round all `parts` (at least one)."""
     boxes = np.array([part.box for part in parts])

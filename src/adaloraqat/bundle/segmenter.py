@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
 from adaloraqat.bundle.format import Bundle, load_bundle
-from adaloraqat.bundle.parts import connected_parts, enclosing_box
+from adaloraqat.bundle.parts import connected_parts, enclosing_box, tidy
 from adaloraqat.bundle.plausibility import doubts
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
 from adaloraqat.radiograph import Box, Film, Frame, read_film
@@ -125,7 +125,8 @@ class Segmenter:
         boxes = np.asarray(frame.box_to_model(box), dtype=np.float32).reshape(1, 4)
         logits, quality = self.engine.decode(embedding, boxes)  # (1, 4g, 4g), (1,)
         trained = self.bundle.prompt.quality_trained and np.isfinite(quality[0])
-        return logits[0], float(np.clip(quality[0], 0.0, 1.0)) if trained else None
+        grid = tidy(logits[0], self.bundle.smallest_part)
+        return grid, float(np.clip(quality[0], 0.0, 1.0)) if trained else None
 
     def _result(
         self, film: Film, logits: FloatArray, quality: float | None, box: Box, source: str, started: float

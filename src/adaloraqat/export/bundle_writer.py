@@ -34,6 +34,7 @@ def export_bundle(
     name: str,
     outlines: str,
     second_pass: bool = False,
+    smallest_part: float = 0.0,
     quality_trained: bool = False,
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
@@ -51,6 +52,7 @@ def export_bundle(
         name: what the bundle is called.
         outlines: what its masks outline, in words.
         second_pass: whether a film without a box is decoded a second time with the first mask's box.
+        smallest_part: share of the largest part below which parts are removed and holes filled.
         quality_trained: whether the quality output predicts IoU.
         training: recipe, data fingerprint, and whether this is post-training quantisation.
         metrics: measured scores.
@@ -78,6 +80,7 @@ def export_bundle(
             "modules": policy.describe(model),
         },
         "prompt": {"second_pass": second_pass, "quality_trained": quality_trained},
+        "smallest_part": smallest_part,
         "outlines": outlines,
         "training": dict(training or {}),
         "parameters": count_parameters(model),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adaloraqat.bundle import Bundle
+from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.errors import BundleError, ManifestError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 PARITY_FILMS = 32
 CALIBRATION_FILMS = 32
+SMALLEST_PART = 0.1
 Report = Callable[[str], None]
 Pair = tuple[Entry, Film, np.ndarray[Any, np.dtype[np.bool_]]]
 
@@ -80,13 +81,13 @@ def export_run(
             f"{policy.name} ({policy.weight_range} range) is not what stage 2 trained: this is post-training "
             "quantisation, and the bundle says so"
         )
-    films = _read(validation[:PARITY_FILMS])
+    films = _read(_spread(validation, PARITY_FILMS))
     if not films:
         report("no validation films: parity and the gain of a second pass are not measured; give --data")
     deployed = LoadedRun(
         model, run.structure, run.preprocessing, run.recipe, run.stage, run.result, run.fingerprint
     )
-    second_pass, metrics = choose_second_pass(deployed, films)
+    second_pass, smallest_part, metrics = choose_passes(deployed, films)
     report("writing the ONNX files" + (" and measuring parity" if films else ""))
     bundle = export_bundle(
         model,
@@ -96,6 +97,7 @@ def export_run(
         name=name or run.recipe.name,
         outlines=run.recipe.outlines,
         second_pass=second_pass,
+        smallest_part=smallest_part,
         quality_trained=quality_trained(run.recipe),
         training={
             "recipe": _public(run.recipe),
@@ -143,19 +145,26 @@ def export_base(folder: Path, out: Path, half: bool = False) -> None:
     save_base(run.model, out, half)
 
 
-def choose_second_pass(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, dict[str, Any]]:
-    """Decide by validation Dice whether a film without a box is decoded a second time, and return the scores.
+def choose_passes(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, float, dict[str, Any]]:
+    """Decide by validation Dice, without a box, what is done beyond one plain pass.
 
-    The second pass stays only if it gains.
+    A second pass with the first mask's box, and the removal of specks and pinholes, stay only if each gains.
+
+    Returns:
+        whether there is a second pass, the bundle's `smallest_part`, and the scores.
     """
     if not films:
-        return False, {}
-    scores: dict[str, float] = {}
-    for key, second in (("dice_one_pass", False), ("dice_second_pass", True)):
-        segmenter = run_segmenter(run, second_pass=second)
-        scores[key] = float(np.mean([dice(segmenter.segment(film).mask, truth) for _, film, truth in films]))
-    gains = scores["dice_second_pass"] > scores["dice_one_pass"]
-    return gains, {"validation": {"films": len(films), **scores}}
+        return False, 0.0, {}
+    candidates = {"one_pass": (False, 0.0), "second_pass": (True, 0.0), "tidy": (False, SMALLEST_PART)}
+    scores = {name: _mean_dice(run_segmenter(run, *choice), films) for name, choice in candidates.items()}
+    plain = scores["one_pass"]
+    smallest = SMALLEST_PART if scores["tidy"] > plain else 0.0
+    dices = {f"dice_{name}": score for name, score in scores.items()}
+    return scores["second_pass"] > plain, smallest, {"validation": {"films": len(films), **dices}}
+
+
+def _mean_dice(segmenter: Segmenter, films: Sequence[Pair]) -> float:
+    return float(np.mean([dice(segmenter.segment(film).mask, truth) for _, film, truth in films]))
 
 
 def measure_parity(run: LoadedRun, bundle: Path, films: Sequence[Pair]) -> dict[str, Any]:
@@ -217,9 +226,15 @@ def _in_precision(
         )
     stages = [stage for stage in run.recipe.stages if isinstance(stage, QuantizeStage)]
     count = stages[-1].calibration_films if stages else CALIBRATION_FILMS
-    films = load_films(training[:count], run.preprocessing)
+    films = load_films(_spread(training, count), run.preprocessing)
     batches = calibration_batches(films, run.preprocessing, count, run.recipe.seed)
     return in_precision(run.model, policy, trained, batches)
+
+
+def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """Return at most `count` entries, evenly spaced, so that no source is left out because of its name."""
+    places = np.linspace(0, len(entries) - 1, min(count, len(entries))).round().astype(int)
+    return [entries[place] for place in places]
 
 
 def _read(entries: Sequence[Entry]) -> list[Pair]:

@@ -33,7 +33,7 @@ class TorchEngine:
         return np.asarray(logits[0].numpy()), np.asarray(quality[0].numpy())
 
 
-def run_segmenter(run: LoadedRun, second_pass: bool = False) -> Segmenter:
+def run_segmenter(run: LoadedRun, second_pass: bool = False, smallest_part: float = 0.0) -> Segmenter:
     """Return a Segmenter that executes the run's trained model in PyTorch."""
     description = Bundle(
         folder=Path("."),
@@ -52,6 +52,7 @@ def run_segmenter(run: LoadedRun, second_pass: bool = False) -> Segmenter:
         licence="",
         intended_use="",
         files={},
+        smallest_part=smallest_part,
     )
     return Segmenter(description, TorchEngine(run.model))
 
