@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-
 from adaloraqat.bundle.parts import connected_parts, enclosing_box, tidy
 
 
