@@ -76,6 +76,9 @@ def test_export_writes_a_bundle_with_measured_parity_that_info_describes(here: P
     assert str(here) not in json.dumps(document)
     described = json.loads(run("info", "bundle", "--json").out)
     assert described["files"]["encoder.onnx"] == (here / "bundle/encoder.onnx").stat().st_size
+    counts = described["parameters"]
+    assert sum(counts["per_precision"].values()) == counts["total"]
+    assert set(counts["trainable"]) == {"stage1", "stage2"}
     products = described["matrix_products"]["onnxruntime"]["encoder"]
     assert products["integer"] > 0
     assert sum(described["ranks"].values()) == sum(

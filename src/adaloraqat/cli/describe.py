@@ -9,7 +9,7 @@ from adaloraqat.lowrank import adapters_of, add_adapters, count_trainable, relat
 from adaloraqat.lowrank.counts import TrainableCount
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import build_sam, count_parameters
-from adaloraqat.quantize import PrecisionPolicy
+from adaloraqat.quantize import per_precision
 from adaloraqat.training.run import finished_stages, load_run
 
 R_MAX, R_TARGET = 48, 32
@@ -53,33 +53,12 @@ def describe_run(folder: Path) -> dict[str, Any]:
             document["parameters"] = count_parameters(run.model)
             document["ranks"] = run.structure.ranks or {}
             document["relative_update"] = relative_update(run.model) if run.structure.ranks else {}
-            document["precision"] = per_precision(run.model, run.structure.policy)
+            document["precision"] = per_precision(run.model, run.policy)
             if adapters_of(run.model):
                 document["stage_1"] = _stage_1(count_trainable(run.model))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     document["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     return document
-
-
-def per_precision(model: torch.nn.Module, policy: dict[str, Any] | None) -> dict[str, int]:
-    """Return how many parameters each precision of the policy holds; what no line names is float32."""
-    total = sum(parameter.numel() for parameter in model.parameters())
-    if policy is None:
-        return {"float32": total}
-    counts: dict[str, int] = {}
-    for name, precision in PrecisionPolicy.from_dict(policy).describe(model).items():
-        counts[precision] = counts.get(precision, 0) + _size(model, name)
-    counts["float32"] = counts.get("float32", 0) + total - sum(counts.values())
-    return counts
-
-
-def _size(model: torch.nn.Module, name: str) -> int:
-    owner, _, attribute = name.rpartition(".")
-    found = getattr(model.get_submodule(owner), attribute)
-    if isinstance(found, torch.Tensor):  # a position table; stored in 16 bits it is no parameter any more
-        return found.numel()
-    weight = found.base.weight if hasattr(found, "base") else found.weight
-    return int(weight.numel())
 
 
 def _stage_1(counts: TrainableCount) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from adaloraqat.errors import OutputError
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.sam import architecture_of, count_parameters
-from adaloraqat.quantize import PrecisionPolicy, convert
+from adaloraqat.quantize import PrecisionPolicy, convert, per_precision
 from adaloraqat.radiograph import Preprocessing
 
 LICENCE = "Research use only; see LICENSE-WEIGHTS."
@@ -38,6 +38,7 @@ def export_bundle(
     quality_trained: bool = False,
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    trainable: Mapping[str, int] | None = None,
     parity: Callable[[Path], Mapping[str, Any]] | None = None,
     licence: str = LICENCE,
     intended_use: str = INTENDED_USE,
@@ -56,6 +57,7 @@ def export_bundle(
         quality_trained: whether the quality output predicts IoU.
         training: recipe, data fingerprint, and whether this is post-training quantisation.
         metrics: measured scores.
+        trainable: how many parameters each stage trained.
         parity: measures a written bundle against `model`; its result goes into `bundle.json`. Without it the
             bundle says that parity was not measured.
         licence: of the weights.
@@ -83,7 +85,11 @@ def export_bundle(
         "smallest_part": smallest_part,
         "outlines": outlines,
         "training": dict(training or {}),
-        "parameters": count_parameters(model),
+        "parameters": {
+            **count_parameters(model),
+            "per_precision": per_precision(model, policy),
+            "trainable": dict(trainable or {}),
+        },
         "ranks": {adapter: module.rank for adapter, module in adapters_of(model).items()},
         "metrics": dict(metrics or {}),
         "parity": {"measured": False},

@@ -23,7 +23,7 @@ from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.films import load_films
 from adaloraqat.training.recipe import QuantizeStage, Recipe
-from adaloraqat.training.run import LoadedRun, load_float_run, load_run, manifest_of
+from adaloraqat.training.run import LoadedRun, load_float_run, load_run, manifest_of, trainable_parameters
 from adaloraqat.training.torch_engine import quality_trained, run_segmenter
 from adaloraqat.training.train import choose_films
 
@@ -72,7 +72,7 @@ def export_run(
     """
     refuse_foreign(out)
     run = load_run(folder, stage)
-    trained = PrecisionPolicy.from_dict(run.structure.policy) if run.structure.policy else None
+    trained = run.policy
     policy = _wanted(precision, weight_range, trained)
     training, validation = _films(run, manifest or manifest_of(folder))
     model, post_training = _in_precision(run, policy, trained, training)
@@ -106,6 +106,7 @@ def export_run(
             "post_training_quantisation": post_training,
         },
         metrics=metrics,
+        trainable=trainable_parameters(folder),
         parity=(lambda written: measure_parity(deployed, written, films)) if films else None,
     )
     if openvino:

@@ -6,6 +6,7 @@ file.
 
 from adaloraqat.quantize.calibrate import calibrate
 from adaloraqat.quantize.convert import convert
+from adaloraqat.quantize.counts import per_precision
 from adaloraqat.quantize.fake_quantize import FakeQuantized
 from adaloraqat.quantize.policy import POLICIES, PRECISIONS, Precision, PrecisionPolicy, policy_named
 from adaloraqat.quantize.prepare import fake_quantized_layers, is_prepared, prepare, restore
@@ -20,6 +21,7 @@ __all__ = [
     "convert",
     "fake_quantized_layers",
     "is_prepared",
+    "per_precision",
     "policy_named",
     "prepare",
     "restore",

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import SamModel
 
 from adaloraqat.errors import CheckpointError
+from adaloraqat.quantize import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_tensors
 from adaloraqat.training.recipe import Recipe, load_recipe
@@ -29,6 +30,11 @@ class LoadedRun:
     result: dict[str, Any]
     fingerprint: str
 
+    @property
+    def policy(self) -> PrecisionPolicy | None:
+        """The precision policy that the stage trained with; None in floating point."""
+        return PrecisionPolicy.from_dict(self.structure.policy) if self.structure.policy else None
+
 
 def is_run(folder: Path) -> bool:
     """Whether `folder` holds a run (its recipe at least)."""
@@ -48,6 +54,15 @@ def finished_stages(folder: Path) -> list[str]:
     recipe = load_recipe(folder / RECIPE)
     run = RunFolder(folder)
     return [stage.name for stage in recipe.stages if run.stage_path(stage.name).exists()]
+
+
+def trainable_parameters(folder: Path) -> dict[str, int]:
+    """Return how many parameters each finished stage of a run trained, by the stage's name."""
+    run = RunFolder(folder)
+    return {
+        name: int(load_tensors(run.stage_path(name))[1]["result"]["trainable_parameters"])
+        for name in finished_stages(folder)
+    }
 
 
 def load_float_run(folder: Path) -> LoadedRun:
@@ -103,4 +118,13 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     )
 
 
-__all__ = ["RESULT", "LoadedRun", "finished_stages", "is_run", "load_float_run", "load_run", "manifest_of"]
+__all__ = [
+    "RESULT",
+    "LoadedRun",
+    "finished_stages",
+    "is_run",
+    "load_float_run",
+    "load_run",
+    "manifest_of",
+    "trainable_parameters",
+]
