@@ -1,5 +1,6 @@
 """The runtimes that execute a bundle's two graphs on the CPU."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,7 +46,28 @@ def load_engine(bundle: Bundle, engine: str = "onnxruntime", threads: int | None
     return ENGINES[engine](bundle, threads)
 
 
-class OnnxRuntimeEngine:
+class _TwoGraphs(ABC):
+    """What the runtimes share: an encoder and a decoder graph, and the names that go in and out."""
+
+    _encoder: Any
+    _decoder: Any
+
+    def encode(self, image: FloatArray) -> FloatArray:
+        """See `Engine.encode`."""
+        return self._run(self._encoder, ENCODER_NAMES[1], {"image": image[None]})[0]
+
+    def decode(self, embedding: FloatArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Engine.decode`."""
+        inputs = {"embedding": embedding, "boxes": boxes}
+        logits, quality = self._run(self._decoder, DECODER_NAMES[1], inputs)
+        return logits, quality
+
+    @abstractmethod
+    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
+        """Execute one graph; raises BundleError where it does not fit its inputs."""
+
+
+class OnnxRuntimeEngine(_TwoGraphs):
     """ONNX Runtime on the CPU: the base engine, on every platform."""
 
     name = "onnxruntime"
@@ -55,24 +77,14 @@ class OnnxRuntimeEngine:
         self._decoder = onnxruntime_session(bundle.decoder, threads, DECODER_NAMES)
         self._bundle = bundle.name
 
-    def encode(self, image: FloatArray) -> FloatArray:
-        """See `Engine.encode`."""
-        return self._run(self._encoder, ENCODER_NAMES[1], {"image": image[None]})[0]
-
-    def decode(self, embedding: FloatArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """See `Engine.decode`."""
-        inputs = {"embedding": embedding, "boxes": boxes}
-        logits, quality = self._run(self._decoder, DECODER_NAMES[1], inputs)
-        return logits, quality
-
-    def _run(self, session: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
+    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
         try:
-            return session.run(list(outputs), inputs)
+            return graph.run(list(outputs), inputs)
         except Exception as error:  # ONNX Runtime raises its own classes, which share no base
             raise _cannot_run(self._bundle, "ONNX Runtime") from error
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(_TwoGraphs):
     """OpenVINO on the CPU; only where the `openvino` extra is installed."""
 
     name = "openvino"
@@ -82,19 +94,9 @@ class OpenVinoEngine:
         self._decoder = openvino_model(bundle.decoder, threads, DECODER_NAMES)
         self._bundle = bundle.name
 
-    def encode(self, image: FloatArray) -> FloatArray:
-        """See `Engine.encode`."""
-        return self._run(self._encoder, ENCODER_NAMES[1], {"image": image[None]})[0]
-
-    def decode(self, embedding: FloatArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """See `Engine.decode`."""
-        inputs = {"embedding": embedding, "boxes": boxes}
-        logits, quality = self._run(self._decoder, DECODER_NAMES[1], inputs)
-        return logits, quality
-
-    def _run(self, model: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
+    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
         try:
-            results = model(inputs)
+            results = graph(inputs)
             # OpenVINO reuses its output buffers, so the second pass would overwrite the first
             return [np.array(results[name], dtype=np.float32) for name in outputs]
         except Exception as error:
