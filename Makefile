@@ -32,7 +32,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/adaloraqat bench lung-field lung-whole
 	$(BIN)/python benchmarks/sizes.py
 
 clean:

@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from adaloraqat.bundle.cpu import cpu_name, has_vnni
+
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("adalora", "decoder-only", "full", "scratch")
 CELLS = ((None, 0), (64, 0), (16, 0), (16, 1), (16, 2))  # (training films, draw)
@@ -197,7 +199,8 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
 
 def machine() -> dict[str, str]:
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": cpu_name(),
+        "vnni": str(has_vnni()),
         "python": platform.python_version(),
         "torch": version("torch"),
         "onnxruntime": version("onnxruntime"),

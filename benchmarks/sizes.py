@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from adaptation import machine
 
 from adaloraqat.export import export_decoder, export_encoder
 from adaloraqat.files import write_json
@@ -48,9 +49,15 @@ def main() -> None:
     out = parser.parse_args().out
     sizes = measure()
     ratios = {policy: sizes["fp32"]["total"] / sizes[policy]["total"] for policy in REQUIRED}
-    write_json(
-        out, {"model": "SAM ViT-B, 1024 px", "bytes": sizes, "times_smaller": ratios, "required": REQUIRED}
-    )
+    document = {
+        "model": "SAM ViT-B, 1024 px",
+        "bytes": sizes,
+        "times_smaller": ratios,
+        "required": REQUIRED,
+        "machine": machine(),
+        "command": "python benchmarks/sizes.py",
+    }
+    write_json(out, document)
     for policy, ratio in ratios.items():
         print(f"{policy}: {sizes[policy]['total'] / 1e6:.1f} MB, {ratio:.2f} times smaller")
 
