@@ -61,7 +61,7 @@ def attempt(method: str, number: int, rates: dict[str, float], data: Path, runs:
         settings = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
         adaloraqat("train", recipe, "--data", data, "--out", run, "--resume", *settings)
     stage = json.loads((run / "result.json").read_text())["stages"][0]
-    return {"method": method, "rates": rates, "validation": stage["validation"]}
+    return {"method": method, "rates": rates, "validation": stage["after"]}
 
 
 if __name__ == "__main__":

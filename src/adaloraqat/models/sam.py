@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import SamModel
 
 from adaloraqat.models.architecture import SMALL, TINY, VIT_B, VIT_H, VIT_L, SamArchitecture
+from adaloraqat.models.prompt_free import PromptFreeModel
 
 __all__ = [
     "SHARED_FREQUENCIES",
@@ -85,12 +86,14 @@ def sam_from_state(
     return model
 
 
-def encode(model: SamModel, image: Tensor) -> Tensor:
+def encode(model: SamModel | PromptFreeModel, image: Tensor) -> Tensor:
     """Return the embedding (B, D, g, g) of normalised model images (B, C, S, S)."""
+    if isinstance(model, PromptFreeModel):
+        return model.encode(image)
     return model.vision_encoder(image).last_hidden_state
 
 
-def decode(model: SamModel, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+def decode(model: SamModel | PromptFreeModel, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the single-mask answer for each box, as `SamModel.forward(multimask_output=False)` does.
 
     Args:
@@ -102,6 +105,8 @@ def decode(model: SamModel, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, T
         logits (B, N, 4g, 4g), where the 4g×4g grid covers the S×S image, and quality (B, N), the
         predicted IoU of each mask.
     """
+    if isinstance(model, PromptFreeModel):
+        return model.decode(embedding, boxes)
     sparse, dense = model.prompt_encoder(
         input_points=None, input_labels=None, input_boxes=boxes, input_masks=None
     )  # (B, N, 2, D), (B, D, g, g)
@@ -116,17 +121,22 @@ def decode(model: SamModel, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, T
     return logits[:, :, 0], quality[:, :, 0]
 
 
-def architecture_of(model: SamModel) -> dict[str, Any]:
+def architecture_of(model: SamModel | PromptFreeModel) -> dict[str, Any]:
     """Return the measures of a model in the form that `build_sam` takes."""
+    if isinstance(model, PromptFreeModel):
+        return dict(model.architecture)
     return SamArchitecture.from_config(model.config).to_dict()
 
 
-def count_parameters(model: SamModel) -> dict[str, int]:
+def count_parameters(model: SamModel | PromptFreeModel) -> dict[str, int]:
     """Count the parameters of each part; the shared positional frequencies count once, with the prompts.
 
     Returns:
         counts under `encoder`, `prompt_encoder`, `mask_decoder` and `total`.
     """
+    if isinstance(model, PromptFreeModel):
+        count = _count(model)
+        return {"encoder": count, "prompt_encoder": 0, "mask_decoder": 0, "total": count}
     counts = {
         "encoder": _count(model.vision_encoder),
         "prompt_encoder": _count(model.prompt_encoder),

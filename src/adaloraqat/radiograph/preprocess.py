@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.film import grey
 from adaloraqat.radiograph.geometry import Box
 
 _SAMPLE = 1 << 16  # pixels that a percentile is read from; its error in rank is about 0.02 %
@@ -63,10 +64,37 @@ class Frame:
         One bilinear resize from the (fractional) part of the grid that the film covers.
         """
         height, width = self.original
-        grid = logits.shape[0] / self.image_size  # logit pixels a model pixel
-        part = (0.0, 0.0, self.resized[1] * grid, self.resized[0] * grid)
+        return self._resized_part(logits, 0, 0, width, height)
+
+    def mask_to_original(self, logits: NDArray[Any]) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+        """Return where on the original grid (n, n) logits are positive: rows and columns, and bool in them.
+
+        `logits_to_original(logits) > 0` is True nowhere outside and equals the result inside; what a small
+        object on a large film saves is the rest of the film.
+        """
+        rows, columns = (np.flatnonzero((logits > 0).any(axis=axis)) for axis in (1, 0))
+        if not rows.size:
+            return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.bool_)
+        height, width = self.original
+        cell = self.image_size / logits.shape[0] / self._scale()  # original pixels a logit pixel, x and y
+        # a positive value reaches one logit pixel beyond its own; a large reduction averages over more
+        reach = 1 + max(1.0, float(1 / cell.min()))
+        left, right = (float(at) * cell[0] for at in (columns[0] - reach, columns[-1] + 1 + reach))
+        top, bottom = (float(at) * cell[1] for at in (rows[0] - reach, rows[-1] + 1 + reach))
+        x, y = (max(0, math.floor(left)), max(0, math.floor(top)))
+        x_end, y_end = (min(width, math.ceil(right)), min(height, math.ceil(bottom)))
+        if x >= x_end or y >= y_end:
+            return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.bool_)  # in the padding
+        return (slice(y, y_end), slice(x, x_end)), self._resized_part(logits, x, y, x_end, y_end) > 0
+
+    def _resized_part(
+        self, logits: NDArray[Any], x: int, y: int, x_end: int, y_end: int
+    ) -> NDArray[np.float32]:
+        """Logits on the original pixels from (x, y) to (x_end, y_end), the end exclusive."""
+        cell = self.image_size / logits.shape[0] / self._scale()
+        part = (x / cell[0], y / cell[1], x_end / cell[0], y_end / cell[1])
         image = Image.fromarray(np.ascontiguousarray(logits, dtype=np.float32))
-        return np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=part))
+        return np.array(image.resize((x_end - x, y_end - y), Image.Resampling.BILINEAR, box=part))
 
     def valid(self) -> NDArray[np.float32]:
         """Return (S, S): 1 where the film lies, 0 in the padding."""
@@ -97,7 +125,7 @@ class Preprocessing:
 
     Attributes:
         image_size: S, the side of the model's square in px.
-        channels: C; the grey film is repeated.
+        channels: C; a grey film is repeated.
         percentile_low: percentile (0 to 100) of the film that becomes 0.
         percentile_high: percentile (0 to 100) of the film that becomes 1.
         mean: per channel, or one for all, in units of the clipped film.
@@ -123,17 +151,28 @@ class Preprocessing:
             raise FilmError(f"The preprocessing is not usable: {problem}.")
 
     def __call__(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], Frame]:
-        """Return the network's input (C, S, S) float32 of (H, W) `pixels`, and where the film lies in it."""
+        """Return the network's input (C, S, S) float32 of `pixels`, and where the film lies in it.
+
+        `pixels` are (H, W), or (H, W, 3) colours: a network of three channels sees them, any other their grey.
+        """
+        if pixels.ndim == 3 and self.channels != 3:
+            pixels = grey(pixels)
         square, frame = self.resize(pixels)
         return self.normalise(square, frame), frame
 
     def resize(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], Frame]:
-        """Return (S, S) float32 in [0, 1], 0 in the padding, before normalisation, and its frame."""
+        """Return (S, S) float32 in [0, 1], 0 in the padding, before normalisation, and its frame.
+
+        Of (H, W, 3) colours (3, S, S), stretched together, so that they keep their hue.
+        """
         frame = Frame.of((pixels.shape[0], pixels.shape[1]), self.image_size)
-        return frame._place(self.stretch(pixels)), frame
+        stretched = self.stretch(pixels)
+        if pixels.ndim == 2:
+            return frame._place(stretched), frame
+        return np.stack([frame._place(channel) for channel in np.moveaxis(stretched, 2, 0)]), frame
 
     def stretch(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Return (H, W) float32: the film between its two percentiles, clipped to [0, 1]; else zeros."""
+        """Return float32 of the shape of `pixels`: between two percentiles of them, clipped to [0, 1]; else zeros."""
         low, high = _percentiles(pixels, self.percentile_low, self.percentile_high)
         if not high > low:
             low, high = float(pixels.min()), float(pixels.max())  # almost constant: what is left of its range
@@ -145,15 +184,15 @@ class Preprocessing:
         return np.clip(stretched, 0.0, 1.0, out=stretched)
 
     def normalise(self, image: NDArray[np.float32], frame: Frame | None = None) -> NDArray[np.float32]:
-        """Return (C, S, S) float32 of a film (S, S) in [0, 1].
+        """Return (C, S, S) float32 of a film in [0, 1].
 
         Args:
-            image: (S, S) as `resize` gives it.
+            image: (S, S), or (3, S, S), as `resize` gives it.
             frame: where the film lies; outside it the result is 0. None: no padding.
         """
         mean = np.array(self.mean, dtype=np.float32)[:, None, None]
         std = np.array(self.std, dtype=np.float32)[:, None, None]
-        normalised = (np.broadcast_to(image, (self.channels, *image.shape)) - mean) / std  # (C, S, S)
+        normalised = (np.broadcast_to(image, (self.channels, *image.shape[-2:])) - mean) / std  # (C, S, S)
         if frame is not None:
             normalised[:, frame.resized[0] :] = 0
             normalised[:, :, frame.resized[1] :] = 0
@@ -198,7 +237,7 @@ class Preprocessing:
 
 
 def _percentiles(pixels: NDArray[Any], low: float, high: float) -> tuple[float, float]:
-    """Return two percentiles of (H, W), read from a regular subgrid (at least `_SAMPLE` pixels)."""
+    """Return two percentiles of (H, W) or (H, W, 3), read from a regular subgrid (at least `_SAMPLE` values)."""
     step = max(1, math.isqrt(pixels.size // _SAMPLE))
     values = np.percentile(pixels[::step, ::step], (low, high))
     return float(values[0]), float(values[1])

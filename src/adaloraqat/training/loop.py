@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import SamModel
 
 from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.lowrank import (
@@ -21,6 +20,7 @@ from adaloraqat.lowrank import (
     remove_pruned,
     scaled_ranks,
 )
+from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Augmentation
@@ -71,7 +71,7 @@ class StageTraining:
         self,
         recipe: Recipe,
         number: int,
-        model: SamModel,
+        model: SegmentationModel,
         structure: Structure,
         films: FilmSet,
         validation: FilmSet,

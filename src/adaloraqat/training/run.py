@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import SamModel
-
 from adaloraqat.errors import CheckpointError
+from adaloraqat.models.families import SegmentationModel
 from adaloraqat.quantize import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_tensors
@@ -22,7 +21,7 @@ class LoadedRun:
     `result` is that stage's entry of result.json; `fingerprint` identifies the films it was trained on.
     """
 
-    model: SamModel
+    model: SegmentationModel
     structure: Structure
     preprocessing: Preprocessing
     recipe: Recipe

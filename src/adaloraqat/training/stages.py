@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import SamModel
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank import adapters_of, add_adapters
+from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.sam import architecture_of, encode
 from adaloraqat.quantize import PrecisionPolicy, calibrate, policy_named, prepare
@@ -19,7 +19,9 @@ from adaloraqat.training.recipe import AdaLoRAStage, FullStage, QuantizeStage, S
 from adaloraqat.training.structure import Structure
 
 
-def enter_stage(model: SamModel, structure: Structure, stage: Stage, seed: int) -> tuple[SamModel, Structure]:
+def enter_stage(
+    model: SegmentationModel, structure: Structure, stage: Stage, seed: int
+) -> tuple[SegmentationModel, Structure]:
     """Change the module tree as `stage` needs it; weights that stay keep their values.
 
     Quantisation is entered without ranges: call `calibrate_films` next.
@@ -55,7 +57,7 @@ def capacities(model: nn.Module) -> dict[str, int]:
 
 @torch.no_grad()
 def calibrate_films(
-    model: SamModel, films: FilmSet, preprocessing: Preprocessing, count: int, seed: int
+    model: SegmentationModel, films: FilmSet, preprocessing: Preprocessing, count: int, seed: int
 ) -> None:
     """Set every activation range from `count` training films, each with the whole film and the lungs' box."""
     model.eval()
@@ -71,7 +73,7 @@ class Group:
     decayed: bool
 
 
-def trainable_groups(model: SamModel, stage: Stage) -> list[Group]:
+def trainable_groups(model: SegmentationModel, stage: Stage) -> list[Group]:
     """Freeze what `stage` does not train and return the rest, grouped by rate; names are the model's own."""
     adapter_parameters = _adapter_parameters(model)
     wanted: dict[str, dict[str, nn.Parameter]] = {}
@@ -126,6 +128,6 @@ def learning_rate(stage: Stage, rate: str) -> float:
     return float(getattr(stage.learning_rates, "decoder" if rate == "prompts" else rate))
 
 
-def embed(model: SamModel, images: Tensor, valid: Tensor, preprocessing: Preprocessing) -> Tensor:
+def embed(model: SegmentationModel, images: Tensor, valid: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Return the embedding (B, D, g, g) of (B, 1, S, S) films in [0, 1]."""
     return encode(model, normalise(images, valid, preprocessing))

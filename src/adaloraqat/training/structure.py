@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import SamModel
 
 from adaloraqat.lowrank import add_adapters, set_ranks
-from adaloraqat.models.sam import build_sam
+from adaloraqat.models.families import SegmentationModel, build
 from adaloraqat.quantize import PrecisionPolicy, prepare
 from adaloraqat.radiograph import Preprocessing
 
@@ -39,9 +38,9 @@ class Structure:
         return replace(self, policy=policy.to_dict())
 
 
-def build_model(structure: Structure) -> SamModel:
+def build_model(structure: Structure) -> SegmentationModel:
     """Build the module tree of `structure`; its weights are arbitrary until a state is loaded."""
-    model = build_sam(structure.architecture)
+    model = build(structure.architecture)
     if structure.ranks is not None:
         add_adapters(model, r_max=max(1, *structure.ranks.values()), seed=0)
         set_ranks(model, structure.ranks)

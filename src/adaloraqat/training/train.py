@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import SamModel
 
 from adaloraqat.bundle.shipped import shipped_base
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
@@ -17,8 +16,9 @@ from adaloraqat.errors import CheckpointError, ManifestError
 from adaloraqat.lowrank import adaptation_warnings, save_peft
 from adaloraqat.models.architecture import SamArchitecture
 from adaloraqat.models.checkpoints import load_base
+from adaloraqat.models.families import SegmentationModel, build
 from adaloraqat.models.registry import architecture
-from adaloraqat.models.sam import architecture_of, build_sam
+from adaloraqat.models.sam import architecture_of
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_tensors, save_tensors
 from adaloraqat.training.films import FilmSet, draw_indices, load_films
@@ -104,7 +104,7 @@ def train(
 class _Position:
     """Where a run stands: before stage `number`, or inside it where there is a `saved` checkpoint."""
 
-    model: SamModel
+    model: SegmentationModel
     structure: Structure
     number: int = 0
     lines: int = 0
@@ -219,7 +219,7 @@ def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry],
     return training, validation
 
 
-def load_start(base: BaseModelChoice, seed: int) -> tuple[SamModel, Structure]:
+def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Structure]:
     """Return the model that training starts from; random weights are seeded, the global seed stays.
 
     `weights` may also name a run: its last float stage is the start, adapters and all, so that several second
@@ -232,17 +232,17 @@ def load_start(base: BaseModelChoice, seed: int) -> tuple[SamModel, Structure]:
     return model, Structure(architecture_of(model))
 
 
-def _random(base: BaseModelChoice, seed: int) -> SamModel:
+def _random(base: BaseModelChoice, seed: int) -> SegmentationModel:
     given = base.architecture
     measures = architecture(given).to_dict() if isinstance(given, str) else dict(given or {})
     if base.image_size is not None:
         measures["image_size"] = base.image_size
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_sam(measures)
+        return build(measures)
 
 
-def _load_weights(weights: str, image_size: int | None) -> SamModel:
+def _load_weights(weights: str, image_size: int | None) -> SegmentationModel:
     """Load a path, or the base that ships under the name "base"; a folder of that name goes first."""
     shipped = weights == SHIPPED_BASE and not Path(weights).exists()
     return load_base(shipped_base() if shipped else weights, image_size)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import SamModel
 
 from adaloraqat.measure.overlap import dice
+from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.radiograph import Box, Preprocessing, read_mask
 from adaloraqat.training.films import FilmSet, normalise
@@ -16,7 +16,7 @@ BATCH = 8
 
 
 @torch.no_grad()
-def validate(model: SamModel, films: FilmSet, preprocessing: Preprocessing) -> dict[str, float]:
+def validate(model: SegmentationModel, films: FilmSet, preprocessing: Preprocessing) -> dict[str, float]:
     """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
 
     A film whose truth is empty has no ground-truth box and counts only without one.
@@ -45,7 +45,7 @@ def validate(model: SamModel, films: FilmSet, preprocessing: Preprocessing) -> d
 
 
 def _scores(
-    model: SamModel,
+    model: SegmentationModel,
     embedding: torch.Tensor,
     films: FilmSet,
     indices: Sequence[int],
