@@ -59,6 +59,11 @@ def test_known_columns_are_read_and_others_left_out(films):
     )
 
 
+def test_how_a_mask_was_made_is_not_what_it_outlines(films):
+    text = "path_image,path_mask,mask_kind\nimages/a.png,masks/a.png,manual\nimages/b.png,masks/b.png,infection\n"
+    assert [e.outlines for e in read_manifest(written(films, text))] == [None, "infection"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -105,6 +110,14 @@ def test_round_trip_and_moving_the_folder(films, tmp_path_factory):
     entries = [
         entry(films, "a", split="train", patient_id="p, 1", spacing_mm=(0.1, 0.1)),
         entry(films, "b", split=None, path_labels=films / "masks/c.png", spacing_mm=(1 / 3, 0.2)),
+        entry(
+            films,
+            "c",
+            outlines="lung-field",
+            diagnosis="TB, left",
+            licence="CC BY 4.0; cite",
+            view="AP supine",
+        ),
     ]
     write_manifest(films / "sub" / "m.csv", entries)
     assert read_manifest(films / "sub" / "m.csv") == entries
@@ -145,3 +158,5 @@ def test_real_manifest():
     assert counts == {"jsrt": 240, "shenzhen": 554, "covid_v7": 328}
     assert len({e.patient_id for e in entries if e.source == "covid_v7"}) == 200
     assert all((e.path_labels is not None) == (e.source == "jsrt") for e in entries)
+    assert {e.outlines for e in entries} == {None}  # its mask_kind says how the masks were made
+    assert all(e.diagnosis and e.licence for e in entries if e.source == "jsrt")

@@ -1,7 +1,8 @@
 """The manifest: one CSV row a film, with its mask, its patient and its split.
 
-Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm` and
-`path_labels` are known; any other column is left out. Relative paths are relative to the manifest's folder.
+Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm`,
+`path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence` and `view` are known; any other column
+is left out. Relative paths are relative to the manifest's folder.
 """
 
 import csv
@@ -29,7 +30,12 @@ __all__ = [
 ]
 
 REQUIRED = ("path_image", "path_mask")
-COLUMNS = ("source", "id", "patient_id", "split", "path_image", "path_mask", "path_labels", "spacing_mm")
+COLUMNS = (
+    "source", "id", "patient_id", "split", "path_image", "path_mask", "path_labels", "spacing_mm",
+    "mask_kind", "diagnosis", "licence", "view",
+)  # fmt: skip
+# some lists use mask_kind for how a mask was made: that says nothing of what it outlines
+_MANNERS = frozenset({"manual", "automatic", "semi-automatic", "human", "model"})
 _SPLIT_NAMES = {name: name for name in SPLITS} | {"validation": "val", "valid": "val", "training": "train"}
 
 
@@ -86,6 +92,10 @@ def write_manifest(path: str | os.PathLike[str], entries: Iterable[Entry]) -> No
                 _relative(entry.path_mask, folder),
                 labels,
                 _spacing_text(entry.spacing_mm),
+                entry.outlines or "",
+                entry.diagnosis or "",
+                entry.licence or "",
+                entry.view or "",
             )
         )
     write_text(path, text.getvalue())
@@ -184,6 +194,10 @@ def _entry(row: dict[str, str], folder: Path, place: str) -> Entry:
         path_mask=mask,
         path_labels=labels,
         spacing_mm=_spacing(row.get("spacing_mm", ""), place),
+        outlines=_outlines(row.get("mask_kind", "")),
+        diagnosis=row.get("diagnosis") or None,
+        licence=row.get("licence") or None,
+        view=row.get("view") or None,
     )
 
 
@@ -214,6 +228,10 @@ def _split(cell: str, place: str) -> str | None:
             f"The split {cell!r} in {place} is not known: use train, val or test, or leave it empty."
         )
     return name
+
+
+def _outlines(cell: str) -> str | None:
+    return None if cell.lower() in _MANNERS else cell or None
 
 
 def _spacing(cell: str, place: str) -> tuple[float, float] | None:
