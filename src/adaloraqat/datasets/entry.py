@@ -17,7 +17,7 @@ MASK_KINDS = {
 """What a mask can outline. A manifest may hold other words too; these are the ones the sources use."""
 
 LUNG_KINDS = ("lungs", "lung-field", "whole-lung")
-"""The conventions that answer to a request for lungs; they differ behind the heart, so they are told apart."""
+"""The conventions that answer to a request for lungs; they differ behind the heart, so each keeps its name."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Entry:
     splits, so `patient_id` is the unit of every split.
 
     `outlines` says what the mask outlines: one of `MASK_KINDS`, another word, or None where nothing is said.
-    `diagnosis`, `licence` and `view` ("PA", "AP", "AP supine", "lateral", ...) are as the source says, or None.
+    `diagnosis`, `licence` and `view` ("PA", "AP", "lateral", ...) are as the source says, or None.
     """
 
     id: str

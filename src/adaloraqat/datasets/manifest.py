@@ -1,8 +1,8 @@
 """The manifest: one CSV row a film, with its mask, its patient and its split.
 
 Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm`,
-`path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence` and `view` are known; any other column
-is left out. Relative paths are relative to the manifest's folder.
+`path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence` and `view` are known; any other
+column is left out. Relative paths are relative to the manifest's folder.
 """
 
 import csv
