@@ -97,7 +97,7 @@ def test_npz_films(tmp_path: Path) -> None:
         ({"image": np.zeros((5, 20, 20))}, "shape"),
         ({"image": np.zeros((4, 4))}, "4 x 4"),
         ({"image": np.full((20, 20), np.nan)}, "not finite"),
-        ({"image": np.array([[None] * 20] * 20, dtype=object)}, "readable"),
+        ({"image": np.array([[None] * 20] * 20, dtype=object)}, "pickled"),
     ],
 )
 def test_unusable_npz_files_are_refused(tmp_path: Path, arrays: dict, words: str) -> None:

@@ -59,6 +59,13 @@ def tidy(logits: NDArray[np.float32], smallest: float) -> NDArray[np.float32]:
     return np.where(np.isin(labels, enclosed), np.abs(logits), tidied).astype(np.float32)
 
 
+def touching(logits: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return logits (H, W) without the positive parts that share no cell with `mask` (H, W)."""
+    labels, _ = _labelled(logits > 0)
+    kept = np.unique(labels[mask & (labels > 0)])
+    return np.where((labels > 0) & ~np.isin(labels, kept), -np.abs(logits), logits).astype(np.float32)
+
+
 def _labelled(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number the 4-connected parts of a mask (H, W) from 1; also return the area of each, in cells."""
     rows, starts, ends = _runs(mask)

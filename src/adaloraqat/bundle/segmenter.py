@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ from adaloraqat.radiograph import Box, Film, Frame, read_film
 GIVEN = "given"
 WHOLE_FILM = "whole film"
 SECOND_PASS = "second pass"
+
+BOXES_AT_ONCE = 8
+"""Boxes in one call of the decoder: its memory grows with them, its time a box hardly falls."""
 
 FilmLike = str | os.PathLike[str] | Film | NDArray[Any]
 
@@ -61,6 +64,19 @@ class Segmentation:
         if self.spacing_mm is None:
             return None
         return self.area_px * self.spacing_mm[0] * self.spacing_mm[1]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A film that was encoded once, to be decoded with any number of boxes.
+
+    Attributes:
+        embedding: (1, D, g, g) float32.
+        frame: where the film lies on the model's square.
+    """
+
+    embedding: FloatArray = field(repr=False)
+    frame: Frame
 
 
 class Segmenter:
@@ -109,24 +125,60 @@ class Segmenter:
         shape = film.shape
         prompt = Box.whole(shape) if box is None else Box(*map(float, box)).checked(shape)
         source = WHOLE_FILM if box is None else GIVEN
-        preprocessing = self.bundle.preprocessing
-        image, frame = preprocessing(film.pixels)  # (C, S, S)
-        embedding = self.engine.encode(image)  # (1, D, g, g)
-        logits, quality = self._decode(embedding, frame, prompt)  # (4g, 4g)
+        embedded = self.embed(film.pixels)
+        frame = embedded.frame
+        [(logits, quality)] = self.decode(embedded, [prompt])  # (4g, 4g)
         if box is None and self.bundle.prompt.second_pass:
             closer = second_box(logits, frame)
             if closer is not None:
-                again, again_quality = self._decode(embedding, frame, closer)
+                [(again, again_quality)] = self.decode(embedded, [closer])
                 if _valid(again, frame).any():  # a second look that finds nothing does not undo the first
                     logits, quality, prompt, source = again, again_quality, closer, SECOND_PASS
         return self._result(film, frame.logits_to_original(logits), quality, prompt, source, started)
 
-    def _decode(self, embedding: FloatArray, frame: Frame, box: Box) -> tuple[FloatArray, float | None]:
-        boxes = np.asarray(frame.box_to_model(box), dtype=np.float32).reshape(1, 4)
-        logits, quality = self.engine.decode(embedding, boxes)  # (1, 4g, 4g), (1,)
-        trained = self.bundle.prompt.quality_trained and np.isfinite(quality[0])
-        grid = tidy(logits[0], self.bundle.smallest_part)
-        return grid, float(np.clip(quality[0], 0.0, 1.0)) if trained else None
+    def segment_boxes(
+        self, film: FilmLike, boxes: Sequence[Sequence[float]]
+    ) -> Iterator[tuple[NDArray[np.bool_], float | None]]:
+        """Give, for each box, what it encloses: mask (H, W) bool, and quality (predicted IoU, or None).
+
+        The film is encoded once and the boxes are decoded in blocks while the masks are asked for, so that a
+        thousand boxes take no more memory than a few. No second pass, and no plausibility warnings: what a
+        box encloses need not be a lung.
+
+        Args:
+            film: as for `segment`.
+            boxes: (x_min, y_min, x_max, y_max) each, as for `segment`.
+
+        Raises:
+            FilmError: the film cannot be read, or a box is inverted or outside the film.
+            BundleError: the graphs do not run on what the bundle's preprocessing gives.
+        """
+        film = _as_film(film)
+        prompts = [Box(*map(float, box)).checked(film.shape) for box in boxes]
+        embedded = self.embed(film.pixels)
+        for logits, quality in self.decode(embedded, prompts):
+            yield embedded.frame.logits_to_original(logits) > 0, quality
+
+    def embed(self, pixels: NDArray[Any]) -> Embedded:
+        """Preprocess and encode (H, W), or (H, W, 3) coloured, pixels in [0, 1].
+
+        Raises:
+            BundleError: the encoder does not run on what the bundle's preprocessing gives.
+        """
+        image, frame = self.bundle.preprocessing(pixels)  # (C, S, S)
+        return Embedded(self.engine.encode(image), frame)
+
+    def decode(self, embedded: Embedded, boxes: Sequence[Box]) -> Iterator[tuple[FloatArray, float | None]]:
+        """Give, for each box (on the film, already checked), logits (4g, 4g) over the square, and quality.
+
+        Boxes are decoded in blocks of `BOXES_AT_ONCE`, when they are asked for.
+        """
+        for start in range(0, len(boxes), BOXES_AT_ONCE):
+            prompts = [embedded.frame.box_to_model(box) for box in boxes[start : start + BOXES_AT_ONCE]]
+            logits, quality = self.engine.decode(embedded.embedding, np.stack(prompts))  # (n, 4g, 4g), (n,)
+            for own, value in zip(logits, quality, strict=True):
+                trained = self.bundle.prompt.quality_trained and np.isfinite(value)
+                yield tidy(own, self.bundle.smallest_part), float(np.clip(value, 0, 1)) if trained else None
 
     def _result(
         self, film: Film, logits: FloatArray, quality: float | None, box: Box, source: str, started: float

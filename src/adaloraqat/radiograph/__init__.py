@@ -3,6 +3,8 @@
 Importing this room costs NumPy and Pillow; pydicom is imported by the first DICOM file.
 """
 
+from adaloraqat.radiograph.archive import write_npz
+from adaloraqat.radiograph.case import Case, VolumeBox, is_case, open_case
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.folder import find_films
 from adaloraqat.radiograph.geometry import Box
@@ -12,13 +14,18 @@ from adaloraqat.radiograph.read import read_film
 
 __all__ = [
     "Box",
+    "Case",
     "Film",
     "Frame",
     "Preprocessing",
+    "VolumeBox",
     "find_films",
+    "is_case",
+    "open_case",
     "read_film",
     "read_labels",
     "read_mask",
     "write_mask",
+    "write_npz",
     "write_overlay",
 ]

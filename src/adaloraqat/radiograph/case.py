@@ -83,7 +83,8 @@ class Case:
         Raises:
             FilmError: a value is NaN or infinite.
         """
-        return scaled(np.asarray(self.voxels[z][..., :3] if self.voxels.ndim == 4 else self.voxels[z]), self.name)
+        values = self.voxels[z]
+        return scaled(np.asarray(values[..., :3] if values.ndim == 3 else values), self.name)
 
 
 def is_case(path: Path) -> bool:
@@ -140,8 +141,8 @@ def _grid(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
         return 1, shape[0], shape[1]
     if len(shape) != 3 and not (len(shape) == 4 and shape[3] in (3, 4)):
         raise FilmError(
-            f"{name} holds an array of the shape {shape}: an image (height, width), in colour (height, width, 3), "
-            "or a volume (slices, height, width) is needed."
+            f"{name} holds an array of the shape {shape}: an image (height, width), in colour "
+            "(height, width, 3), or a volume (slices, height, width) is needed."
         )
     depth, height, width = shape[:3]
     check_size(f"A slice of {name}", height, width)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.npz import is_segmentation
 from adaloraqat.radiograph.read import KINDS, is_dicom
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic", ".ima", ".npz"}
@@ -14,7 +15,8 @@ def find_films(path: str | os.PathLike[str]) -> list[Path]:
     """Return the films at `path`: itself if it is a file, else those below the folder, sorted by path.
 
     A film is known by its suffix, or by the DICOM magic where the name has none (or a number, as in UIDs).
-    Hidden files and folders, and the tool's own `*_mask.png` and `*_overlay.png`, are skipped.
+    Hidden files and folders, the tool's own `*_mask.png` and `*_overlay.png`, and npz files of masks alone
+    (`segs`, `gts`) are skipped.
 
     Raises:
         FilmError: no such path, or a folder without films.
@@ -37,6 +39,8 @@ def _is_film(path: Path) -> bool:
     if path.name.startswith(".") or path.name.endswith(_OUTPUTS):
         return False
     suffix = path.suffix.lower()
+    if suffix == ".npz" and is_segmentation(path):
+        return False
     if suffix in _SUFFIXES:
         return True
     return (suffix == "" or suffix[1:].isdigit()) and _has_magic(path)

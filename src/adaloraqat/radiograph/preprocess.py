@@ -69,8 +69,8 @@ class Frame:
     def mask_to_original(self, logits: NDArray[Any]) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
         """Return where on the original grid (n, n) logits are positive: rows and columns, and bool in them.
 
-        `logits_to_original(logits) > 0` is True nowhere outside and equals the result inside; what a small
-        object on a large film saves is the rest of the film.
+        The same mask as `logits_to_original(logits) > 0`, up to rounding, without the work for the rest of
+        the film: with a thousand small objects that is most of the time.
         """
         rows, columns = (np.flatnonzero((logits > 0).any(axis=axis)) for axis in (1, 0))
         if not rows.size:
@@ -91,8 +91,10 @@ class Frame:
         self, logits: NDArray[Any], x: int, y: int, x_end: int, y_end: int
     ) -> NDArray[np.float32]:
         """Logits on the original pixels from (x, y) to (x_end, y_end), the end exclusive."""
-        cell = self.image_size / logits.shape[0] / self._scale()
-        part = (x / cell[0], y / cell[1], x_end / cell[0], y_end / cell[1])
+        height, width = self.original
+        grid = logits.shape[0] / self.image_size  # logit pixels a model pixel
+        across, down = self.resized[1] * grid, self.resized[0] * grid  # of the grid, what the film covers
+        part = (x / width * across, y / height * down, x_end / width * across, y_end / height * down)
         image = Image.fromarray(np.ascontiguousarray(logits, dtype=np.float32))
         return np.array(image.resize((x_end - x, y_end - y), Image.Resampling.BILINEAR, box=part))
 
@@ -153,7 +155,7 @@ class Preprocessing:
     def __call__(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], Frame]:
         """Return the network's input (C, S, S) float32 of `pixels`, and where the film lies in it.
 
-        `pixels` are (H, W), or (H, W, 3) colours: a network of three channels sees them, any other their grey.
+        `pixels` are (H, W), or (H, W, 3) colours: a network of three channels sees them, another their grey.
         """
         if pixels.ndim == 3 and self.channels != 3:
             pixels = grey(pixels)
@@ -172,7 +174,7 @@ class Preprocessing:
         return np.stack([frame._place(channel) for channel in np.moveaxis(stretched, 2, 0)]), frame
 
     def stretch(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Return float32 of the shape of `pixels`: between two percentiles of them, clipped to [0, 1]; else zeros."""
+        """Return float32 of the pixels' shape: between two percentiles, clipped to [0, 1]; else zeros."""
         low, high = _percentiles(pixels, self.percentile_low, self.percentile_high)
         if not high > low:
             low, high = float(pixels.min()), float(pixels.max())  # almost constant: what is left of its range
@@ -237,7 +239,7 @@ class Preprocessing:
 
 
 def _percentiles(pixels: NDArray[Any], low: float, high: float) -> tuple[float, float]:
-    """Return two percentiles of (H, W) or (H, W, 3), read from a regular subgrid (at least `_SAMPLE` values)."""
+    """Return two percentiles of (H, W[, 3]), read from a regular subgrid (at least `_SAMPLE` values)."""
     step = max(1, math.isqrt(pixels.size // _SAMPLE))
     values = np.percentile(pixels[::step, ::step], (low, high))
     return float(values[0]), float(values[1])
