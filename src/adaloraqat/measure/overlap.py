@@ -37,6 +37,18 @@ class Confusion:
         union = self.true_positive + self.false_positive + self.false_negative
         return self.true_positive / union if union else 1.0
 
+    @property
+    def sensitivity(self) -> float:
+        """TP / (TP + FN), in [0, 1]. Without true pixels: 1.0 if none is predicted either, else 0.0."""
+        true = self.true_positive + self.false_negative
+        return self.true_positive / true if true else float(self.false_positive == 0)
+
+    @property
+    def specificity(self) -> float:
+        """TN / (TN + FP), in [0, 1]; 1.0 where the truth fills the film: no pixel can be wrong there."""
+        background = self.true_negative + self.false_positive
+        return self.true_negative / background if background else 1.0
+
 
 def confusion(prediction: Mask, truth: Mask) -> Confusion:
     """Count the pixels of `prediction` (H, W) bool against `truth` (H, W) bool.
@@ -45,7 +57,7 @@ def confusion(prediction: Mask, truth: Mask) -> Confusion:
         FilmError: a mask is not two-dimensional bool, or the two differ in shape.
 
     """
-    _check_pair(prediction, truth)
+    check_pair(prediction, truth)
     overlap = int(np.count_nonzero(prediction & truth))
     predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(truth))
     return Confusion(
@@ -83,7 +95,13 @@ def iou(prediction: Mask, truth: Mask) -> float:
     return confusion(prediction, truth).iou
 
 
-def _check_pair(prediction: Any, truth: Any) -> None:
+def check_pair(prediction: Any, truth: Any) -> None:
+    """Refuse what is not a pair of (H, W) bool masks on one grid.
+
+    Raises:
+        FilmError: it is not.
+
+    """
     for role, mask in (("predicted", prediction), ("true", truth)):
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.ndim != 2:
             raise FilmError(
