@@ -17,7 +17,7 @@ MASK_KINDS = {
 """What a mask can outline. A manifest may hold other words too; these are the ones the sources use."""
 
 LUNG_KINDS = ("lungs", "lung-field", "whole-lung")
-"""The conventions that answer to a request for lungs; they differ behind the heart, so each keeps its name."""
+"""The conventions that answer to a request for lungs; they differ behind the heart, so each has a name."""
 
 
 @dataclass(frozen=True)

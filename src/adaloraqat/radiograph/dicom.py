@@ -40,8 +40,8 @@ def read_dicom(path: Path) -> Film:
         values = _presented(dataset, _decoded(dataset, path.name), notices)
         return Film(
             scaled(values, path.name),
-            spacing_mm=_spacing(dataset, notices),
-            patient=_patient(dataset),
+            spacing_mm=spacing_of(dataset, notices),
+            patient=patient_of(dataset),
             notices=tuple(notices),
         )
 
@@ -173,7 +173,7 @@ def _look_up(item: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     return table[index]
 
 
-def _spacing(dataset: Dataset, notices: list[str]) -> tuple[float, float] | None:
+def spacing_of(dataset: Dataset, notices: list[str]) -> tuple[float, float] | None:
     """Return (row, column) spacing in mm; detector spacing, which ignores magnification, says so."""
     for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         value = _element(dataset, key)
@@ -200,7 +200,7 @@ def _plausible(value: Any) -> tuple[float, float] | None:
     return (row, column) if low <= row <= high and low <= column <= high else None
 
 
-def _patient(dataset: Dataset) -> str | None:
+def patient_of(dataset: Dataset) -> str | None:
     """Return the first 16 hexadecimal digits of the SHA-256 of the patient's number, for splits."""
     number = str(_element(dataset, "PatientID") or "").strip()
     return hashlib.sha256(number.encode()).hexdigest()[:16] if number else None

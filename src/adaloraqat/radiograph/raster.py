@@ -14,6 +14,7 @@ from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_most, check_size,
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_EXIF_ORIENTATION, _LYING = 274, (5, 6, 7, 8)  # orientations that exchange height and width
 _HEADER = threading.Lock()  # warning filters belong to the whole process
 
 
@@ -48,6 +49,20 @@ def open_raster(path: Path) -> tuple[Image.Image, list[str]]:
     except Exception as error:  # a decoder answers damaged bytes with nearly any exception
         raise FilmError(f"{path.name} is damaged or cut short: export or copy the film again.") from error
     return turned, notices
+
+
+def raster_size(path: Path) -> tuple[int, int]:
+    """Return (H, W) of a picture file, upright as `open_raster` gives it, from its header alone.
+
+    Raises:
+        FilmError: not a picture, or a damaged header.
+    """
+    with _header(path) as image:
+        try:
+            lying = image.getexif().get(_EXIF_ORIENTATION) in _LYING
+        except Exception:  # a damaged EXIF block raises many kinds, and turns nothing
+            lying = False
+        return (image.width, image.height) if lying else (image.height, image.width)
 
 
 def _header(path: Path) -> Image.Image:

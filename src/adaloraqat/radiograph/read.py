@@ -7,6 +7,7 @@ from pathlib import Path
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.inverted import righted
+from adaloraqat.radiograph.jsrt_img import is_jsrt, read_jsrt
 from adaloraqat.radiograph.npz import read_npz
 from adaloraqat.radiograph.raster import read_raster
 
@@ -54,6 +55,8 @@ def _reader(path: Path, start: bytes) -> Callable[[Path], Film]:
             return read_raster
         if start.startswith(_ZIP):
             return read_npz
+        if is_jsrt(path):
+            return read_jsrt
     if is_dicom(start) or path.suffix.lower() in _DICOM_SUFFIXES:  # old DICOM files have no magic
         from adaloraqat.radiograph.dicom import read_dicom  # its import of pydicom is slow
 

@@ -1,0 +1,69 @@
+"""What a film's file says before its pixels are decoded: its size, spacing, patient and view."""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import jsrt_img
+from adaloraqat.radiograph.archive import Archive
+from adaloraqat.radiograph.npz import image_name, is_image
+from adaloraqat.radiograph.raster import raster_size
+from adaloraqat.radiograph.read import is_dicom
+
+
+@dataclass(frozen=True)
+class Header:
+    """`shape` (H, W) on the film's grid; the rest as in `Film`, None where the file does not say."""
+
+    shape: tuple[int, int]
+    spacing_mm: tuple[float, float] | None = None
+    patient: str | None = None
+    view: str | None = None
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Return what the header of a film or mask says; the pixels are not looked at and may still be damaged.
+
+    Raises:
+        FilmError: no such file, or a header that cannot be read.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(132)
+    except OSError as error:
+        raise FilmError(f"{path.name} cannot be opened ({error.strerror}): check the path.") from error
+    if is_dicom(start) or path.suffix.lower() in (".dcm", ".dicom"):
+        return _dicom(path)
+    if start.startswith(b"PK\x03\x04"):
+        return Header(_npz_shape(path))
+    if jsrt_img.is_jsrt(path):
+        spacing = (jsrt_img.SPACING_MM, jsrt_img.SPACING_MM)
+        return Header((jsrt_img.SIDE, jsrt_img.SIDE), spacing)
+    return Header(raster_size(path))
+
+
+def _dicom(path: Path) -> Header:
+    import pydicom
+
+    from adaloraqat.radiograph.dicom import patient_of, spacing_of
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+            shape = int(dataset.Rows), int(dataset.Columns)
+            view = str(dataset.get("ViewPosition") or "").strip().upper() or None
+        except Exception as error:  # damaged headers raise many kinds
+            raise FilmError(f"{path.name} is not a readable DICOM film: export or copy it again.") from error
+        return Header(shape, spacing_of(dataset, []), patient_of(dataset), view)
+
+
+def _npz_shape(path: Path) -> tuple[int, int]:
+    with Archive(path) as archive:
+        shape = archive.header(image_name(archive)).shape
+    if not is_image(shape):
+        raise FilmError(f"{path.name} holds a volume: one film of (height, width) is needed.")
+    return shape[0], shape[1]
