@@ -59,6 +59,8 @@ def test_header_of_a_dicom_film(tmp_path):
     film = pydicom.Dataset()
     film.file_meta = FileMetaDataset()
     film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"  # digital X-ray for presentation
+    film.SOPInstanceUID = pydicom.uid.generate_uid()
     film.Rows, film.Columns, film.SamplesPerPixel = 32, 48, 1
     film.BitsAllocated = film.BitsStored = 8
     film.HighBit, film.PixelRepresentation = 7, 0
