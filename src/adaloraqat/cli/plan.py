@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaloraqat.errors import FilmError, OutputError
-from adaloraqat.radiograph import find_films
+from adaloraqat.radiograph import find_films, is_case
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,18 @@ class Job:
         source: the file.
         name: how output speaks of it: as given, or relative to the folder it was found in; never absolute.
         target: path of its outputs in the output folder, without suffix: `sub/film` for `sub/film_mask.png`.
+        is_case: a challenge case, many objects or a volume, whose masks are one .npz file.
     """
 
     source: Path
     name: str
     target: Path
+    is_case: bool
 
     def outputs(self, out: Path, overlay: bool) -> list[Path]:
-        """Files that the job writes below `out`."""
-        kinds = ("mask", "overlay") if overlay else ("mask",)
-        return [out / self.target.with_name(f"{self.target.name}_{kind}.png") for kind in kinds]
+        """Files that the job writes below `out`: the mask, and with `overlay` the overlay."""
+        ends = (".npz" if self.is_case else "_mask.png", "_overlay.png")
+        return [out / self.target.with_name(self.target.name + end) for end in ends[: 1 + overlay]]
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,12 @@ def shown(folder: Path, path: Path) -> str:
 def _jobs(given: Path) -> list[Job]:
     films = find_films(given)
     if not given.is_dir():
-        return [Job(given, _name(given), Path(given.stem))]
+        return [Job(given, _name(given), Path(given.stem), is_case(given))]
     inside = [film.relative_to(given) for film in films]
-    return [Job(given / path, path.as_posix(), path.with_name(path.stem)) for path in inside]
+    return [
+        Job(given / path, path.as_posix(), path.with_name(path.stem), is_case(given / path))
+        for path in inside
+    ]
 
 
 def _name(given: Path) -> str:

@@ -1,12 +1,14 @@
 """`adaloraqat segment`: masks for films and folders of films."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter
+from adaloraqat.cli.case import Propagate, do_case
 from adaloraqat.cli.console import print_json, progress
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.errors import FilmError, OutputError
@@ -31,12 +33,16 @@ def segment(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = DEFAULT_OUT,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write pictures with the outline.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    propagate: Annotated[
+        Propagate, typer.Option(help="What a volume's slice hands on to the next: its box, or its mask.")
+    ] = Propagate.box,
     engine: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: the engine's.")] = None,
 ) -> None:
     """Outline the lungs in films or folders of films.
 
     Writes <stem>_mask.png (0/255, on the film's own grid) into the output folder; subfolders are mirrored.
+    A challenge case (.npz with boxes, or with a volume) gives <stem>.npz with segs, one label a box.
     With --json, paths are relative to the folders that were given.
     """
     jobs, refusals = plan(inputs, out, overlay)
@@ -44,7 +50,8 @@ def segment(
     for refusal in refusals:
         log.error("%s", refusal.error)
     segmenter = Segmenter.load(model, engine, threads) if jobs else None
-    work = _Work(segmenter, Box(*box) if box else None, out, overlay, quiet=as_json)
+    how = _How(Box(*box) if box else None, overlay, propagate, quiet=as_json, alone=len(jobs) == 1)
+    work = _Work(segmenter, out, how)
     code = None
     try:
         for job in progress(jobs, "films"):
@@ -66,17 +73,24 @@ def segment(
     raise typer.Exit(code if code is not None else _exit_code(work.done, len(failed)))
 
 
+@dataclass(frozen=True)
+class _How:
+    """What was asked for; `alone`: there is one input, so its own progress may show."""
+
+    box: Box | None
+    overlay: bool
+    propagate: Propagate
+    quiet: bool
+    alone: bool
+
+
 class _Work:
     """Does one film after the other, and counts what is done."""
 
-    def __init__(
-        self, segmenter: Segmenter | None, box: Box | None, out: Path, overlay: bool, quiet: bool
-    ) -> None:
+    def __init__(self, segmenter: Segmenter | None, out: Path, how: _How) -> None:
         self._segmenter = segmenter
-        self._box = box
         self._out = out
-        self._overlay = overlay
-        self._quiet = quiet
+        self._how = how
         self.done = 0
         for warning in segmenter.warnings if segmenter else ():
             log.warning("%s", warning)
@@ -87,10 +101,8 @@ class _Work:
         Raises:
             OutputError: a result cannot be written, which will be so for the next film too.
         """
-        assert self._segmenter is not None
         try:
-            film = read_film(job.source)
-            result = self._segmenter.segment(film, self._box)
+            return self._case(job) if job.is_case else self._film(job)
         except FilmError as error:
             log.error("%s", _about(job, str(error)))
             return _failed(job.name, str(error))
@@ -98,18 +110,35 @@ class _Work:
             sentence = "There is not enough memory for this film: use a smaller copy of it."
             log.error("%s", _about(job, sentence))
             return _failed(job.name, sentence)
-        outputs = job.outputs(self._out, self._overlay)
+
+    def _film(self, job: Job) -> dict[str, Any]:
+        assert self._segmenter is not None
+        film = read_film(job.source)
+        result = self._segmenter.segment(film, self._how.box)
+        outputs = job.outputs(self._out, self._how.overlay)
         write_mask(outputs[0], result.mask)
-        if self._overlay:
+        if self._how.overlay:
             write_overlay(outputs[1], film, result.mask, result.box)
+        return _entry(job, self._told(job, outputs, result.warnings), result)
+
+    def _case(self, job: Job) -> dict[str, Any]:
+        assert self._segmenter is not None
+        outputs = job.outputs(self._out, self._how.overlay)
+        how = self._how
+        entry = do_case(self._segmenter, job.source, outputs, how.box, how.propagate.value, how.alone)
+        names = self._told(job, outputs, entry["warnings"])
+        return entry | {"path": job.name, "mask": names[0], "overlay": names[1] if how.overlay else None}
+
+    def _told(self, job: Job, outputs: list[Path], warnings: list[str]) -> list[str]:
+        """Count the job as done, say so, and return how output speaks of its files."""
         self.done += 1
-        for warning in result.warnings:
+        for warning in warnings:
             log.warning("%s: %s", job.name, warning)
         names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
-        if not self._quiet:
+        if not self._how.quiet:
             for name in names:
                 typer.echo(name)
-        return _entry(job, names, result)
+        return names
 
 
 def _entry(job: Job, outputs: list[str], result: Segmentation) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,14 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
                 np.lib.format.write_array(stream, array, allow_pickle=False)  # a mapped one in pieces
 
 
+def no_temporary_space() -> OutputError:
+    """Return what to raise where a large volume does not fit into the folder for temporary files."""
+    return OutputError(
+        "The folder for temporary files cannot hold this volume: free some space there, or set TMPDIR to a "
+        "larger folder."
+    )
+
+
 def _read_header(stream: IO[bytes]) -> tuple[Header, int]:
     """Header, and how many bytes it took; raises ValueError where there is none."""
     version = np.lib.format.read_magic(stream)
@@ -129,9 +137,6 @@ def _spool(stream: IO[bytes], target: Path) -> NDArray[Any]:
     except zipfile.BadZipFile:
         raise
     except OSError as error:
-        raise OutputError(
-            "The folder for temporary files cannot hold this volume: free some space there, or set TMPDIR "
-            "to a larger folder."
-        ) from error
-    order = "F" if header.fortran else "C"
+        raise no_temporary_space() from error
+    order: Literal["F", "C"] = "F" if header.fortran else "C"
     return np.memmap(target, dtype=header.dtype, mode="r", shape=header.shape, order=order)

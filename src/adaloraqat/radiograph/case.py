@@ -148,8 +148,8 @@ def _grid(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     check_size(f"A slice of {name}", height, width)
     if depth < 1 or math.prod(shape) > MOST_VOXELS:
         raise FilmError(
-            f"{name} holds {depth} slices of {width} x {height} pixels: between 1 slice and 2 thousand million "
-            "voxels can be segmented."
+            f"{name} holds {depth} slices of {width} x {height} pixels: it needs at least one slice, and at "
+            f"most {MOST_VOXELS // 10**6} million voxels."
         )
     return depth, height, width
 
@@ -170,9 +170,7 @@ def _boxes(
             f"needs one row of {_NUMBERS[numbers]} for each object."
         )
     if len(shape) == 2 and shape[0] > MOST_OBJECTS:
-        raise FilmError(
-            f"{archive.name} holds {shape[0]} boxes: divide them over several files of at most {MOST_OBJECTS}."
-        )
+        raise FilmError(f"{archive.name} holds {shape[0]} boxes: give at most {MOST_OBJECTS} a file.")
     rows = archive.read("boxes").reshape(-1, numbers).tolist()
     return tuple(_volume_box(archive.name, i, row, grid) for i, row in enumerate(rows, start=1)), True
 
@@ -209,8 +207,10 @@ def _truth(
     if header.shape != wanted:
         raise FilmError(
             f"The gts of {archive.name} have the shape {header.shape} and its imgs {wanted}: "
-            "both must be on the same grid; without gts none are needed."
+            "give both on the same grid, or leave gts out."
         )
+    if header.dtype.kind == "f":
+        raise FilmError(f"The gts of {archive.name} are {header.dtype} values: labels are whole numbers.")
     return archive.read("gts", folder).reshape(grid)
 
 

@@ -95,7 +95,7 @@ def write_overlay(
     mask = mask.astype(bool)
     line = max(1, round(max(film.shape) / 400))
     grey = Preprocessing().stretch(film.pixels)[..., None]
-    opacity = np.where(_contour(mask, line), 1.0, np.where(mask, 0.25, 0.0))[..., None].astype(np.float32)
+    opacity = np.where(contour(mask, line), 1.0, np.where(mask, 0.25, 0.0))[..., None].astype(np.float32)
     picture = grey * (1 - opacity) + _MASK_COLOUR * opacity  # (H, W, 3)
     image = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
     if box is not None:
@@ -127,13 +127,17 @@ def _check_shape(path: Path, found: tuple[int, ...], wanted: tuple[int, int] | N
         )
 
 
-def _contour(mask: NDArray[np.bool_], line: int) -> NDArray[np.bool_]:
-    """Return the outermost `line` pixels of (H, W) mask."""
-    inner = np.pad(mask, 1)
-    for _ in range(line):
-        core = inner[1:-1, 1:-1] & inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
-        inner = np.pad(core, 1)
-    return mask & ~inner[1:-1, 1:-1]
+def contour(labels: NDArray[Any], line: int) -> NDArray[np.bool_]:
+    """Return the outermost `line` pixels of each label of (H, W) `labels` (or of a mask)."""
+    inner = labels != 0
+    core = inner
+    for step in range(1, line + 1):
+        padded = np.pad(labels, step)
+        around = (
+            np.roll(padded, shift, axis)[step:-step, step:-step] for axis in (0, 1) for shift in (step, -step)
+        )
+        core = np.logical_and.reduce([core, *(labels == other for other in around)])
+    return inner & ~core
 
 
 def _save(path: str | os.PathLike[str], image: Image.Image) -> None:

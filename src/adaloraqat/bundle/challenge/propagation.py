@@ -1,0 +1,80 @@
+"""How an object's box goes from one slice to the next.
+
+A volume's box prompts its middle slice. Every further slice is prompted by what its neighbour towards the
+middle was found to hold:
+
+- `box`, as LiteMedSAM does and QMedSAM with it: the box round the whole mask of the neighbour, widened on
+  each side by 3 of 256 model pixels; where the neighbour's mask is empty, the box that was given.
+- `mask`: the mask itself is carried. What is found must share a cell with the neighbour's mask, parts that do
+  not are dropped, and the last mask that is not empty goes on prompting. It keeps neighbours of the object
+  out, and loses an object that moves by more than its own width between two slices.
+
+The decoder graphs of bundles take boxes alone, so the mask is carried round the decoder, and not as SAM's
+dense prompt.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.bundle.engine import FloatArray
+from adaloraqat.bundle.parts import touching
+from adaloraqat.radiograph import Box, Frame
+
+WIDENED = 3 / 256
+"""Of the model's image size: what the carried box is widened by on each side."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a slice hands on: the next slice's box, and (for `mask`) the mask (n, n) on the model's grid."""
+
+    box: Box
+    mask: NDArray[np.uint8] | None = None  # as bits: a volume may have many objects
+
+
+Propagation = Callable[[FloatArray, Frame, Carried, Box], tuple[FloatArray, Carried]]
+"""(logits (n, n), frame, what was carried here, the given box) -> (logits to keep, what to carry on)."""
+
+
+def carry_box(logits: FloatArray, frame: Frame, carried: Carried, given: Box) -> tuple[FloatArray, Carried]:
+    """Carry the widened box of the mask, else the given one."""
+    return logits, Carried(_box_round(logits > 0, frame) or given)
+
+
+def carry_mask(logits: FloatArray, frame: Frame, carried: Carried, given: Box) -> tuple[FloatArray, Carried]:
+    """Keep what touches the carried mask, and carry that on."""
+    if carried.mask is not None:
+        cells = np.unpackbits(carried.mask, count=logits.size).reshape(logits.shape).astype(np.bool_)
+        logits = touching(logits, cells)
+    mask = logits > 0
+    box = _box_round(mask, frame)
+    return logits, Carried(box, np.packbits(mask)) if box else carried
+
+
+def carry_nothing(
+    logits: FloatArray, frame: Frame, carried: Carried, given: Box
+) -> tuple[FloatArray, Carried]:
+    """Prompt every slice by the given box."""
+    return logits, carried
+
+
+PROPAGATIONS: dict[str, Propagation] = {"box": carry_box, "mask": carry_mask}
+
+
+def _box_round(mask: NDArray[np.bool_], frame: Frame) -> Box | None:
+    """Widened box on the original grid round a mask (n, n) on the model's; None where it holds nothing."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not rows.size:
+        return None
+    cells = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+    widened = cells * (frame.image_size / mask.shape[0]) + WIDENED * frame.image_size * np.array(
+        [-1, -1, 1, 1]
+    )
+    x_min, y_min, x_max, y_max = frame.box_to_original(widened)
+    height, width = frame.original
+    if x_min >= width or y_min >= height:
+        return None  # in the padding alone
+    return Box(max(0.0, x_min), max(0.0, y_min), min(float(width), x_max), min(float(height), y_max))

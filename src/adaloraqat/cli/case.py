@@ -1,0 +1,108 @@
+"""Challenge cases in `adaloraqat segment`: many objects of an image or a volume, written as `segs`."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from adaloraqat.bundle import Segmenter
+from adaloraqat.bundle.challenge import CaseResult, ObjectResult, segment_case
+from adaloraqat.bundle.challenge.segment import Step
+from adaloraqat.cli.console import progress
+from adaloraqat.radiograph import Box, Case, open_case, write_npz
+from adaloraqat.radiograph.case_overlay import write_case_overlay
+
+
+class Propagate(StrEnum):
+    """The names of `PROPAGATIONS`."""
+
+    box = "box"
+    mask = "mask"
+
+
+def do_case(
+    segmenter: Segmenter,
+    source: Path,
+    outputs: Sequence[Path],
+    box: Box | None,
+    propagate: str,
+    show_progress: bool,
+) -> dict[str, Any]:
+    """Segment one case, write its `segs` (and the overlay, where `outputs` has a second path).
+
+    Returns the case's entry in `--json`, without the names of files.
+
+    Raises:
+        FilmError: the case cannot be used; nothing was written.
+        OutputError: a result cannot be written.
+    """
+    started = time.perf_counter()
+    with open_case(source, box) as case:
+        opened = time.perf_counter()
+
+        def track(steps: Sequence[Step]) -> Iterable[Step]:
+            return progress(steps, "steps through the slices") if show_progress else steps
+
+        result = segment_case(segmenter, case, propagate, track)
+        done = time.perf_counter()
+        write_npz(outputs[0], {"segs": result.segs if case.is_volume else result.segs[0]})
+        for overlay in outputs[1:]:
+            write_case_overlay(overlay, case, result.segs)
+        ended = time.perf_counter()
+        entry = _entry(case, result, "given" if box else "file" if case.boxes_given else "whole slices")
+    spent = {
+        "open": opened - started,
+        **{k: v / 1000 for k, v in result.milliseconds.items()},
+        "write": ended - done,
+    }
+    entry["milliseconds"] = round((ended - started) * 1000, 2)
+    entry["milliseconds_of"] = {part: round(seconds * 1000, 2) for part, seconds in spent.items()}
+    return entry
+
+
+def _entry(case: Case, result: CaseResult, source: str) -> dict[str, Any]:
+    depth, height, width = case.shape
+    image = None if case.is_volume else sum(found.voxels for found in result.objects)
+    size = _voxel_size(case)
+    return {
+        "path": None,
+        "mask": None,
+        "overlay": None,
+        "width": width,
+        "height": height,
+        "slices": depth if case.is_volume else None,
+        "box": None,
+        "box_source": source,
+        "quality": None,
+        "area_px": image,
+        "area_mm2": None if image is None or size is None else round(image * size, 2),
+        "spacing_mm": case.spacing_mm,
+        "objects": [_object(found, case.is_volume, size) for found in result.objects],
+        "encoded": result.encoded,
+        "warnings": result.warnings,
+        "notices": [],
+        "error": None,
+    }
+
+
+def _object(found: ObjectResult, is_volume: bool, size: float | None) -> dict[str, Any]:
+    x_min, y_min, x_max, y_max = (round(side, 2) for side in found.box.in_slice)
+    z_min, z_max = found.box.z_min, found.box.z_max
+    amount = None if size is None else round(found.voxels * size, 2)
+    return {
+        "label": found.label,
+        "box": [x_min, y_min, z_min, x_max, y_max, z_max] if is_volume else [x_min, y_min, x_max, y_max],
+        "voxels": found.voxels,
+        "volume_mm3" if is_volume else "area_mm2": amount,
+        "quality": None if found.quality is None else round(found.quality, 4),
+        "dice": None if found.dice is None else round(found.dice, 4),
+    }
+
+
+def _voxel_size(case: Case) -> float | None:
+    """mm^3 of a voxel, or mm^2 of an image's pixel; None where the file does not tell."""
+    if case.spacing_mm is None or len(case.spacing_mm) != (3 if case.is_volume else 2):
+        return None
+    return math.prod(case.spacing_mm)
