@@ -9,20 +9,44 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import torch
 from torch import nn
 from transformers import SamModel
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.models import sam
+from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.prompt_free import PromptFreeModel
 
-__all__ = ["FAMILIES", "SegmentationModel", "accepts_boxes", "build"]
+__all__ = ["FAMILIES", "SegmentationModel", "accepts_boxes", "build", "check", "resize"]
 
 SegmentationModel: TypeAlias = SamModel | PromptFreeModel
 """What the training loop, the validation and the export take; LiteMedSAM is a `SamModel` too."""
 
+
+def _unet(architecture: Mapping[str, Any]) -> PromptFreeModel:
+    from adaloraqat.models.unet import build_unet
+
+    return build_unet(architecture)
+
+
+def _segformer(architecture: Mapping[str, Any]) -> PromptFreeModel:
+    from adaloraqat.models.segformer import build_segformer
+
+    return build_segformer(architecture)
+
+
+def _deeplab_v3_plus(architecture: Mapping[str, Any]) -> PromptFreeModel:
+    from adaloraqat.models.deeplab_v3_plus import build_deeplab_v3_plus
+
+    return build_deeplab_v3_plus(architecture)
+
+
 FAMILIES: dict[str, Callable[[Mapping[str, Any]], SegmentationModel]] = {
     "sam": sam.build_sam,
+    "unet": _unet,
+    "segformer": _segformer,
+    "deeplab_v3_plus": _deeplab_v3_plus,
 }
 """Builders by family; each takes the whole architecture and returns random weights (torch's generator)."""
 
@@ -39,6 +63,32 @@ def build(architecture: Mapping[str, Any]) -> SegmentationModel:
             f"There is no model family {family!r}: architecture.family is one of {', '.join(FAMILIES)}."
         )
     return FAMILIES[family](architecture)
+
+
+def check(architecture: Mapping[str, Any]) -> None:
+    """Refuse measures that cannot be built; nothing is allocated (the meta device).
+
+    Raises:
+        RecipeError: no such family, or the measures do not fit together.
+    """
+    with torch.device("meta"):
+        build(architecture)
+
+
+def resize(model: SegmentationModel, image_size: int) -> SegmentationModel:
+    """Return the model for square images of `image_size` px, with the same weights.
+
+    A SAM's position tables are interpolated (in a copy); a network without prompts has none and stays.
+
+    Raises:
+        RecipeError: the model cannot have this size.
+    """
+    if not isinstance(model, PromptFreeModel):
+        return resize_model(model, image_size)
+    measures = {**model.architecture, "image_size": image_size}
+    check(measures)
+    model.architecture = measures
+    return model
 
 
 def accepts_boxes(model: nn.Module) -> bool:

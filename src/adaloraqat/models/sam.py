@@ -28,6 +28,7 @@ __all__ = [
     "count_parameters",
     "decode",
     "encode",
+    "initialise_prompt_and_decoder",
     "sam_from_state",
 ]
 
@@ -122,9 +123,10 @@ def decode(model: SamModel | PromptFreeModel, embedding: Tensor, boxes: Tensor) 
 
 
 def architecture_of(model: SamModel | PromptFreeModel) -> dict[str, Any]:
-    """Return the measures of a model in the form that `build_sam` takes."""
-    if isinstance(model, PromptFreeModel):
-        return dict(model.architecture)
+    """Return the measures of a model in the form that `models.families.build` takes."""
+    own = getattr(model, "architecture", None)  # of every family but SAM itself
+    if own is not None:
+        return dict(own)
     return SamArchitecture.from_config(model.config).to_dict()
 
 
@@ -152,10 +154,6 @@ def _count(module: nn.Module) -> int:
 @torch.no_grad()
 def _initialise(model: SamModel) -> None:
     """Draw all weights as the published code does: ViT's normal in the encoder, torch's own elsewhere."""
-    for part in (model.prompt_encoder, model.mask_decoder):
-        for module in part.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
-                module.reset_parameters()
     for module in model.vision_encoder.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=_ENCODER_STD)
@@ -163,4 +161,14 @@ def _initialise(model: SamModel) -> None:
         elif isinstance(module, nn.Conv2d):
             module.reset_parameters()
     nn.init.trunc_normal_(model.vision_encoder.pos_embed, std=_ENCODER_STD)
+    initialise_prompt_and_decoder(model)
+
+
+@torch.no_grad()
+def initialise_prompt_and_decoder(model: SamModel) -> None:
+    """Draw the weights of prompt encoder and mask decoder as the published code does: torch's own."""
+    for part in (model.prompt_encoder, model.mask_decoder):
+        for module in part.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+                module.reset_parameters()
     nn.init.normal_(model.shared_image_embedding.positional_embedding)

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank import adapters_of, add_adapters
-from adaloraqat.models.families import SegmentationModel
-from adaloraqat.models.interpolate import resize_model
+from adaloraqat.models.families import SegmentationModel, resize
 from adaloraqat.models.sam import architecture_of, encode
 from adaloraqat.quantize import PrecisionPolicy, calibrate, policy_named, prepare
 from adaloraqat.radiograph import Preprocessing
@@ -28,7 +27,7 @@ def enter_stage(
     """
     if isinstance(stage, FullStage) and stage.image_size not in (None, architecture_of(model)["image_size"]):
         assert stage.image_size is not None
-        model = resize_model(model, stage.image_size)
+        model = resize(model, stage.image_size)
         return model, Structure(architecture_of(model), structure.ranks, structure.policy)
     if isinstance(stage, AdaLoRAStage):
         add_adapters(model, r_max=stage.r_max, seed=seed)
@@ -110,7 +109,7 @@ def _part(name: str) -> str | None:
     """Return the group of a base parameter; Fourier features and mask prompts never learn."""
     if "positional_embedding" in name or name.startswith("prompt_encoder.mask_embed"):
         return None
-    if name.startswith("vision_encoder."):
+    if name.startswith(("vision_encoder.", "network.")):  # a network without prompts is all encoder
         return "encoder"
     return "prompts" if name.startswith("prompt_encoder.") else "decoder"
 

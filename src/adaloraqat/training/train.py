@@ -14,9 +14,8 @@ from adaloraqat.bundle.shipped import shipped_base
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
 from adaloraqat.errors import CheckpointError, ManifestError
 from adaloraqat.lowrank import adaptation_warnings, save_peft
-from adaloraqat.models.architecture import SamArchitecture
 from adaloraqat.models.checkpoints import load_base
-from adaloraqat.models.families import SegmentationModel, build
+from adaloraqat.models.families import SegmentationModel, build, check
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import architecture_of
 from adaloraqat.radiograph import Preprocessing
@@ -118,7 +117,7 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
     if saved is None:
         model, structure = load_start(recipe.base, recipe.seed)
         for stage in recipe.stages:
-            SamArchitecture.from_dict(_architecture_in(structure, stage))  # refuses a size that cannot be
+            check(_architecture_in(structure, stage))  # refuses a size that cannot be
         return _Position(model, structure)
     tensors, document = saved
     try:

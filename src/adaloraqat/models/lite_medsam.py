@@ -1,0 +1,104 @@
+"""LiteMedSAM (CVPR 2024 "MedSAM on Laptop"; QMedSAM, arXiv 2412.11186): TinyViT, SAM's prompts and decoder.
+
+It is a transformers `SamModel` in all but its encoder, so `models.sam.encode` and `decode`, the training loop,
+quantisation and export take it as they take a SAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import SamModel
+
+from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
+from adaloraqat.models.sam import SHARED_FREQUENCIES, initialise_prompt_and_decoder
+from adaloraqat.models.tiny_vit import BatchNorm, InvertedBottleneck, TinyViT, WindowAttention
+
+__all__ = ["LiteMedSam", "build_lite_medsam", "lite_medsam_from_state"]
+
+_ENCODER_STD = 0.02  # TinyViT's truncated normal of linear layers
+
+
+class LiteMedSam(SamModel):
+    """A `SamModel` whose `vision_encoder` is a TinyViT.
+
+    Attributes:
+        measures: what it was built from.
+    """
+
+    def __init__(self, measures: LiteMedSAMArchitecture, attention: str = "sdpa") -> None:
+        """Build it with weights that mean nothing; `build_lite_medsam` draws them."""
+        config = measures.prompt_and_decoder().to_config()
+        config.vision_config.num_hidden_layers = 0  # SAM's own encoder is thrown away at once
+        config._attn_implementation = attention
+        super().__init__(config)
+        self.measures = measures
+        self.vision_encoder = TinyViT(measures, config)
+        for module in self.vision_encoder.modules():
+            if isinstance(module, WindowAttention):
+                module.fused = attention == "sdpa"
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The measures in the form that `adaloraqat.models.families.build` takes."""
+        return self.measures.to_dict()
+
+
+def build_lite_medsam(
+    architecture: Mapping[str, Any] | LiteMedSAMArchitecture, attention: str = "sdpa"
+) -> LiteMedSam:
+    """Return a LiteMedSAM of the given measures with random weights, drawn as the published code draws them.
+
+    torch's global generator is used; seed it for a repeatable model.
+
+    Args:
+        architecture: measures, or their `to_dict` form.
+        attention: "sdpa" (fused) or "eager" (written out, as published).
+
+    Raises:
+        RecipeError: the measures do not fit together.
+    """
+    measures = (
+        architecture
+        if isinstance(architecture, LiteMedSAMArchitecture)
+        else LiteMedSAMArchitecture.from_dict(architecture)
+    )
+    model = LiteMedSam(measures, attention)
+    _initialise(model.vision_encoder)
+    initialise_prompt_and_decoder(model)
+    model.shared_image_embedding.positional_embedding.requires_grad_(False)
+    return model
+
+
+def lite_medsam_from_state(
+    architecture: LiteMedSAMArchitecture, state: Mapping[str, Tensor], attention: str = "sdpa"
+) -> LiteMedSam:
+    """Return a LiteMedSAM that holds the tensors of `state` themselves; as `models.sam.sam_from_state`.
+
+    Raises:
+        RuntimeError: a name is missing or unknown, or a shape differs (a defect of the caller).
+    """
+    with torch.device("meta"):
+        model = build_lite_medsam(architecture, attention)
+    shared = nn.Parameter(state[SHARED_FREQUENCIES[0]], requires_grad=False)
+    model.load_state_dict({**state, **dict.fromkeys(SHARED_FREQUENCIES, shared)}, assign=True)
+    return model
+
+
+@torch.no_grad()
+def _initialise(encoder: nn.Module) -> None:
+    """Linear layers normal, biases of attention 0, the last norm of each stage-0 block 0 (it starts idle)."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=_ENCODER_STD)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d | BatchNorm):
+            module.reset_parameters()
+        elif isinstance(module, WindowAttention):
+            nn.init.zeros_(module.attention_biases)
+    for module in encoder.modules():
+        if isinstance(module, InvertedBottleneck) and isinstance(module.conv3.bn, BatchNorm):
+            nn.init.zeros_(module.conv3.bn.weight)

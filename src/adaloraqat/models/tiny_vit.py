@@ -1,0 +1,249 @@
+"""TinyViT (Wu et al., ECCV 2022, arXiv 2207.10666) as an image encoder: the encoder of MobileSAM and LiteMedSAM.
+
+Modules carry the published names (`patch_embed.seq`, `layers`, `blocks`, `downsample`, `local_conv`, `c`, `bn`)
+but where SAM's encoder has a name for the same thing: `mlp.lin1`, `mlp.lin2`, `neck.conv1`, ... So precision
+policies and adapters find them in both. Sizes other than the batch are plain numbers, so that an exported graph
+holds no arithmetic on shapes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import SamConfig
+from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
+
+from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
+
+__all__ = ["BatchNorm", "ConvNorm", "TinyViT", "WindowAttention"]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that keeps its statistics while its weight is frozen, in training mode too.
+
+    A frozen encoder would otherwise drift away from its base with every batch that passes through it.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        learns = self.training and self.weight.requires_grad
+        if learns:
+            self.num_batches_tracked.add_(1)
+        return F.batch_norm(
+            inputs,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            learns,
+            self.momentum,
+            self.eps,
+        )
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias and its batch normalisation.
+
+    Attributes:
+        c: the convolution; where it carries a bias, the normalisation is folded into it (`fold`).
+        bn: the normalisation, or `nn.Identity` when folded.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn: nn.Module = BatchNorm(outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
+        return self.bn(self.c(inputs))
+
+
+class PatchEmbedding(nn.Module):
+    """Two convolutions from the image to the tokens of stage 0: of stride 2 each, or 1×1 on every pixel."""
+
+    def __init__(self, architecture: LiteMedSAMArchitecture) -> None:
+        super().__init__()
+        width = architecture.embed_dims[0]
+        kernel, stride = (1, 1) if architecture.patch_stride == 1 else (3, 2)
+        self.seq = nn.Sequential(
+            ConvNorm(architecture.channels, width // 2, kernel, stride),
+            nn.GELU(),
+            ConvNorm(width // 2, width, kernel, stride),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, width, S / stride, S / stride)."""
+        return self.seq(image)
+
+
+class InvertedBottleneck(nn.Module):
+    """A block of stage 0 (MBConv): widen, convolve each channel, narrow, add."""
+
+    def __init__(self, width: int, expand_ratio: int) -> None:
+        super().__init__()
+        hidden = width * expand_ratio
+        self.conv1 = ConvNorm(width, hidden, 1)
+        self.conv2 = ConvNorm(hidden, hidden, 3, groups=hidden)
+        self.conv3 = ConvNorm(hidden, width, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, width, h, w) -> the same shape."""
+        hidden = F.gelu(self.conv2(F.gelu(self.conv1(inputs))))
+        return F.gelu(inputs + self.conv3(hidden))
+
+
+class PatchMerging(nn.Module):
+    """From the width of a stage to that of the next, on a grid coarser by `stride`."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(inputs, outputs, 1)
+        self.conv2 = ConvNorm(outputs, outputs, 3, stride, groups=outputs)
+        self.conv3 = ConvNorm(outputs, outputs, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, in, h, w) -> (B, out, h / stride, w / stride)."""
+        return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(inputs)))))
+
+
+class WindowAttention(nn.Module):
+    """Attention among the n·n tokens of one window, with a learnt bias for each distance of two tokens.
+
+    Attributes:
+        attention_biases: (heads, n·n) parameter; entry dy·n + dx is added to the score of two tokens that lie
+            |dy| rows and |dx| columns apart.
+        qkv: the fused projection. Its rows stand head by head: q, k and v of the first head, then of the
+            second (`qkv_layout`).
+        fused: whether scores, softmax and sum are one operator (SDPA) instead of written out.
+    """
+
+    qkv_layout = "heads"
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.num_heads, self.window = heads, window
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
+        self.fused = True
+
+    def bias_table(self) -> Tensor:
+        """Return the bias of every pair of tokens, (heads, n·n, n·n), gathered along one axis at a time.
+
+        The indices are n·n numbers, not n⁴: so small a constant may stay in an exported file.
+        """
+        n = self.window
+        places = torch.arange(n, device=self.attention_biases.device)
+        distance = (places[:, None] - places[None, :]).abs()  # (n, n)
+        by_rows = self.attention_biases.reshape(self.num_heads, n, n)[:, distance]  # (heads, y, y', dx)
+        table = by_rows[..., distance]  # (heads, y, y', x, x')
+        return table.permute(0, 1, 3, 2, 4).reshape(self.num_heads, n * n, n * n)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(windows, n·n, width) -> the same shape."""
+        count, width = (int(size) for size in tokens.shape[1:])
+        size = width // self.num_heads
+        fused = self.qkv(self.norm(tokens)).reshape(-1, count, self.num_heads, 3, size)
+        query, key, value = fused.permute(3, 0, 2, 1, 4).unbind(0)  # (windows, heads, n·n, size) each
+        if self.fused:
+            mixed = F.scaled_dot_product_attention(query, key, value, self.bias_table()[None])
+        else:
+            scores = (query * size**-0.5) @ key.transpose(-2, -1) + self.bias_table()
+            mixed = scores.softmax(-1) @ value
+        return self.proj(mixed.transpose(1, 2).reshape(-1, count, width))
+
+
+class Mlp(nn.Module):
+    """Normalisation and the two linear layers after it."""
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.lin1 = nn.Linear(width, width * ratio)
+        self.lin2 = nn.Linear(width * ratio, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., width) -> the same shape."""
+        return self.lin2(F.gelu(self.lin1(self.norm(tokens))))
+
+
+class WindowBlock(nn.Module):
+    """A block of stages 1 to 3: attention within windows, a 3×3 convolution of each channel, an MLP."""
+
+    def __init__(self, width: int, heads: int, window: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.window = window
+        self.attn = WindowAttention(width, heads, window)
+        self.local_conv = ConvNorm(width, width, 3, groups=width)
+        self.mlp = Mlp(width, mlp_ratio)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, width, h, w) -> the same shape."""
+        tokens = image.permute(0, 2, 3, 1)  # (B, h, w, width)
+        image = (tokens + self._attend(tokens)).permute(0, 3, 1, 2)
+        tokens = self.local_conv(image).permute(0, 2, 3, 1)
+        return (tokens + self.mlp(tokens)).permute(0, 3, 1, 2)
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        """(B, h, w, width) -> the same shape; padded with zeros, before the norm, to whole windows."""
+        height, width, features = (int(size) for size in tokens.shape[1:])
+        n = self.window
+        below, right = -height % n, -width % n
+        if below or right:
+            tokens = F.pad(tokens, (0, 0, 0, right, 0, below))
+        rows, columns = (height + below) // n, (width + right) // n
+        cut = tokens.reshape(-1, rows, n, columns, n, features).transpose(2, 3)
+        attended = self.attn(cut.reshape(-1, n * n, features))
+        joined = attended.reshape(-1, rows, columns, n, n, features).transpose(2, 3)
+        joined = joined.reshape(-1, rows * n, columns * n, features)
+        return joined[:, :height, :width] if below or right else joined
+
+
+class Stage(nn.Module):
+    """Blocks of one width on one grid, and the merging that leads to the next stage (none after the last)."""
+
+    def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, width, h, w) -> (B, next width, h / stride, w / stride)."""
+        for block in self.blocks:
+            image = block(image)
+        return image if self.downsample is None else self.downsample(image)
+
+
+class TinyViT(nn.Module):
+    """The encoder: image (B, C, S, S) -> `.last_hidden_state` (B, D, g, g), as SAM's vision encoder answers."""
+
+    def __init__(self, architecture: LiteMedSAMArchitecture, config: SamConfig) -> None:
+        """Build it; `config` gives the neck, which is SAM's, its widths."""
+        super().__init__()
+        self.patch_embed = PatchEmbedding(architecture)
+        self.layers = nn.ModuleList(_stage(architecture, number) for number in range(4))
+        self.neck = SamVisionNeck(config.vision_config)
+
+    def forward(self, pixel_values: Tensor) -> SamVisionEncoderOutput:
+        """Encode normalised model images."""
+        image = self.patch_embed(pixel_values)
+        for stage in self.layers:
+            image = stage(image)
+        return SamVisionEncoderOutput(last_hidden_state=self.neck(image.permute(0, 2, 3, 1)))
+
+
+def _stage(architecture: LiteMedSAMArchitecture, number: int) -> Stage:
+    a, width = architecture, architecture.embed_dims[number]
+    blocks: list[nn.Module] = [
+        WindowBlock(width, a.num_heads[number], a.window_sizes[number], a.mlp_ratio)
+        if number
+        else InvertedBottleneck(width, a.expand_ratio)
+        for _ in range(a.depths[number])
+    ]
+    last = number == len(a.depths) - 1
+    return Stage(
+        blocks, None if last else PatchMerging(width, a.embed_dims[number + 1], a.merge_strides[number])
+    )
