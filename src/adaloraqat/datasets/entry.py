@@ -30,6 +30,8 @@ class Entry:
 
     `outlines` says what the mask outlines: one of `MASK_KINDS`, another word, or None where nothing is said.
     `diagnosis`, `licence` and `view` ("PA", "AP", "lateral", ...) are as the source says, or None.
+    `modality` is the kind of image ("CT", "ultrasound", ...), by which training may be balanced; None counts
+    as the source.
     """
 
     id: str
@@ -44,3 +46,4 @@ class Entry:
     diagnosis: str | None = None
     licence: str | None = None
     view: str | None = None
+    modality: str | None = None

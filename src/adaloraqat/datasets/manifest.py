@@ -1,8 +1,8 @@
 """The manifest: one CSV row a film, with its mask, its patient and its split.
 
 Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm`,
-`path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence` and `view` are known; any other
-column is left out. Relative paths are relative to the manifest's folder.
+`path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence`, `view` and `modality` are known;
+any other column is left out. Relative paths are relative to the manifest's folder.
 """
 
 import csv
@@ -32,7 +32,7 @@ __all__ = [
 REQUIRED = ("path_image", "path_mask")
 COLUMNS = (
     "source", "id", "patient_id", "split", "path_image", "path_mask", "path_labels", "spacing_mm",
-    "mask_kind", "diagnosis", "licence", "view",
+    "mask_kind", "diagnosis", "licence", "view", "modality",
 )  # fmt: skip
 # some lists use mask_kind for how a mask was made: that says nothing of what it outlines
 _MANNERS = frozenset({"manual", "automatic", "semi-automatic", "human", "model"})
@@ -96,6 +96,7 @@ def write_manifest(path: str | os.PathLike[str], entries: Iterable[Entry]) -> No
                 entry.diagnosis or "",
                 entry.licence or "",
                 entry.view or "",
+                entry.modality or "",
             )
         )
     write_text(path, text.getvalue())
@@ -198,6 +199,7 @@ def _entry(row: dict[str, str], folder: Path, place: str) -> Entry:
         diagnosis=row.get("diagnosis") or None,
         licence=row.get("licence") or None,
         view=row.get("view") or None,
+        modality=row.get("modality") or None,
     )
 
 
