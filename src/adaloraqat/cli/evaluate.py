@@ -27,21 +27,46 @@ def evaluate(
     engine: Annotated[
         str, typer.Option("--engine", help="onnxruntime or openvino (bundles only).")
     ] = "onnxruntime",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference", help="The model that the others are compared with; the first if not given."
+        ),
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option("--margin", help="How much less Dice still counts as not inferior; fix it beforehand."),
+    ] = 0.005,
+    tolerance: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--tolerance",
+            help="NSD tolerance in mm where the spacing is known, else px; may be repeated. [default: 2 5]",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap intervals.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print evaluation.json on stdout.")] = False,
 ) -> None:
-    """Give Dice and IoU on each film's own grid, without a box and with the true box."""
+    """Score saved masks on each film's own grid, without a box and with the true box; compare the models.
+
+    Writes films.csv (every measure of every film) and evaluation.json (means, intervals, failures and, with
+    two models or more, paired comparisons with the reference).
+    """
     from adaloraqat.cli.console import print_json, progress
     from adaloraqat.datasets.manifest import read_manifest, select
+    from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES
+    from adaloraqat.report.evaluation import Options
     from adaloraqat.report.evaluation import evaluate as score
 
     entries = read_manifest(data)
     chosen = entries if split == "all" else select(entries, split)
     segmenters = load_models(models, engine)
-    summary = score(segmenters, chosen, out, lambda films: progress(list(films), "films"))
+    options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed)
+    summary = score(segmenters, chosen, out, lambda films: progress(list(films), "films"), options)
     if json_:
         print_json(summary)
     else:
-        for line in table(summary):
+        for line in [*table(summary), *findings(summary)]:
             typer.echo(line)
     failed = sum(
         numbers["failed"]
@@ -51,7 +76,9 @@ def evaluate(
         for numbers in prompts.values()
     )
     if failed:
-        log.error("%d results failed and count as 0; films.csv names them and says why.", failed)
+        log.error(
+            "%d results failed and count as the worst score; films.csv names them and says why.", failed
+        )
         raise typer.Exit(1)
 
 
@@ -88,15 +115,36 @@ def _run_segmenters(folder: Path) -> "dict[str, Segmenter]":
 
 def table(summary: dict[str, Any]) -> list[str]:
     """Return the summary as lines of text, one model, source and prompt a line."""
-    columns = ("model", "source", "prompt", "films", "Dice", "SD", "worst", "IoU", "failed")
-    widths = (28, 18, 9, 6, 8, 8, 7, 8, 7)
+    nsd = f"nsd_{summary['tolerances'][0]:g}"
+    first = ("model", "source", "prompt", "films", "Dice", "95 % interval", "SD", "worst", "IoU")
+    columns = (*first, f"NSD {summary['tolerances'][0]:g}", "HD95", "unit", "failed")
+    widths = (28, 18, 9, 6, 8, 17, 8, 7, 8, 8, 9, 6, 7)
     rows: list[tuple[str, ...]] = [columns]
     for model, groups in summary["models"].items():
         for group, prompts in groups.items():
             for prompt, n in prompts.items():
-                means = (f"{n['dice_mean']:.4f}", f"{n['dice_sd']:.4f}", f"{n['dice_worst']:.3f}")
-                counts = (f"{n['iou_mean']:.4f}", str(n["failed"]))
-                rows.append((model, group, prompt, str(n["films"]), *means, *counts))
+                dice = (_cell(n["dice_mean"]), _interval(n["dice_interval"]), _cell(n["dice_sd"]))
+                others = (_cell(n["dice_worst"], 3), _cell(n["iou_mean"]), _cell(n[f"{nsd}_mean"]))
+                distance = (_cell(n["hd95_mean"], 2), n["unit"], str(n["failed"]))
+                rows.append((model, group, prompt, str(n["films"]), *dice, *others, *distance))
     return [
         "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def findings(summary: dict[str, Any]) -> list[str]:
+    """Return what the comparisons of Dice show, a line each; nothing for a single model."""
+    compared = summary.get("comparisons", {"rows": []})
+    return [
+        f"{row['source']}, {row['prompt'].replace('_', ' ')}: {row['sentence']}"
+        for row in compared["rows"]
+        if row["measure"] == compared["margin_measure"]
+    ]
+
+
+def _cell(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(interval: list[float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:.4f}-{interval[1]:.4f}"

@@ -38,6 +38,15 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
 
 COUNTS = ("tp", "fp", "fn", "tn")
 SIDES = (RIGHT, LEFT)
+_LABELS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95": "HD95",
+    "assd": "ASSD",
+    "ssim": "SSIM",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+}
 _UNITLESS = ("dice", "iou", "ssim", "sensitivity", "specificity")
 
 
@@ -201,6 +210,17 @@ def higher_is_better(name: str) -> bool:
     """
     base = name.removeprefix(f"{RIGHT}_").removeprefix(f"{LEFT}_")
     return HIGHER_IS_BETTER["nsd" if base.startswith("nsd_") else base]
+
+
+def measure_label(name: str, unit: str = "") -> str:
+    """Return a measure's name for people, as `NSD at 2 px, left lung`; without `unit` it is left out."""
+    side = next((side for side in SIDES if name.startswith(f"{side}_")), "")
+    base = name.removeprefix(f"{side}_")
+    if base.startswith("nsd_"):
+        label = f"NSD at {base.removeprefix('nsd_')} {unit}".strip()
+    else:
+        label = _LABELS[base] + (f" ({unit})" if unit and has_unit(base) else "")
+    return f"{label}, {side} lung" if side else label
 
 
 def has_unit(name: str) -> bool:

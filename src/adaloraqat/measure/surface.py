@@ -1,10 +1,11 @@
 """Distances from outline to outline: normalised surface distance (NSD), HD95 and ASSD of two masks.
 
 The outline is the one of Nikolov et al. (2018, "Deep learning to achieve clinically applicable
-segmentation"): in every 2 x 2 window of pixel centres that holds both foreground and background lies one element of the
-outline, with the length that marching squares gives it. Distances run between the centres of these elements
-and every element weighs by its length, so that a slanted outline counts as much a millimetre as a straight
-one. What lies beyond the film is background: a mask that touches the film's edge has an outline there.
+segmentation"): in every 2 x 2 window of pixel centres that holds both foreground and background lies one
+element of the outline, with the length that marching squares gives it. Distances run between the centres of
+these elements and every element weighs by its length, so that a slanted outline counts as much a millimetre
+as a straight one. What lies beyond the film is background: a mask that touches the film's edge has an outline
+there.
 """
 
 import math

@@ -1,46 +1,83 @@
 """Score models on films: masks are saved, read back, and compared on the film's original grid.
 
 Every model sees the same films with the same prompts, once without a box and once with the box of the truth.
-A film on which a model fails scores 0 and is counted; nothing is left out of a mean.
+A film on which a model fails gets the worst score of every measure and is counted; nothing is left out of a
+mean.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
-from adaloraqat.datasets.manifest import Entry
+from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.errors import AdaloraqatError
-from adaloraqat.files import write_json, write_text
-from adaloraqat.measure.overlap import dice, iou
-from adaloraqat.radiograph import Box, read_film, read_mask, write_mask
+from adaloraqat.files import write_json
+from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, SIDES, score_film, worst_scores
+from adaloraqat.measure.sides import LABELS
+from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
+from adaloraqat.measure.surface import Spacing, diagonal
+from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
+from adaloraqat.report.comparisons import check_choices, comparisons
+from adaloraqat.report.film_rows import NO_BOX, PROMPTS, TRUE_BOX, FilmRow, film_row, write_rows
+from adaloraqat.report.summary import LEVEL, summarise
 
-NO_BOX, TRUE_BOX = "no_box", "true_box"
+__all__ = ["NO_BOX", "TRUE_BOX", "Options", "evaluate", "mask_path"]
+
 Each = Callable[[Sequence[Entry]], Iterable[Entry]]
+_NOMINAL_SHAPE = (1024, 1024)  # SAM's grid: the worst distance where not one film could be read
 
 
 @dataclass(frozen=True)
-class Score:
-    """One model on one film with one prompt. With an `error`, Dice and IoU are 0."""
+class Options:
+    """What an evaluation measures and compares.
 
-    model: str
-    id: str
-    source: str
-    prompt: str
-    dice: float
-    iou: float
-    quality: float | None
-    empty: bool
-    error: str | None
+    Attributes:
+        tolerances: of the NSD, in mm where the spacing is known, else px.
+        reference: the model that the others are compared with; None means the first.
+        margin: of non-inferiority and equivalence, in Dice, fixed beforehand.
+        seed: of the bootstrap.
+    """
+
+    tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
+    reference: str | None = None
+    margin: float = DEFAULT_MARGIN
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A film with its truth, read once for all models."""
+
+    entry: Entry
+    film: Film = field(repr=False)
+    truth: NDArray[np.bool_] = field(repr=False)
+    labels: NDArray[np.uint8] | None = field(repr=False)
+
+    @property
+    def spacing_mm(self) -> Spacing | None:
+        return self.entry.spacing_mm or self.film.spacing_mm
+
+    @property
+    def prompts(self) -> dict[str, Box | None]:
+        """The prompts by name; without a truth there is no true box to give."""
+        true_box = {TRUE_BOX: Box.around(self.truth)} if self.truth.any() else {}
+        return {NO_BOX: None, **true_box}
+
+
+_Grid = tuple[tuple[int, int], Spacing | None]
 
 
 def evaluate(
-    models: Mapping[str, Segmenter], entries: Sequence[Entry], out: Path, each: Each = lambda entries: entries
+    models: Mapping[str, Segmenter],
+    entries: Sequence[Entry],
+    out: Path,
+    each: Each = lambda entries: entries,
+    options: Options = Options(),
 ) -> dict[str, Any]:
     """Score `models` on `entries`; write masks, `films.csv` and `evaluation.json` to `out`.
 
@@ -49,93 +86,122 @@ def evaluate(
         entries: films with masks.
         out: folder for the results.
         each: wraps the films to show progress.
+        options: tolerances, reference, margin and seed.
 
     Returns:
-        the content of evaluation.json: per model, source and prompt the mean, standard deviation, median and
-        worst Dice, the mean IoU, and the numbers of films, failures and empty masks.
+        the content of evaluation.json: `films`, the `fingerprint` of their images and masks, the options, and
+        `models`: per model, source and prompt the numbers of `summary.numbers`; with two models or more also
+        `comparisons`, see `comparisons.comparisons`.
+
+    Raises:
+        AdaloraqatError: the options do not fit the models, a film has gone, or nothing can be written.
     """
-    scores = [
-        score
-        for entry in each(entries)
-        for name, segmenter in models.items()
-        for score in _score_film(name, segmenter, entry, out)
-    ]
-    summary = {"films": len(entries), "models": {name: _summary(name, scores) for name in models}}
-    _write_films(out / "films.csv", scores)
+    check_choices(list(models), options.reference, options.margin)
+    data = fingerprint(entries)
+    rows: dict[str, list[FilmRow]] = {}
+    unread: dict[str, str] = {}
+    grids: dict[str, list[_Grid]] = {}
+    for entry in each(entries):
+        try:
+            case = _read(entry)
+        except AdaloraqatError as error:
+            unread[entry.id] = str(error)
+            continue
+        grids.setdefault(entry.source, []).append((case.film.shape, case.spacing_mm))
+        rows[entry.id] = [
+            _score(name, segmenter, case, prompt, box, out, options.tolerances)
+            for name, segmenter in models.items()
+            for prompt, box in case.prompts.items()
+        ]
+    for entry in entries:
+        if entry.id in unread:
+            grid = _largest(grids.get(entry.source) or [grid for found in grids.values() for grid in found])
+            rows[entry.id] = _unread_rows(list(models), entry, unread[entry.id], grid, options.tolerances)
+    ordered = [row for entry in entries for row in rows[entry.id]]
+    summary = _document(list(models), ordered, len(entries), data, options)
+    write_rows(out / "films.csv", ordered)
     write_json(out / "evaluation.json", summary)
     return summary
-
-
-def _score_film(name: str, segmenter: Segmenter, entry: Entry, out: Path) -> list[Score]:
-    try:
-        film = read_film(entry.path_image)
-        truth = read_mask(entry.path_mask, film.shape)
-    except AdaloraqatError as error:
-        return [Score(name, entry.id, entry.source, NO_BOX, 0.0, 0.0, None, False, str(error))]
-    prompts: dict[str, Box | None] = {NO_BOX: None}
-    if truth.any():  # without a truth there is no true box to give
-        prompts[TRUE_BOX] = Box.around(truth)
-    scores = []
-    for prompt, box in prompts.items():
-        try:
-            result = segmenter.segment(film, box)
-            path = mask_path(out, name, prompt, entry.id)
-            write_mask(path, result.mask)
-            saved = read_mask(path, film.shape)
-            scores.append(
-                Score(
-                    name, entry.id, entry.source, prompt, dice(saved, truth), iou(saved, truth),
-                    result.quality, not saved.any(), None,
-                )
-            )  # fmt: skip
-        except AdaloraqatError as error:
-            scores.append(Score(name, entry.id, entry.source, prompt, 0.0, 0.0, None, False, str(error)))
-    return scores
-
-
-def _summary(name: str, scores: Sequence[Score]) -> dict[str, Any]:
-    own = [score for score in scores if score.model == name]
-    sources = sorted({score.source for score in own})
-    groups = {source: [s for s in own if s.source == source] for source in sources}
-    if len(sources) > 1:
-        groups["all"] = own
-    return {
-        group: {
-            prompt: _numbers([s for s in members if s.prompt == prompt])
-            for prompt in (NO_BOX, TRUE_BOX)
-            if any(s.prompt == prompt for s in members)
-        }
-        for group, members in groups.items()
-    }
-
-
-def _numbers(scores: Sequence[Score]) -> dict[str, Any]:
-    values = np.array([score.dice for score in scores])
-    worst = int(values.argmin())
-    return {
-        "films": len(scores),
-        "dice_mean": float(values.mean()),
-        "dice_sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        "dice_median": float(np.median(values)),
-        "dice_worst": float(values[worst]),
-        "worst_id": scores[worst].id,
-        "iou_mean": float(np.mean([score.iou for score in scores])),
-        "failed": sum(score.error is not None for score in scores),
-        "empty": sum(score.empty for score in scores),
-    }
-
-
-def _write_films(path: Path, scores: Sequence[Score]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Score.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(score) for score in scores)
-    write_text(path, text.getvalue())
 
 
 def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
     """Return where `evaluate` saves a model's mask of one film; there is none where the model failed."""
     return out / "masks" / model / prompt / f"{_file_name(identity)}_mask.png"
+
+
+def _document(
+    models: Sequence[str], rows: Sequence[FilmRow], films: int, data: str, options: Options
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "films": films,
+        "fingerprint": data,
+        "tolerances": list(options.tolerances),
+        "interval_level": LEVEL,
+        "seed": options.seed,
+        "models": {
+            name: summarise([row for row in rows if row.model == name], options.tolerances, options.seed)
+            for name in models
+        },
+    }
+    if len(models) > 1:
+        document["comparisons"] = comparisons(
+            rows, models, options.tolerances, options.reference, options.margin, options.seed
+        )
+    return document
+
+
+def _read(entry: Entry) -> _Case:
+    film = read_film(entry.path_image)
+    truth = read_mask(entry.path_mask, film.shape)
+    labels = read_labels(entry.path_labels, film.shape) if entry.path_labels else None
+    return _Case(entry, film, truth, labels)
+
+
+def _score(
+    name: str,
+    segmenter: Segmenter,
+    case: _Case,
+    prompt: str,
+    box: Box | None,
+    out: Path,
+    tolerances: Sequence[float],
+) -> FilmRow:
+    """Segment, save, read the saved mask back and score it."""
+    entry, spacing = case.entry, case.spacing_mm
+    try:
+        result = segmenter.segment(case.film, box)
+        path = mask_path(out, name, prompt, entry.id)
+        write_mask(path, result.mask)
+        saved = read_mask(path, case.film.shape)
+        scores = score_film(saved, case.truth, spacing, case.labels, tolerances)
+        return film_row(entry, name, prompt, scores, result.quality, empty=not saved.any())
+    except AdaloraqatError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "There is not enough memory to segment this film."
+    worst = worst_scores(case.film.shape, spacing, tolerances, _sides(case.labels))
+    return film_row(entry, name, prompt, worst, error=reason)
+
+
+def _sides(labels: NDArray[np.uint8] | None) -> list[str]:
+    """Name the lungs that are labelled."""
+    return [] if labels is None else [side for side in SIDES if (labels == LABELS[side]).any()]
+
+
+def _unread_rows(
+    models: Sequence[str], entry: Entry, error: str, grid: _Grid, tolerances: Sequence[float]
+) -> list[FilmRow]:
+    """Rows of a film that no model could see: failed for every one of them, with either prompt."""
+    shape, spacing = grid
+    worst = worst_scores(shape, spacing, tolerances, SIDES if entry.path_labels else ())
+    return [film_row(entry, name, prompt, worst, error=error) for name in models for prompt in PROMPTS]
+
+
+def _largest(grids: Sequence[_Grid]) -> _Grid:
+    """Return the grid with the longest diagonal: it stands in for a film whose own is unknown."""
+    if not grids:
+        return _NOMINAL_SHAPE, None
+    return max(grids, key=lambda grid: diagonal(grid[0], grid[1] or (1.0, 1.0)))
 
 
 def _file_name(identity: str) -> str:

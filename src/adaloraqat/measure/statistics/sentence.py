@@ -48,10 +48,12 @@ def _margin(c: "Comparison") -> str:
         )
     if c.noninferior:
         return (
-            f"{_capital(first)} is not inferior to {second}: it is shown to be worse by less than the margin "
-            f"of {margin} fixed beforehand, if at all ({_p(c.noninferiority_p)}); "
+            f"It is shown that {first} is not inferior to {second}: worse, if at all, by less than the margin of "
+            f"{margin} fixed beforehand ({_p(c.noninferiority_p)}); "
             f"that the two are equivalent is not shown ({_p(c.equivalence_p)})."
         )
+    if _beyond(c):
+        return f"The whole interval lies beyond the margin of {margin} fixed beforehand: {first} is inferior."
     return (
         f"That {first} is worse by less than the margin of {margin} fixed beforehand is not shown "
         f"({_p(c.noninferiority_p)}); that does not prove that it is worse by more."
@@ -66,5 +68,7 @@ def _signed(value: float, digits: int = 4) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _beyond(c: "Comparison") -> bool:
+    """Whether even the better end of the interval is worse by more than the margin."""
+    low, high = c.interval
+    return c.margin is not None and (high < -c.margin if c.higher_is_better else low > c.margin)
