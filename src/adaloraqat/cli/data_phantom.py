@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from adaloraqat.cli.console import progress
-from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.datasets.phantom import MODALITIES, write_case_phantoms, write_phantoms
+from adaloraqat.errors import ManifestError
 
 
 def phantom(
@@ -18,7 +19,29 @@ def phantom(
         str, typer.Option("--site", help="Look and mask convention: standard or bedside.")
     ] = "standard",
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM films, some of them inverted.")] = False,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=COUNT]",
+            help=f"Write challenge cases (.npz) of {', '.join(MODALITIES)} instead; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Draw phantom chest films with masks of lungs and heart, and their manifest."""
+    if modality:
+        if dicom or site != "standard":
+            raise ManifestError("--modality draws cases of its own: leave --site and --dicom out.")
+        counts = dict(_count(text, count) for text in modality)
+        write_case_phantoms(out, counts, seed, size, track=lambda cases: progress(cases, "cases"))
+        typer.echo(str(out / "manifest.csv"))
+        return
     write_phantoms(out, count, seed, size, site, dicom, track=lambda films: progress(films, "films"))
     typer.echo(str(out / "manifest.csv"))
+
+
+def _count(text: str, default: int) -> tuple[str, int]:
+    """`CT=4` is four stacks, `CT` as many as --count says."""
+    name, equals, number = text.partition("=")
+    if equals and not number.isdigit():
+        raise ManifestError(f"{text!r} names no modality with a count: write for example CT=4.")
+    return name, int(number) if equals else default
