@@ -1,6 +1,6 @@
 import pytest
 
-from adaloraqat.datasets.folder import index_folder
+from adaloraqat.datasets.folder import list_folder
 from adaloraqat.errors import ManifestError
 
 
@@ -19,16 +19,17 @@ def test_pairs_by_stem_and_reports_the_rest(tmp_path):
         masks=["a.png", "b_mask.png", "stray.png"],
         labels=["a.png"],
     )
-    index = index_folder(root, source="clinic")
-    assert [(e.id, e.patient_id, e.source, e.split) for e in index.entries] == [
-        ("a", "a", "clinic", None),
-        ("b", "b", "clinic", None),
+    listing = list_folder(root, "infection")
+    assert [(f.id, f.patient_id, f.source, f.outlines) for f in listing.films] == [
+        ("a", None, root.name, "infection"),
+        ("b", None, root.name, "infection"),
     ]
-    assert [e.path_mask.name for e in index.entries] == ["a.png", "b_mask.png"]
-    assert [e.path_labels and e.path_labels.name for e in index.entries] == ["a.png", None]
-    assert len(index.notices) == 2
-    assert "alone.png" in index.notices[0]
-    assert "stray.png" in index.notices[1]
+    assert [f.mask.name for f in listing.films] == ["a.png", "b_mask.png"]
+    assert [f.path_labels and f.path_labels.name for f in listing.films] == ["a.png", None]
+    assert listing.notices == (
+        "1 film is left out, without a mask of the same name: alone.png.",
+        "1 mask is left out, without a film of the same name: stray.png.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,5 +44,5 @@ def test_pairs_by_stem_and_reports_the_rest(tmp_path):
 )
 def test_unusable_folders(tmp_path, folders, message):
     with pytest.raises(ManifestError, match=message) as caught:
-        index_folder(make(tmp_path, **folders))
+        list_folder(make(tmp_path, **folders), None)
     assert str(tmp_path) not in str(caught.value)

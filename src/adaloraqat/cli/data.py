@@ -2,11 +2,13 @@
 
 import typer
 
+from adaloraqat.cli.data_export import export
 from adaloraqat.cli.data_index import index
 from adaloraqat.cli.data_phantom import phantom
 from adaloraqat.cli.data_split import split
 
 data_app = typer.Typer(name="data", help="Make, index and divide data sets.", no_args_is_help=True)
 data_app.command("index")(index)
+data_app.command("export")(export)
 data_app.command("split")(split)
 data_app.command("phantom")(phantom)

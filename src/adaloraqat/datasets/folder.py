@@ -1,58 +1,57 @@
-"""A pair of folders, `images/` and `masks/`, as manifest entries."""
+"""A pair of folders, `images/` and `masks/`: the layout for one's own films."""
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from adaloraqat.datasets.entry import Entry
+from adaloraqat.datasets.listing import DICOM, PICTURES, Listed, Listing, left_out
+from adaloraqat.datasets.patients import patient_in, view_in
 from adaloraqat.errors import ManifestError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".npz"})
+IMAGE_SUFFIXES = PICTURES | DICOM | {".npz", ".img"}
 MASK_ENDINGS = ("", "_mask", "-mask", "_masks")
 
 
-@dataclass(frozen=True)
-class FolderIndex:
-    """The films found in a folder pair, and one sentence for each thing that was left out."""
-
-    entries: tuple[Entry, ...]
-    notices: tuple[str, ...]
-
-
-def index_folder(path: str | os.PathLike[str], source: str = "folder") -> FolderIndex:
-    """Pair `PATH/images/*` with `PATH/masks/*` (and `PATH/labels/*` where it exists) by file stem.
+def list_folder(root: Path, kind: str | None) -> Listing:
+    """Pair `ROOT/images/*` with `ROOT/masks/*` (and `ROOT/labels/*` where it exists) by file stem.
 
     A mask may also be called `<stem>_mask`. Films without a mask, and masks without a film, are left out with
-    a notice. No split is assigned; the patient is the film until the manifest says otherwise.
+    a notice. The source is called like the folder. What the masks outline is as the caller says. The patient
+    is what a DICOM header or a well-known file name says, else the film.
 
     Raises:
         ManifestError: `images/` or `masks/` is missing, two files share a stem, or no film has a mask.
 
     """
-    root = Path(path).resolve()
     images = _by_stem(root / "images")
     masks = _by_stem(root / "masks")
     labels = _by_stem(root / "labels") if (root / "labels").is_dir() else {}
-    entries, unmatched, used = [], [], set()
+    listed, unmatched, used = [], [], set()
     for stem, image in images.items():
         mask_stem = next((stem + ending for ending in MASK_ENDINGS if stem + ending in masks), None)
         if mask_stem is None:
             unmatched.append(image.name)
             continue
         used.add(mask_stem)
-        entries.append(Entry(stem, source, stem, None, image, masks[mask_stem], labels.get(stem)))
-    if not entries:
+        listed.append(
+            Listed(
+                id=stem,
+                source=root.name,
+                image=image,
+                mask=masks[mask_stem],
+                patient_id=patient_in(stem),
+                path_labels=labels.get(stem),
+                outlines=kind,
+                view=view_in(stem),
+            )
+        )
+    if not listed:
         raise ManifestError(
             f"No film in {root.name}/images has a mask in {root.name}/masks: "
             "give each mask the same file name as its film."
         )
-    notices = [f"{name} is left out: it has no mask of the same name." for name in unmatched]
-    notices += [
-        f"{masks[stem].name} is left out: it has no film of the same name."
-        for stem in masks
-        if stem not in used
-    ]
-    return FolderIndex(tuple(entries), tuple(notices))
+    notices = left_out("film", unmatched, "without a mask of the same name")
+    strays = [path.name for stem, path in masks.items() if stem not in used]
+    notices += left_out("mask", strays, "without a film of the same name")
+    return Listing(tuple(listed), tuple(notices))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -1,0 +1,40 @@
+"""Patients, views and diagnoses that well-known collections put into their file names.
+
+Compilations (QaTa-COV19, COVID-QU-Ex, V7) keep the names of the collections they drew from:
+
+- BIMCV-COVID19: `sub-S09345_ses-E23117_run-1_bp-chest_vp-ap_dx.png`: subject S09345, view AP
+  (Medical Imaging Data Structure; arXiv 2006.01174).
+- Chest X-Ray Images (Pneumonia), Kermany et al. (doi:10.17632/rscbjbr9sj.2): `person63_bacteria_306.jpeg`
+  is patient 63, `IM-0115-0001.jpeg` and `NORMAL2-IM-0115-0001.jpeg` are study 115.
+- NIH ChestX-ray14 (Wang et al., CVPR 2017): `00012345_003.png` is film 3 of patient 12345.
+"""
+
+import re
+
+_PATIENTS = (
+    (re.compile(r"(?:^|[_ ])sub-(S\d+)_"), "bimcv-{}"),
+    (re.compile(r"^(person\d+)_(?:bacteria|virus)_\d+", re.IGNORECASE), "kermany-{}"),
+    (re.compile(r"^(?:NORMAL2-)?(IM-\d+)-\d+", re.IGNORECASE), "kermany-{}"),
+    (re.compile(r"^(\d{8})_\d{3}$"), "nih-{}"),
+)
+_VIEW = re.compile(r"_vp-([a-z]+)", re.IGNORECASE)
+_VIEWS = {"ap": "AP", "pa": "PA", "ll": "lateral", "lat": "lateral", "l": "lateral"}
+
+
+def patient_in(stem: str) -> str | None:
+    """Return the patient that a file's stem names, None where it names none.
+
+    >>> patient_in("sub-S09345_ses-E23117_run-1_bp-chest_vp-ap_dx"), patient_in("covid_12")
+    ('bimcv-S09345', None)
+    """
+    for pattern, name in _PATIENTS:
+        match = pattern.search(stem)
+        if match:
+            return name.format(match[1])
+    return None
+
+
+def view_in(stem: str) -> str | None:
+    """Return the view ("AP", "PA", "lateral") that a file's stem names, None where it names none."""
+    match = _VIEW.search(stem)
+    return _VIEWS.get(match[1].lower()) if match else None

@@ -1,0 +1,134 @@
+"""Turn what a source lists into entries of a manifest, and write the masks that no file holds as such.
+
+Why masks are written: training, evaluation, the audit and other tools must see one and the same mask, on the
+film's own grid. A mask that comes as run lengths, polygons or halves, or at another size than its film, is
+therefore made once, here, and laid beside the manifest in `<manifest>_masks/`; where the publisher's file is
+already such a mask, the manifest points at it and nothing is copied. The publisher's files are never changed.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adaloraqat.datasets.entry import Entry
+from adaloraqat.datasets.listing import Drawn, Listed, Listing, Outline
+from adaloraqat.datasets.outlines import Joined
+from adaloraqat.errors import FilmError, ManifestError
+from adaloraqat.files import atomic_path
+from adaloraqat.radiograph import write_mask
+from adaloraqat.radiograph.film import check_size
+from adaloraqat.radiograph.header import Header, read_header
+
+_PLAIN_MASKS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+Track = Callable[[Sequence[Listed]], Iterable[Listed]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The entries, in the listing's order, and one sentence for each film that could not be used."""
+
+    entries: tuple[Entry, ...]
+    failures: tuple[str, ...]
+
+
+def prepare(listing: Listing, manifest: str | os.PathLike[str], track: Track = iter) -> Prepared:
+    """Make the entries of `listing` for a manifest that will be written at `manifest`.
+
+    Of each film only the header is read, so its pixels may still be damaged: `data audit` reads them. Masks
+    that must be made are written as PNG to `<manifest stem>_masks/`, labels to `<manifest stem>_labels/`,
+    films that are slices of volumes to `<manifest stem>_films/`, each whole or not at all. A film whose
+    header or mask cannot be read is left out, with a sentence; it never ends the run. `track` shows the
+    progress.
+
+    Raises:
+        ManifestError: no film at all could be used.
+        OutputError: a mask cannot be written.
+
+    """
+    beside = Beside(Path(manifest).resolve())
+    entries: list[Entry] = []
+    failures = list(listing.failures)
+    seen: set[str] = set()
+    for film in track(listing.films):
+        try:
+            if film.id in seen:
+                raise FilmError(f"The film {film.id} is there twice: keep one file for each name.")
+            seen.add(film.id)
+            entries.append(_entry(film, beside))
+        except FilmError as error:
+            failures.append(str(error))
+    if not entries:
+        first = f" The first reason: {failures[0]}" if failures else ""
+        raise ManifestError(f"No film with a mask could be indexed.{first}")
+    return Prepared(tuple(entries), tuple(failures))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The folders beside a manifest for what `prepare` writes."""
+
+    manifest: Path
+
+    def file(self, kind: str, identity: str) -> Path:
+        """Return the PNG of `kind` ("masks", "labels", "films") for a film's id."""
+        name = "".join(c if c.isalnum() or c in "-_.() " else "_" for c in identity)
+        return self.manifest.parent / f"{self.manifest.stem}_{kind}" / f"{name}.png"
+
+
+def _entry(film: Listed, beside: Beside) -> Entry:
+    image = film.image if isinstance(film.image, Path) else _written_film(film, beside)
+    header = read_header(image)
+    check_size(image.name, *header.shape)
+    mask, labels = _mask(film, header, beside)
+    return Entry(
+        id=film.id,
+        source=film.source,
+        patient_id=film.patient_id or header.patient or film.id,
+        split=film.split,
+        path_image=image,
+        path_mask=mask,
+        path_labels=labels or film.path_labels,
+        spacing_mm=header.spacing_mm or (film.spacing_of(header.shape) if film.spacing_of else None),
+        outlines=film.outlines,
+        diagnosis=film.diagnosis,
+        licence=film.licence,
+        view=film.view or header.view,
+    )
+
+
+def _mask(film: Listed, header: Header, beside: Beside) -> tuple[Path, Path | None]:
+    """Return the mask's file and the label file's, None where no labels are made."""
+    outline: Outline
+    if isinstance(film.mask, Path):
+        plain = film.mask.suffix.lower() in _PLAIN_MASKS
+        if plain and read_header(film.mask).shape == header.shape:
+            return film.mask, None
+        outline = Joined([film.mask])
+    else:
+        outline = film.mask
+    drawn = outline.draw(header.shape)
+    path = beside.file("masks", film.id)
+    write_mask(path, drawn.mask)
+    return path, _written_labels(film, drawn, beside)
+
+
+def _written_labels(film: Listed, drawn: Drawn, beside: Beside) -> Path | None:
+    if drawn.labels is None:
+        return None
+    path = beside.file("labels", film.id)
+    with atomic_path(path) as temporary:
+        Image.fromarray(drawn.labels).save(temporary, format="PNG")
+    return path
+
+
+def _written_film(film: Listed, beside: Beside) -> Path:
+    assert not isinstance(film.image, Path)
+    path = beside.file("films", film.id)
+    pixels = np.asarray(film.image(), dtype=np.uint8)
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
+    return path

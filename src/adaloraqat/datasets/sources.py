@@ -1,0 +1,126 @@
+"""The sources that `data index` knows: their readers, what they outline, how many films were published."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adaloraqat.datasets import (
+    covid19_radiography,
+    covid_qu_ex,
+    folder,
+    jsrt,
+    listed_manifest,
+    medsam_npz,
+    montgomery_shenzhen,
+    nnunet,
+    qata_cov19,
+    siim_acr,
+    v7_covid19,
+)
+from adaloraqat.datasets.entry import LUNG_KINDS
+from adaloraqat.datasets.listing import Listing
+from adaloraqat.errors import ManifestError
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of data.
+
+    `reader(folder, kind)` lists it. `kinds` are the mask kinds it has, its own first; empty where anything
+    may be outlined, so that the caller says. `published` gives the numbers of films that count as complete,
+    per mask kind. `licence` is in words, for the reader of a manifest.
+    """
+
+    name: str
+    title: str
+    reader: Callable[[Path, Any], Listing]
+    kinds: tuple[str, ...] = ()
+    published: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    licence: str = "as its owner says"
+
+    def kind(self, wanted: str | None) -> str | None:
+        """Return the mask kind to index: the source's own without a wish; "lungs" means any lung convention.
+
+        Raises:
+            ManifestError: the source does not outline what is wanted.
+
+        """
+        if not self.kinds:
+            return wanted
+        if wanted is None or wanted in self.kinds:
+            return wanted or self.kinds[0]
+        lungs = [kind for kind in self.kinds if kind in LUNG_KINDS]
+        if wanted == "lungs" and lungs:
+            return lungs[0]
+        raise ManifestError(
+            f"{self.title} outlines {' or '.join(self.kinds)}, not {wanted}: "
+            f"ask for --mask {self.kinds[0]}, or take another source for {wanted}."
+        )
+
+    def listing(self, path: Path, wanted: str | None = None) -> Listing:
+        """List the films at `path` with masks of the kind `wanted`, and say so where films are missing.
+
+        Raises:
+            ManifestError: nothing of this source is there, or it does not outline what is wanted.
+
+        """
+        kind = self.kind(wanted)
+        listing = self.reader(path.resolve(), kind)
+        missing = self._missing(kind, len(listing.films))
+        return Listing(listing.films, (*listing.notices, *missing), listing.failures)
+
+    def _missing(self, kind: str | None, count: int) -> list[str]:
+        counts = self.published.get(kind or "", ())
+        if not counts or count in counts:
+            return []
+        whole = f"{max(counts):,}"
+        relation = "fewer" if count < max(counts) else "more"
+        return [
+            f"{self.title}: {count:,} films with masks are here, "
+            f"{abs(max(counts) - count):,} {relation} than the {whole} that were published."
+        ]
+
+
+_ALL = (
+    Source("jsrt", "JSRT", jsrt.list_jsrt, ("lung-field", "heart", "clavicles"),
+           {"lung-field": (247,), "heart": (247,), "clavicles": (247,)}, jsrt.LICENCE),
+    Source("qata_cov19", "QaTa-COV19", qata_cov19.list_qata_cov19, ("infection",),
+           {"infection": (9258,)}, qata_cov19.LICENCE),
+    Source("covid19_radiography", "COVID-19 Radiography Database",
+           covid19_radiography.list_covid19_radiography, ("lungs",), {"lungs": (21165,)},
+           covid19_radiography.LICENCE),
+    Source("covid_qu_ex", "COVID-QU-Ex", covid_qu_ex.list_covid_qu_ex, ("lungs", "infection"),
+           {"lungs": (33920,), "infection": (2913, 5826)}, covid_qu_ex.LICENCE),
+    Source("siim_acr", "SIIM-ACR Pneumothorax", siim_acr.list_siim_acr, ("pneumothorax",),
+           {"pneumothorax": (10675, 12047)}, siim_acr.LICENCE),
+    Source("montgomery", "Montgomery", montgomery_shenzhen.reader("montgomery"), ("lung-field",),
+           {"lung-field": (138,)}, montgomery_shenzhen.LICENCES["montgomery"]),
+    Source("shenzhen", "Shenzhen", montgomery_shenzhen.reader("shenzhen"), ("lung-field",),
+           {"lung-field": (566,)}, montgomery_shenzhen.LICENCES["shenzhen"]),
+    Source("montgomery_shenzhen", "Montgomery and Shenzhen",
+           montgomery_shenzhen.reader("montgomery", "shenzhen"), ("lung-field",), {"lung-field": (704,)},
+           "; ".join(montgomery_shenzhen.LICENCES.values())),
+    Source("v7_covid19", "V7 COVID-19 X-ray", v7_covid19.list_v7_covid19, ("whole-lung",),
+           licence=v7_covid19.LICENCE),
+    Source("medsam_npz", "MedSAM challenge files", medsam_npz.list_medsam_npz, licence=medsam_npz.LICENCE),
+    Source("nnunet", "nnU-Net", nnunet.list_nnunet),
+    Source("folder", "Folders images/ and masks/", folder.list_folder),
+    Source("manifest", "Manifest", listed_manifest.list_manifest),
+)  # fmt: skip
+
+SOURCES = {source.name: source for source in _ALL}
+"""Every source by its name."""
+
+
+def find_source(name: str) -> Source:
+    """Return a source by its name; `-` and capitals do not matter.
+
+    Raises:
+        ManifestError: there is no such source.
+
+    """
+    source = SOURCES.get(name.lower().replace("-", "_"))
+    if source is None:
+        raise ManifestError(f"There is no source {name!r}: choose one of {', '.join(SOURCES)}.")
+    return source
