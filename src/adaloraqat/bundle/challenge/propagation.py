@@ -3,11 +3,12 @@
 A volume's box prompts its middle slice. Every further slice is prompted by what its neighbour towards the
 middle was found to hold:
 
-- `box`, as LiteMedSAM does and QMedSAM with it: the box round the whole mask of the neighbour, widened on
-  each side by 3 of 256 model pixels; where the neighbour's mask is empty, the box that was given.
+- `box`, as the challenge's baseline (LiteMedSAM) and its fastest entries do: the box round the whole mask of
+  the neighbour, widened on each side by 3 of 256 model pixels; where that mask is empty, the given box.
 - `mask`: the mask itself is carried. What is found must share a cell with the neighbour's mask, parts that do
-  not are dropped, and the last mask that is not empty goes on prompting. It keeps neighbours of the object
-  out, and loses an object that moves by more than its own width between two slices.
+  not are dropped; the last mask that is not empty goes on prompting, and the prompt does not leave the given
+  box (widened alike). That keeps neighbours of the object out, and an object that leaks from leaking on; it
+  loses one that moves by more than its own width between two slices, or grows far beyond its box.
 
 The decoder graphs of bundles take boxes alone, so the mask is carried round the decoder, and not as SAM's
 dense prompt.
@@ -45,13 +46,15 @@ def carry_box(logits: FloatArray, frame: Frame, carried: Carried, given: Box) ->
 
 
 def carry_mask(logits: FloatArray, frame: Frame, carried: Carried, given: Box) -> tuple[FloatArray, Carried]:
-    """Keep what touches the carried mask, and carry that on."""
+    """Keep what touches the carried mask, and carry that on, its box inside the given one."""
     if carried.mask is not None:
         cells = np.unpackbits(carried.mask, count=logits.size).reshape(logits.shape).astype(np.bool_)
         logits = touching(logits, cells)
     mask = logits > 0
-    box = _box_round(mask, frame)
-    return logits, Carried(box, np.packbits(mask)) if box else carried
+    found = _box_round(mask, frame)
+    if found is None:
+        return logits, carried
+    return logits, Carried(_common(found, _widened(given, frame)) or given, np.packbits(mask))
 
 
 def carry_nothing(
@@ -70,11 +73,18 @@ def _box_round(mask: NDArray[np.bool_], frame: Frame) -> Box | None:
     if not rows.size:
         return None
     cells = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
-    widened = cells * (frame.image_size / mask.shape[0]) + WIDENED * frame.image_size * np.array(
-        [-1, -1, 1, 1]
-    )
-    x_min, y_min, x_max, y_max = frame.box_to_original(widened)
-    height, width = frame.original
-    if x_min >= width or y_min >= height:
-        return None  # in the padding alone
-    return Box(max(0.0, x_min), max(0.0, y_min), min(float(width), x_max), min(float(height), y_max))
+    return _widened(frame.box_to_original(cells * (frame.image_size / mask.shape[0])), frame)
+
+
+def _widened(box: Box, frame: Frame) -> Box | None:
+    """The box with `WIDENED` on each side, on the original grid; None where it lies in the padding alone."""
+    more = WIDENED * frame.image_size * np.array([-1, -1, 1, 1])
+    return _common(frame.box_to_original(frame.box_to_model(box) + more), Box.whole(frame.original))
+
+
+def _common(a: Box, b: Box | None) -> Box | None:
+    """What two boxes have in common; None where that is nothing."""
+    if b is None:
+        return None
+    both = Box(max(a.x_min, b.x_min), max(a.y_min, b.y_min), min(a.x_max, b.x_max), min(a.y_max, b.y_max))
+    return both if both.x_min < both.x_max and both.y_min < both.y_max else None
