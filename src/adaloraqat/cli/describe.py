@@ -5,10 +5,18 @@ from typing import Any
 
 import torch
 
-from adaloraqat.lowrank import adapters_of, add_adapters, count_trainable, relative_update, scaled_ranks
+from adaloraqat.lowrank import (
+    adapted_width,
+    adapters_of,
+    add_adapters,
+    count_trainable,
+    relative_update,
+    scaled_ranks,
+)
 from adaloraqat.lowrank.counts import TrainableCount
+from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
-from adaloraqat.models.sam import build_sam, count_parameters
+from adaloraqat.models.sam import count_parameters
 from adaloraqat.quantize import per_precision
 from adaloraqat.training.run import finished_stages, load_run
 
@@ -20,9 +28,9 @@ def describe_architecture(name: str) -> dict[str, Any]:
     """Count a preset under the paper's recipe; nothing is allocated (the meta device)."""
     measures = architecture(name)
     with torch.device("meta"):
-        model = build_sam(measures)
+        model = build(measures.to_dict())
         parameters = count_parameters(model)
-        _, target = scaled_ranks(R_MAX, R_TARGET, measures.hidden_size)
+        _, target = scaled_ranks(R_MAX, R_TARGET, adapted_width(model))
         adapters = add_adapters(model, r_max=target, seed=0)
     counts = count_trainable(model)
     return {

@@ -3,6 +3,7 @@
 from adaloraqat.lowrank.adapted_qkv import PROJECTIONS, AdaptedQKV
 from adaloraqat.lowrank.adapters import (
     adapted_layers,
+    adapted_width,
     adapters_of,
     add_adapters,
     capped_rank,
@@ -26,6 +27,7 @@ __all__ = [
     "TrainableCount",
     "adaptation_warnings",
     "adapted_layers",
+    "adapted_width",
     "adapters_of",
     "add_adapters",
     "capped_rank",

@@ -1,6 +1,7 @@
 """The fused qkv projection of an attention block with one SVD adapter each for q, k and v."""
 
-from typing import Literal, cast
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +9,11 @@ from torch import Tensor, nn
 
 from adaloraqat.lowrank.svd_adapter import SVDAdapter
 
-RowLayout = Literal["thirds"]
+RowLayout = Literal["thirds", "heads"]
 """How q, k and v share the rows of the fused weight.
 
-"thirds" is SAM's: all rows of q, then of k, then of v. Encoders that interleave them head by head (TinyViT)
-will need a second layout, which belongs in `_stacked` and `base_rows` and nowhere else.
+"thirds" is SAM's: all rows of q, then of k, then of v. "heads" is TinyViT's: q, k and v of the first head,
+then of the second. Only `AdaptedQKV.rows` and `AdaptedQKV.fuse` know the difference.
 """
 
 PROJECTIONS = ("q", "k", "v")
@@ -27,24 +28,39 @@ class AdaptedQKV(nn.Module):
 
     Attributes:
         base: the frozen `nn.Linear`.
+        row_blocks: how many times q, k and v follow each other in its rows: 1, or the number of heads.
         adapters: `nn.ModuleDict` with one `SVDAdapter` under each of "q", "k", "v".
     """
 
     def __init__(
-        self, base: nn.Linear, rank: int, generator: torch.Generator, row_layout: RowLayout = "thirds"
+        self,
+        base: nn.Linear,
+        rank: int,
+        generator: torch.Generator,
+        row_layout: RowLayout = "thirds",
+        heads: int = 1,
     ) -> None:
         """Wrap `base`, freeze it, and draw three adapters of `rank` components from `generator`.
 
+        Args:
+            base: the fused projection.
+            rank: components of each adapter.
+            generator: gives the orthonormal bases.
+            row_layout: how q, k and v share its rows.
+            heads: attention heads; they matter to the layout "heads" only.
+
         Raises:
-            ValueError: the rows of `base` do not divide into q, k and v, or `row_layout` is unknown.
+            ValueError: the rows of `base` do not divide into q, k and v (of each head), or `row_layout` is
+                unknown.
         """
         super().__init__()
-        if row_layout != "thirds":
-            raise ValueError(f"unknown row layout {row_layout!r}: only 'thirds' is supported")
-        if base.out_features % len(PROJECTIONS):
-            raise ValueError(f"{base.out_features} rows do not divide into q, k and v")
+        if row_layout not in get_args(RowLayout):
+            raise ValueError(f"unknown row layout {row_layout!r}: 'thirds' and 'heads' are supported")
+        blocks = heads if row_layout == "heads" else 1
+        if base.out_features % (blocks * len(PROJECTIONS)):
+            raise ValueError(f"{base.out_features} rows do not divide into q, k and v of {blocks}")
         self.base = base.requires_grad_(False)
-        self.row_layout: RowLayout = row_layout
+        self.row_blocks = blocks
         rows, weight = base.out_features // len(PROJECTIONS), base.weight
         self.adapters = nn.ModuleDict(
             {
@@ -74,13 +90,23 @@ class AdaptedQKV(nn.Module):
         """Return the adapter of "q", "k" or "v"."""
         return cast(SVDAdapter, self.adapters[projection])
 
+    def rows(self, projection: str, fused: Tensor) -> Tensor:
+        """Return the rows (d, ...) of "q", "k" or "v" out of a fused tensor (3d, ...), in order of heads."""
+        by_head = fused.unflatten(0, (self.row_blocks, len(PROJECTIONS), -1))  # (heads, 3, d / heads, ...)
+        return by_head[:, PROJECTIONS.index(projection)].flatten(0, 1)
+
+    def fuse(self, parts: Sequence[Tensor]) -> Tensor:
+        """Put the rows (d, ...) of q, k and v in their places of a fused tensor (3d, ...); undoes `rows`."""
+        by_head = [part.unflatten(0, (self.row_blocks, -1)) for part in parts]  # (heads, d / heads, ...)
+        return torch.cat(by_head, dim=1).flatten(0, 1)
+
     def base_rows(self, projection: str) -> Tensor:
         """Return the rows of W that belong to "q", "k" or "v", (d, in)."""
-        return self.base.weight.chunk(len(PROJECTIONS))[PROJECTIONS.index(projection)]
+        return self.rows(projection, self.base.weight)
 
     def delta_weight(self) -> Tensor:
         """ΔW of the fused weight, (3d, in)."""
-        return torch.cat([self.adapter(name).delta_weight() for name in PROJECTIONS])
+        return self.fuse([self.adapter(name).delta_weight() for name in PROJECTIONS])
 
     def effective_weight(self) -> Tensor:
         """W + ΔW, (3d, in): the weight this layer computes with."""

@@ -1,12 +1,13 @@
 """Put adapters into a SAM encoder, find them, resize them, and merge them away."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import nn
 
 from adaloraqat.errors import CheckpointError
-from adaloraqat.lowrank.adapted_qkv import PROJECTIONS, AdaptedQKV
+from adaloraqat.lowrank.adapted_qkv import PROJECTIONS, AdaptedQKV, RowLayout
 from adaloraqat.lowrank.svd_adapter import SVDAdapter
 
 WIDTH_PER_RANK = 8
@@ -35,15 +36,18 @@ def add_adapters(model: nn.Module, r_max: int, seed: int) -> dict[str, SVDAdapte
     their own, so PyTorch's global random state is neither read nor moved.
 
     Args:
-        model: a `SamModel`; its fused projections are `vision_encoder.layers[i].attn.qkv`.
-        r_max: components per matrix, capped at an eighth of the encoder's width (`capped_rank`).
+        model: a `SamModel`; its fused projections are `vision_encoder.layers[i].attn.qkv`, and those of a
+            LiteMedSAM `vision_encoder.layers[i].blocks[j].attn.qkv`.
+        r_max: components per matrix, capped at an eighth of the encoder's width (`capped_rank`); of an
+            encoder of several widths, the smallest that carries adapters.
         seed: seed of the orthonormal bases.
 
     Returns:
         the adapters by name (`adapters_of`).
 
     Raises:
-        ValueError: the model carries adapters already, its qkv is no `nn.Linear`, or `r_max` is negative.
+        ValueError: the model carries adapters already, it has no qkv, its qkv is no `nn.Linear`, or `r_max`
+            is negative.
     """
     if r_max < 0:
         raise ValueError(f"r_max must not be negative, but is {r_max}")
@@ -53,14 +57,33 @@ def add_adapters(model: nn.Module, r_max: int, seed: int) -> dict[str, SVDAdapte
     for name, parameter in model.named_parameters():
         if not name.startswith("mask_decoder."):
             parameter.requires_grad_(False)
-    for layer in model.get_submodule("vision_encoder.layers").children():
-        attention = layer.get_submodule("attn")
-        qkv = attention.get_submodule("qkv")
-        if not isinstance(qkv, nn.Linear):
-            raise ValueError(f"qkv must be an nn.Linear to be adapted, but is {type(qkv).__name__}")
-        rank = capped_rank(r_max, qkv.in_features)
-        attention.qkv = AdaptedQKV(qkv, rank, generator)
+    rank = capped_rank(r_max, adapted_width(model))
+    for attention in _attentions(model):
+        qkv = cast(nn.Linear, attention.get_submodule("qkv"))
+        layout = cast(RowLayout, getattr(attention, "qkv_layout", "thirds"))  # SAM's own do not say it
+        heads = cast(int, getattr(attention, "num_heads", 1))
+        attention.qkv = AdaptedQKV(qkv, rank, generator, layout, heads)
     return adapters_of(model)
+
+
+def adapted_width(model: nn.Module) -> int:
+    """Return the smallest input width of the fused projections of an encoder, adapted or not.
+
+    Raises:
+        ValueError: the model has none, or one is no linear layer.
+    """
+    projections = [attention.get_submodule("qkv") for attention in _attentions(model)]
+    wrong = [qkv for qkv in projections if not isinstance(qkv, nn.Linear | AdaptedQKV)]
+    if wrong or not projections:
+        found = type(wrong[0]).__name__ if wrong else "missing"
+        raise ValueError(f"qkv must be an nn.Linear to be adapted, but is {found}")
+    return min(int(qkv.in_features) for qkv in projections)  # type: ignore[arg-type]
+
+
+def _attentions(model: nn.Module) -> list[nn.Module]:
+    """Return the attention modules of the encoder, in model order: those that own a fused projection."""
+    layers = model.get_submodule("vision_encoder.layers")
+    return [module for module in layers.modules() if "qkv" in module._modules]
 
 
 def merge_adapters(model: nn.Module) -> None:

@@ -2,9 +2,9 @@
 
 peft knows one triplet per module, and SAM's q, k and v are one module. The three adapters are therefore
 stored as one of rank R = r_q + r_k + r_v: `lora_A` stacks their Q, `lora_E` their Λ, and `lora_B` holds each
-P in the rows of its own third and zeros elsewhere, so that B · diag(E) · A is the stacked ΔW. All modules are
-padded with zero components to a common R (peft's `init_r`); that is simpler than its `rank_pattern` and
-changes nothing.
+P in the rows of its own projection and zeros elsewhere, so that B · diag(E) · A is the stacked ΔW. All
+modules are padded with zero components to a common R (peft's `init_r`); that is simpler than its
+`rank_pattern` and changes nothing.
 """
 
 from pathlib import Path
@@ -64,20 +64,19 @@ def _triplet(qkv: AdaptedQKV, rank: int) -> dict[str, Tensor]:
     """lora_A (R, in), lora_B (3d, R), lora_E (R, 1) of one fused projection, padded with zeros to `rank`."""
     weight = qkv.base.weight
     right = weight.new_zeros(rank, qkv.in_features)
-    left = weight.new_zeros(qkv.out_features, rank)
+    lefts = [weight.new_zeros(qkv.out_features // len(PROJECTIONS), rank) for _ in PROJECTIONS]
     values = weight.new_zeros(rank, 1)
-    rows = qkv.out_features // len(PROJECTIONS)
     start = 0
-    for index, projection in enumerate(PROJECTIONS):
+    for left, projection in zip(lefts, PROJECTIONS, strict=True):
         adapter = qkv.adapter(projection)
         kept = adapter.mask.nonzero().flatten()
         columns = slice(start, start + kept.numel())
         right[columns] = adapter.Q[kept]
-        left[index * rows : (index + 1) * rows, columns] = adapter.P[:, kept]
+        left[:, columns] = adapter.P[:, kept]
         # peft multiplies ΔW by lora_alpha / (init_r + 1e-5), here R / (R + 1e-5): undo it beforehand.
         values[columns, 0] = adapter.singular_values[kept] * ((rank + 1e-5) / rank)
         start = columns.stop
-    return {"lora_A": right, "lora_B": left, "lora_E": values}
+    return {"lora_A": right, "lora_B": qkv.fuse(lefts), "lora_E": values}
 
 
 def _config(rank: int, base: str | None) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def _config(rank: int, base: str | None) -> dict[str, Any]:
     return {
         "peft_type": "ADALORA",
         "task_type": None,
-        "base_model_name_or_path": Path(base).name if base and Path(base).is_absolute() else base,
+        "base_model_name_or_path": without_folders(base),
         "inference_mode": True,
         "target_modules": ["qkv"],
         "modules_to_save": [DECODER],
@@ -96,6 +95,11 @@ def _config(rank: int, base: str | None) -> dict[str, Any]:
         "total_step": 1,  # peft refuses a configuration without one; nothing is scheduled any more
         "bias": "none",
     }
+
+
+def without_folders(base: str | None) -> str | None:
+    """Return the name of the base weights as it may be written down: of an absolute path the last part."""
+    return Path(base).name if base and Path(base).is_absolute() else base
 
 
 def _remove(path: Path) -> None:

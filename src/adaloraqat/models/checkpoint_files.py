@@ -12,8 +12,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import SamConfig
 
-from adaloraqat.errors import CheckpointError
+from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.models.architecture import SamArchitecture
+from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
+from adaloraqat.models.registry import Architecture
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -24,7 +26,7 @@ _WRAPPERS = ("model", "state_dict", "model_state_dict")  # what training scripts
 _PARALLEL = "module."  # what DistributedDataParallel puts before every name
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Tensor], SamArchitecture]:
+def read_folder(folder: Path) -> tuple[dict[str, Tensor], Architecture]:
     """Read a Hugging Face folder: its tensors under the names they have there, and its architecture.
 
     Raises:
@@ -40,8 +42,10 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], SamArchitecture]:
     raise CheckpointError(f"The folder {folder.name} holds no {WEIGHTS}, {INDEX} or {PICKLED}: add one.")
 
 
-def _read_config(path: Path) -> SamArchitecture:
+def _read_config(path: Path) -> Architecture:
     document = _read_json(path)
+    if document.get("model_type") == LiteMedSAMArchitecture.family:
+        return _read_lite_medsam(document, path.name)
     if document.get("model_type") != "sam":
         raise CheckpointError(
             f"{path.name} describes a model of type {document.get('model_type')!r}, not 'sam': "
@@ -56,6 +60,15 @@ def _read_config(path: Path) -> SamArchitecture:
         ) from error
     _check_fixed(config, architecture, path.name)
     return architecture
+
+
+def _read_lite_medsam(document: dict[str, Any], file: str) -> LiteMedSAMArchitecture:
+    try:
+        return LiteMedSAMArchitecture.from_dict(document["architecture"])
+    except (KeyError, TypeError, AttributeError, RecipeError) as error:
+        raise CheckpointError(
+            f"{file} does not describe a LiteMedSAM that can be built here: save the model again."
+        ) from error
 
 
 def _check_fixed(config: SamConfig, architecture: SamArchitecture, file: str) -> None:

@@ -1,7 +1,8 @@
 """Base weights on disk: what the public ones look like, read without running any code in them.
 
 A Hugging Face folder (`config.json` with `model.safetensors`, its shards, or `pytorch_model.bin`), Meta's
-`sam_vit_{b,l,h}_*.pth`, and MedSAM's file, which has Meta's names. `docs/weights.md` tells more.
+`sam_vit_{b,l,h}_*.pth`, MedSAM's file, which has Meta's names, and the files of LiteMedSAM and MobileSAM.
+`docs/weights.md` tells more.
 """
 
 from __future__ import annotations
@@ -22,19 +23,36 @@ from adaloraqat.errors import CheckpointError
 from adaloraqat.files import atomic_path, write_json
 from adaloraqat.models.checkpoint_files import CONFIG, WEIGHTS, read_folder, read_torch
 from adaloraqat.models.interpolate import resize_model
+from adaloraqat.models.lite_medsam import build_lite_medsam, lite_medsam_from_state
+from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
+from adaloraqat.models.lite_medsam_naming import (
+    infer_lite_medsam,
+    is_lite_medsam_naming,
+    tiny_vit_name,
+    without_derived,
+)
 from adaloraqat.models.meta_naming import infer_architecture, is_meta_naming, to_transformers
-from adaloraqat.models.sam import SHARED_FREQUENCIES, SamArchitecture, build_sam, sam_from_state
+from adaloraqat.models.registry import Architecture
+from adaloraqat.models.sam import (
+    SHARED_FREQUENCIES,
+    SamArchitecture,
+    architecture_of,
+    build_sam,
+    sam_from_state,
+)
+
+_COUNTER = ".num_batches_tracked"  # batch normalisation's count of batches: the one integer among the weights
 
 
 def load_base(
     path: str | os.PathLike[str],
     image_size: int | None = None,
-    architecture: Mapping[str, Any] | SamArchitecture | None = None,
+    architecture: Mapping[str, Any] | Architecture | None = None,
 ) -> SamModel:
     """Read base weights, in eval mode and float32; every tensor of the file is used, and no other.
 
     Args:
-        path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM).
+        path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM) or LiteMedSAM's (MobileSAM).
         image_size: side of the model image, px; position tables are interpolated where it is not the
             file's own (or the architecture's).
         architecture: the measures, for a file that does not tell them; they must be the file's, except
@@ -48,31 +66,35 @@ def load_base(
     source = Path(path)
     file = source.absolute().name
     given = _as_architecture(architecture)
-    found: SamArchitecture | None = None
+    found: Architecture | None = None
     if source.is_dir():
         state, found = read_folder(source)
     elif source.is_file():
         state = read_torch(source)
     else:
         raise CheckpointError(f"There are no base weights at {file}: check the path.")
-    if is_meta_naming(state):
+    if is_lite_medsam_naming(state):
+        state = without_derived(state, file)
+        found = found or (None if given else infer_lite_medsam(state, file))
+        state = to_transformers(state, file, tiny_vit_name)
+    elif is_meta_naming(state):
         found = found or (None if given else infer_architecture(state, file))
         state = to_transformers(state, file)
     measures = _agreed(given, found, file)
-    if found is None:
+    if found is None and isinstance(measures, SamArchitecture):
         measures = _with_own_image_size(measures, state)
-    model = sam_from_state(measures, _checked(state, measures, file)).eval()
+    model = _from_state(measures, _checked(state, measures, file)).eval()
     wanted = image_size or (given.image_size if given else measures.image_size)
     return model if wanted == measures.image_size else resize_model(model, wanted)
 
 
 def save_base(model: SamModel, folder: str | os.PathLike[str], half: bool = False) -> None:
-    """Write a Hugging Face folder that `load_base` and `SamModel.from_pretrained` read.
+    """Write a Hugging Face folder that `load_base` reads, and `SamModel.from_pretrained` where it is a SAM.
 
     Each file appears whole or not at all, the weights before the configuration.
 
     Args:
-        model: a plain SAM (adapters merged).
+        model: a plain SAM or LiteMedSAM (adapters merged).
         folder: made if it is not there.
         half: store matrices and kernels as float16, half the size; vectors and the positional frequencies,
             where rounding would shift every prompt, stay float32. Loading gives float32 again.
@@ -83,21 +105,42 @@ def save_base(model: SamModel, folder: str | os.PathLike[str], half: bool = Fals
     """
     target = Path(folder)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    state = _checked(state, SamArchitecture.from_config(model.config), target.absolute().name)
+    measures = _as_architecture(architecture_of(model))
+    assert measures is not None
+    state = _checked(state, measures, target.absolute().name)
     stored = {name: _stored(name, tensor, half) for name, tensor in state.items()}
     with atomic_path(target / WEIGHTS) as temporary:
         save_file(stored, temporary, metadata={"format": "pt"})
+    write_json(target / CONFIG, _config(model, measures))
+
+
+def _config(model: SamModel, measures: Architecture) -> dict[str, Any]:
+    if isinstance(measures, LiteMedSAMArchitecture):
+        return {"model_type": measures.family, "architecture": measures.to_dict(), "dtype": "float32"}
     config = json.loads(model.config.to_json_string(use_diff=False))
-    write_json(target / CONFIG, config | {"architectures": ["SamModel"], "dtype": "float32"})
+    return dict(config, architectures=["SamModel"], dtype="float32")
 
 
-def _as_architecture(value: Mapping[str, Any] | SamArchitecture | None) -> SamArchitecture | None:
-    if value is None or isinstance(value, SamArchitecture):
+def _as_architecture(value: Mapping[str, Any] | Architecture | None) -> Architecture | None:
+    if value is None or not isinstance(value, Mapping):
         return value
-    return SamArchitecture.from_dict(value)
+    lite = value.get("family") == LiteMedSAMArchitecture.family
+    return LiteMedSAMArchitecture.from_dict(value) if lite else SamArchitecture.from_dict(value)
 
 
-def _agreed(given: SamArchitecture | None, found: SamArchitecture | None, file: str) -> SamArchitecture:
+def _empty(measures: Architecture) -> SamModel:
+    if isinstance(measures, LiteMedSAMArchitecture):
+        return build_lite_medsam(measures)
+    return build_sam(measures)
+
+
+def _from_state(measures: Architecture, state: Mapping[str, Tensor]) -> SamModel:
+    if isinstance(measures, LiteMedSAMArchitecture):
+        return lite_medsam_from_state(measures, state)
+    return sam_from_state(measures, state)
+
+
+def _agreed(given: Architecture | None, found: Architecture | None, file: str) -> Architecture:
     """Return what the file says or, where it says nothing, the caller; they may differ in image size only."""
     if found is None:
         if given is None:
@@ -108,15 +151,16 @@ def _agreed(given: SamArchitecture | None, found: SamArchitecture | None, file: 
         return given
     if given is None:
         return found
+    own = {"family": "sam", **found.to_dict()}
     wrong = [
         name
-        for name, value in given.to_dict().items()
-        if name != "image_size" and value != found.to_dict()[name]
+        for name, value in {"family": "sam", **given.to_dict()}.items()
+        if name != "image_size" and value != own.get(name)
     ]
     if wrong:
         raise CheckpointError(
             f"{file} has another {wrong[0]} than the architecture asked for "
-            f"({found.to_dict()[wrong[0]]}, not {given.to_dict()[wrong[0]]}): use the file's own."
+            f"({own.get(wrong[0])}, not {given.to_dict().get(wrong[0], 'sam')}): use the file's own."
         )
     return found
 
@@ -129,11 +173,11 @@ def _with_own_image_size(architecture: SamArchitecture, state: Mapping[str, Tens
     return replace(architecture, image_size=table.shape[1] * architecture.patch_size)
 
 
-def _checked(state: dict[str, Tensor], architecture: SamArchitecture, file: str) -> dict[str, Tensor]:
+def _checked(state: dict[str, Tensor], architecture: Architecture, file: str) -> dict[str, Tensor]:
     """Return float32 tensors under exactly the names of the architecture, the shared one once."""
     state = _share_frequencies(state, file)
     with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in build_sam(architecture).state_dict().items()}
+        expected = {name: tensor.shape for name, tensor in _empty(architecture).state_dict().items()}
     del expected[SHARED_FREQUENCIES[1]]
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
@@ -144,7 +188,11 @@ def _checked(state: dict[str, Tensor], architecture: SamArchitecture, file: str)
         )
     for name, shape in expected.items():
         _check_tensor(name, state[name], shape, file)
-    return {name: state[name].to(torch.float32).contiguous() for name in expected}
+    return {name: _own_kind(name, state[name]).contiguous() for name in expected}
+
+
+def _own_kind(name: str, tensor: Tensor) -> Tensor:
+    return tensor.to(torch.int64 if name.endswith(_COUNTER) else torch.float32)
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: torch.Size, file: str) -> None:
@@ -153,7 +201,7 @@ def _check_tensor(name: str, tensor: Tensor, shape: torch.Size, file: str) -> No
             f"{file} holds {name} with shape {tuple(tensor.shape)} where the architecture has "
             f"{tuple(shape)}: give weights of that architecture."
         )
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() and not name.endswith(_COUNTER):
         raise CheckpointError(
             f"{file} holds {name} as {tensor.dtype}: give the floating-point weights, not quantised ones."
         )

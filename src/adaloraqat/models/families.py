@@ -16,6 +16,7 @@ from transformers import SamModel
 from adaloraqat.errors import RecipeError
 from adaloraqat.models import sam
 from adaloraqat.models.interpolate import resize_model
+from adaloraqat.models.lite_medsam import build_lite_medsam
 from adaloraqat.models.prompt_free import PromptFreeModel
 
 __all__ = ["FAMILIES", "SegmentationModel", "accepts_boxes", "build", "check", "resize"]
@@ -44,6 +45,7 @@ def _deeplab_v3_plus(architecture: Mapping[str, Any]) -> PromptFreeModel:
 
 FAMILIES: dict[str, Callable[[Mapping[str, Any]], SegmentationModel]] = {
     "sam": sam.build_sam,
+    "lite_medsam": build_lite_medsam,
     "unet": _unet,
     "segformer": _segformer,
     "deeplab_v3_plus": _deeplab_v3_plus,

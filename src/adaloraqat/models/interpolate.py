@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import SamModel
 
+from adaloraqat.models.lite_medsam import LiteMedSam, lite_medsam_from_state
 from adaloraqat.models.sam import SamArchitecture, architecture_of, sam_from_state
 
 
@@ -46,22 +47,34 @@ def resize_model(model: SamModel, image_size: int) -> SamModel:
     """Return a copy of `model` for square images of `image_size` px; the given model is left as it is.
 
     The absolute table and the relative tables of the global layers are interpolated; window layers keep
-    theirs, because a window counts the same patches at every image size. Boxes are from then on in pixels
+    theirs, because a window counts the same patches at every image size. A LiteMedSAM has window layers only:
+    its stages get other grids, and no weight changes. Boxes are from then on in pixels
     of the new size. Mode (train or eval), precision, device and what is frozen are carried over.
 
     Raises:
         RecipeError: `image_size` is not a multiple of the patch size.
     """
-    old = SamArchitecture.from_dict(architecture_of(model))
-    new = replace(old, image_size=image_size)
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    attention = model.config._attn_implementation
+    if isinstance(model, LiteMedSam):
+        measures = replace(model.measures, image_size=image_size)
+        return _like(model, lite_medsam_from_state(measures, state, attention))
+    new = replace(SamArchitecture.from_dict(architecture_of(model)), image_size=image_size)
+    return _like(model, sam_from_state(new, _resized(state, new), attention))
+
+
+def _resized(state: dict[str, Tensor], new: SamArchitecture) -> dict[str, Tensor]:
     state["vision_encoder.pos_embed"] = resize_positions(state["vision_encoder.pos_embed"], new.grid)
     if new.use_rel_pos:
         for layer in new.global_attention_layers:
             for axis in "hw":
                 name = f"vision_encoder.layers.{layer}.attn.rel_pos_{axis}"
                 state[name] = resize_relative_positions(state[name], new.grid)
-    resized = sam_from_state(new, state, attention=model.config._attn_implementation)
+    return state
+
+
+def _like(model: SamModel, resized: SamModel) -> SamModel:
+    """Give `resized` the mode of `model`, and freeze in it what is frozen there."""
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     for name, parameter in resized.named_parameters():
         parameter.requires_grad_(trainable[name])

@@ -1,7 +1,7 @@
 """LiteMedSAM (CVPR 2024 "MedSAM on Laptop"; QMedSAM, arXiv 2412.11186): TinyViT, SAM's prompts and decoder.
 
-It is a transformers `SamModel` in all but its encoder, so `models.sam.encode` and `decode`, the training loop,
-quantisation and export take it as they take a SAM.
+It is a transformers `SamModel` in all but its encoder, so `models.sam.encode` and `decode`, the training
+loop, quantisation and export take it as they take a SAM.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def build_lite_medsam(
     model = LiteMedSam(measures, attention)
     _initialise(model.vision_encoder)
     initialise_prompt_and_decoder(model)
+    nn.init.normal_(model.shared_image_embedding.positional_embedding)
     model.shared_image_embedding.positional_embedding.requires_grad_(False)
     return model
 

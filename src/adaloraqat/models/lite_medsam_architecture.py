@@ -179,7 +179,7 @@ MOBILE_SAM = replace(LITE_MEDSAM, image_size=1024, patch_stride=4)
 LITE_MEDSAM_STRIDE4 = replace(
     LITE_MEDSAM, patch_stride=4, merge_strides=(2, 1, 1), window_sizes=(8, 8, 16, 8)
 )
-"""The fast one: 256 px, stages at 64, 32, 32 and 32, logits 128×128; windows that divide, so none is padded."""
+"""The fast one: 256 px, stages at 64, 32, 32 and 32, logits 128×128; no window needs padding."""
 
 LITE_MEDSAM_TINY = LiteMedSAMArchitecture(
     image_size=64,

@@ -7,7 +7,7 @@ these names. The fused qkv rows stand in the order q, k, v (three thirds) on bot
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
@@ -60,18 +60,21 @@ def is_meta_naming(names: Iterable[str]) -> bool:
     return any(name.startswith("image_encoder.") for name in names)
 
 
-def to_transformers(state: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
+def to_transformers(
+    state: Mapping[str, Tensor], file: str, other: Callable[[str], str | None] = lambda name: None
+) -> dict[str, Tensor]:
     """Give each tensor its transformers name, every one exactly once.
 
     Args:
         state: tensors under Meta's names.
         file: name for messages.
+        other: names another encoder's tensors, None for those that it does not know.
 
     Raises:
         CheckpointError: names that segment-anything does not have, or two names for one tensor.
     """
     depths = _head_depths(state)
-    names = {name: _renamed(name, depths) for name in state if name not in NOT_WEIGHTS}
+    names = {name: other(name) or _renamed(name, depths) for name in state if name not in NOT_WEIGHTS}
     unknown = [name for name, new in names.items() if new is None]
     if unknown:
         raise CheckpointError(
@@ -110,7 +113,7 @@ def infer_architecture(state: Mapping[str, Tensor], file: str) -> SamArchitectur
 def _measures(state: Mapping[str, Tensor]) -> SamArchitecture:
     hidden, channels, patch, _ = state["image_encoder.patch_embed.proj.weight"].shape
     _, grid, _, _ = state["image_encoder.pos_embed"].shape
-    layers = _count(state, r"image_encoder\.blocks\.(\d+)\.")
+    layers = count_indices(state, r"image_encoder\.blocks\.(\d+)\.")
     lengths = [state[f"image_encoder.blocks.{i}.attn.rel_pos_h"].shape[0] for i in range(layers)]
     head_dim = state["image_encoder.blocks.0.attn.rel_pos_h"].shape[1]
     windows = {(length + 1) // 2 for length in lengths if length != 2 * grid - 1}
@@ -126,18 +129,30 @@ def _measures(state: Mapping[str, Tensor]) -> SamArchitecture:
         global_attention_layers=tuple(i for i in range(layers) if lengths[i] == 2 * grid - 1),
         use_rel_pos=True,
         channels=channels,
-        prompt_dim=state["prompt_encoder.no_mask_embed.weight"].shape[1],
-        decoder_mlp_dim=state["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
-        decoder_layers=_count(state, r"mask_decoder\.transformer\.layers\.(\d+)\."),
-        decoder_heads=8,
-        mask_input_channels=state["prompt_encoder.mask_downscaling.3.weight"].shape[0],
-        num_multimask_outputs=state["mask_decoder.mask_tokens.weight"].shape[0] - 1,
-        iou_head_depth=_count(state, r"mask_decoder\.iou_prediction_head\.layers\.(\d+)\."),
-        iou_head_hidden_dim=state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],
+        **decoder_measures(state),
     )
 
 
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+def decoder_measures(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Read the measures of prompt encoder and mask decoder, by their names in the architecture.
+
+    Raises:
+        KeyError: a tensor is missing.
+    """
+    return {
+        "prompt_dim": state["prompt_encoder.no_mask_embed.weight"].shape[1],
+        "decoder_mlp_dim": state["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
+        "decoder_layers": count_indices(state, r"mask_decoder\.transformer\.layers\.(\d+)\."),
+        "decoder_heads": 8,
+        "mask_input_channels": state["prompt_encoder.mask_downscaling.3.weight"].shape[0],
+        "num_multimask_outputs": state["mask_decoder.mask_tokens.weight"].shape[0] - 1,
+        "iou_head_depth": count_indices(state, r"mask_decoder\.iou_prediction_head\.layers\.(\d+)\."),
+        "iou_head_hidden_dim": state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],
+    }
+
+
+def count_indices(state: Mapping[str, Tensor], pattern: str) -> int:
+    """Return how many there are of what `pattern` numbers, from 0, in its first group."""
     found = [re.match(pattern, name) for name in state]
     return 1 + max((int(match.group(1)) for match in found if match), default=-1)
 

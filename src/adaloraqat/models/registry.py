@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TypeAlias
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.models.architecture import SMALL, TINY, VIT_B, VIT_H, VIT_L, SamArchitecture
@@ -13,11 +14,30 @@ from adaloraqat.models.baseline_architectures import (
     UNET,
     PromptFreeArchitecture,
 )
-
-ARCHITECTURES = MappingProxyType(
-    {"small": SMALL, "tiny": TINY, "vit_b": VIT_B, "vit_l": VIT_L, "vit_h": VIT_H}
+from adaloraqat.models.lite_medsam_architecture import (
+    LITE_MEDSAM,
+    LITE_MEDSAM_STRIDE4,
+    LITE_MEDSAM_TINY,
+    MOBILE_SAM,
+    LiteMedSAMArchitecture,
 )
-"""Names as recipes write them; `vit_*` are the published models."""
+
+Architecture: TypeAlias = SamArchitecture | LiteMedSAMArchitecture
+
+ARCHITECTURES: MappingProxyType[str, Architecture] = MappingProxyType(
+    {
+        "small": SMALL,
+        "tiny": TINY,
+        "vit_b": VIT_B,
+        "vit_l": VIT_L,
+        "vit_h": VIT_H,
+        "lite_medsam": LITE_MEDSAM,
+        "lite_medsam_stride4": LITE_MEDSAM_STRIDE4,
+        "lite_medsam_tiny": LITE_MEDSAM_TINY,
+        "mobile_sam": MOBILE_SAM,
+    }
+)
+"""Names as recipes write them; `vit_*`, `lite_medsam` and `mobile_sam` are the published models."""
 
 BASELINES: MappingProxyType[str, PromptFreeArchitecture] = MappingProxyType(
     {"unet": UNET, "tiny-unet": TINY_UNET, "segformer": SEGFORMER, "deeplab-v3-plus": DEEPLAB_V3_PLUS}
@@ -25,13 +45,13 @@ BASELINES: MappingProxyType[str, PromptFreeArchitecture] = MappingProxyType(
 """Networks without prompts, for comparison."""
 
 
-def architecture(name: str) -> SamArchitecture | PromptFreeArchitecture:
+def architecture(name: str) -> Architecture | PromptFreeArchitecture:
     """Return the architecture of that name; `to_dict` gives what `families.build` takes.
 
     Raises:
         RecipeError: there is none; the message lists the names.
     """
-    known: dict[str, SamArchitecture | PromptFreeArchitecture] = {**ARCHITECTURES, **BASELINES}
+    known: dict[str, Architecture | PromptFreeArchitecture] = {**ARCHITECTURES, **BASELINES}
     if name not in known:
         raise RecipeError(f"There is no architecture {name!r}: choose one of {', '.join(known)}.")
     return known[name]

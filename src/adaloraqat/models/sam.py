@@ -154,6 +154,7 @@ def _count(module: nn.Module) -> int:
 @torch.no_grad()
 def _initialise(model: SamModel) -> None:
     """Draw all weights as the published code does: ViT's normal in the encoder, torch's own elsewhere."""
+    initialise_prompt_and_decoder(model)
     for module in model.vision_encoder.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=_ENCODER_STD)
@@ -161,14 +162,13 @@ def _initialise(model: SamModel) -> None:
         elif isinstance(module, nn.Conv2d):
             module.reset_parameters()
     nn.init.trunc_normal_(model.vision_encoder.pos_embed, std=_ENCODER_STD)
-    initialise_prompt_and_decoder(model)
+    nn.init.normal_(model.shared_image_embedding.positional_embedding)
 
 
 @torch.no_grad()
 def initialise_prompt_and_decoder(model: SamModel) -> None:
-    """Draw the weights of prompt encoder and mask decoder as the published code does: torch's own."""
+    """Draw the layers of prompt encoder and mask decoder as the published code does: torch's own way."""
     for part in (model.prompt_encoder, model.mask_decoder):
         for module in part.modules():
             if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
                 module.reset_parameters()
-    nn.init.normal_(model.shared_image_embedding.positional_embedding)

@@ -1,9 +1,9 @@
-"""TinyViT (Wu et al., ECCV 2022, arXiv 2207.10666) as an image encoder: the encoder of MobileSAM and LiteMedSAM.
+"""TinyViT (Wu et al., ECCV 2022, arXiv 2207.10666) as the image encoder of MobileSAM and LiteMedSAM.
 
-Modules carry the published names (`patch_embed.seq`, `layers`, `blocks`, `downsample`, `local_conv`, `c`, `bn`)
-but where SAM's encoder has a name for the same thing: `mlp.lin1`, `mlp.lin2`, `neck.conv1`, ... So precision
-policies and adapters find them in both. Sizes other than the batch are plain numbers, so that an exported graph
-holds no arithmetic on shapes.
+Modules carry the published names (`patch_embed.seq`, `layers`, `blocks`, `downsample`, `local_conv`, `c`,
+`bn`) but where SAM's encoder has a name for the same thing: `mlp.lin1`, `mlp.lin2`, `neck.conv1`, ... So
+precision policies and adapters find them in both. Sizes other than the batch are plain numbers, so that an
+exported graph holds no arithmetic on shapes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
         learns = self.training and self.weight.requires_grad
-        if learns:
+        if learns and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         return F.batch_norm(
             inputs,
@@ -37,7 +37,7 @@ class BatchNorm(nn.BatchNorm2d):
             self.weight,
             self.bias,
             learns,
-            self.momentum,
+            0.1 if self.momentum is None else self.momentum,
             self.eps,
         )
 
@@ -218,7 +218,7 @@ class Stage(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """The encoder: image (B, C, S, S) -> `.last_hidden_state` (B, D, g, g), as SAM's vision encoder answers."""
+    """Image (B, C, S, S) -> `.last_hidden_state` (B, D, g, g), as SAM's vision encoder answers."""
 
     def __init__(self, architecture: LiteMedSAMArchitecture, config: SamConfig) -> None:
         """Build it; `config` gives the neck, which is SAM's, its widths."""
