@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from adaloraqat.lowrank import add_adapters, set_ranks
+from adaloraqat.lowrank.lora import add_lora
 from adaloraqat.models.families import SegmentationModel, build
 from adaloraqat.quantize import PrecisionPolicy, prepare
 from adaloraqat.radiograph import Preprocessing
@@ -14,11 +15,15 @@ from adaloraqat.radiograph import Preprocessing
 
 @dataclass(frozen=True)
 class Structure:
-    """Architecture, rank of every adapter (None: no adapters), and precision policy (None: not quantised)."""
+    """Architecture, rank of every adapter (None: no adapters), and precision policy (None: not quantised).
+
+    `lora` is the rank and alpha of a plain LoRA (None: there is none).
+    """
 
     architecture: dict[str, Any]
     ranks: dict[str, int] | None = None
     policy: dict[str, Any] | None = None
+    lora: dict[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
@@ -33,6 +38,10 @@ class Structure:
         """Return the structure with adapters of these ranks."""
         return replace(self, ranks=dict(ranks))
 
+    def with_lora(self, rank: int | None, alpha: int = 0) -> "Structure":
+        """Return the structure with a LoRA of `rank`, or with none."""
+        return replace(self, lora=None if rank is None else {"rank": rank, "alpha": alpha})
+
     def with_policy(self, policy: PrecisionPolicy) -> "Structure":
         """Return the structure, fake-quantised by `policy`."""
         return replace(self, policy=policy.to_dict())
@@ -44,6 +53,8 @@ def build_model(structure: Structure) -> SegmentationModel:
     if structure.ranks is not None:
         add_adapters(model, r_max=max(1, *structure.ranks.values()), seed=0)
         set_ranks(model, structure.ranks)
+    if structure.lora is not None:
+        add_lora(model, **structure.lora, seed=0)
     if structure.policy is not None:
         prepare(model, PrecisionPolicy.from_dict(structure.policy))
     settle_memory(model)
@@ -64,10 +75,13 @@ def settle_memory(model: nn.Module) -> None:
 def preprocessing_for(architecture: dict[str, Any]) -> Preprocessing:
     """Return the preprocessing of a model: ImageNet's mean and deviation for SAM's three channels, else ours.
 
+    LiteMedSAM takes intensities in [0, 1] as they are (public inference code, `CVPR24_LiteMedSAM_infer.py`).
     The public SAM weights were trained on colour images so normalised; a grey model trained here has one
     channel, and the film's own percentiles fill [0, 1].
     """
     size, channels = int(architecture["image_size"]), int(architecture["channels"])
+    if architecture.get("family") == "lite_medsam":
+        return Preprocessing(size, channels, mean=(0.0,), std=(1.0,))
     if channels == 3:
         return Preprocessing(size, 3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     return Preprocessing(size, channels)

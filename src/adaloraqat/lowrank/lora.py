@@ -1,0 +1,94 @@
+"""Plain LoRA (Hu et al. 2021) by peft on the fused qkv of every encoder block: the paper's fixed-rank baseline.
+
+Unlike AdaLoRA's adapters (`adapters.py`) one matrix pair serves q, k and v together, and no rank changes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import save
+from torch import nn
+
+from adaloraqat.errors import RecipeError
+from adaloraqat.files import atomic_path, write_json
+from adaloraqat.lowrank.peft_format import CONFIG_NAME, DECODER, WEIGHTS_NAME, without_folders
+
+TARGET = "qkv"
+
+
+def add_lora(model: nn.Module, rank: int, alpha: int, seed: int) -> None:
+    """Put a LoRA of `rank` on every encoder block's fused qkv, in place, with ΔW = 0.
+
+    ΔW = (alpha / rank) · B · A for the whole (3d, in) weight. A is drawn from `seed`, B is zero; torch's
+    global random state stays as it is.
+
+    Raises:
+        RecipeError: the model has no fused qkv.
+    """
+    if not any(name.endswith(f".{TARGET}") for name, _ in model.named_modules()):
+        raise RecipeError("LoRA adapts an encoder's qkv, and this network has none: choose a SAM.")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inject_adapter_in_model(_config(rank, alpha), model)
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:
+    """Return the layers that carry a LoRA, by module name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+
+
+@torch.no_grad()
+def merge_lora(model: nn.Module) -> None:
+    """Replace every LoRA layer by a plain `nn.Linear` of weight W + ΔW, in place; without any, do nothing."""
+    for name, layer in lora_layers(model).items():
+        layer.merge(safe_merge=True)
+        owner, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(owner), attribute, layer.get_base_layer())
+
+
+def save_lora(
+    model: nn.Module, folder: str | Path, rank: int, alpha: int, *, decoder: bool, base: str | None = None
+) -> None:
+    """Write the LoRA as a folder that `peft.PeftModel.from_pretrained` loads onto a plain `SamModel`.
+
+    Args:
+        model: with LoRA layers.
+        folder: made where it does not exist.
+        rank: as given to `add_lora`.
+        alpha: as given to `add_lora`.
+        decoder: whether the trained mask decoder goes along as a module to save.
+        base: name of the base weights; of a path only the last part is kept.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    tensors = {f"base_model.model.{key}": value for key, value in get_peft_model_state_dict(model).items()}
+    if decoder:
+        part = model.get_submodule(DECODER).state_dict()
+        tensors |= {f"base_model.model.{DECODER}.{key}": value for key, value in part.items()}
+    target = Path(folder)
+    with atomic_path(target / WEIGHTS_NAME) as temporary:
+        ready = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        temporary.write_bytes(save(ready, metadata={"format": "pt"}))
+    document: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": without_folders(base),
+        "inference_mode": True,
+        "target_modules": [TARGET],
+        "modules_to_save": [DECODER] if decoder else None,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+    }
+    write_json(target / CONFIG_NAME, document)
+
+
+def _config(rank: int, alpha: int) -> LoraConfig:
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=[TARGET], lora_dropout=0.0, bias="none")
