@@ -35,6 +35,9 @@ COMMANDS = {
     "segment": Entry("adaloraqat.cli.segment", "segment", "Outline the lungs in films or folders of films."),
     "train": Entry("adaloraqat.cli.train", "train", "Adapt a model to your films, by a recipe."),
     "evaluate": Entry("adaloraqat.cli.evaluate", "evaluate", "Score bundles or runs against your masks."),
+    "report": Entry(
+        "adaloraqat.cli.report", "report", "Make a table of methods, statistics included."
+    ),
     "export": Entry("adaloraqat.cli.export", "export", "Turn a run into a bundle that runs anywhere."),
     "bench": Entry(
         "adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles on this computer."
@@ -50,7 +53,7 @@ COMMANDS = {
 
 _TRAINING_PACKAGES = {
     "torch", "transformers", "peft", "safetensors", "pydantic", "yaml", "onnx", "scipy", "matplotlib",
-    "jinja2",
+    "jinja2", "skimage", "monai",
 }  # fmt: skip
 
 

@@ -1,0 +1,53 @@
+"""`adaloraqat report`: a table of methods, trained where missing, with its statistics, figures and page."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+log = logging.getLogger("adaloraqat")
+
+
+def report(
+    recipe: Annotated[
+        Path, typer.Argument(help="A table recipe, such as recipes/tables/1.yaml.", show_default=False)
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", help="Manifest (CSV) with train, val and test.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the table, scores and report.html.", show_default=False)
+    ],
+    runs: Annotated[Path, typer.Option("--runs", help="Folder of run folders: reused, and added to.")] = Path(
+        "runs"
+    ),
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads for training.")] = None,
+) -> None:
+    """Make a table of the paper: train what is missing, reuse what is there, score, test, write.
+
+    Interrupted, the same command continues. Writes table.csv, .md, .tex and .json, and report.html.
+    """
+    from adaloraqat.cli.console import progress
+    from adaloraqat.cli.torch_setup import set_up_torch
+
+    set_up_torch(threads)
+    from adaloraqat.report.tables.make import make_table
+    from adaloraqat.report.tables.recipe import load_table
+
+    table = load_table(recipe)
+    command = f"adaloraqat report {recipe.name if recipe.is_absolute() else recipe} --data MANIFEST --out OUT"
+    document, _, _ = make_table(
+        table,
+        data,
+        runs,
+        out,
+        command,
+        lambda line: log.info("%s", line),
+        lambda films: progress(list(films), "films"),
+    )
+    typer.echo((out / "table.md").read_text(encoding="utf-8"))
+    failed = sum(row["failed"] or 0 for block in document["blocks"] for row in block["rows"])
+    if failed:
+        log.error("%d results failed and count with the worst score; films.csv says why.", failed)
+        raise typer.Exit(1)

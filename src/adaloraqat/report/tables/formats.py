@@ -1,0 +1,166 @@
+"""A built table as CSV, Markdown and LaTeX; the same cells in all three."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adaloraqat.measure.film_scores import measure_label
+
+PROMPT_WORDS = {"no_box": "no box", "true_box": "box of the truth"}
+DASH = "–"
+_COST_HEADS = {
+    "parameters": "Parameters",
+    "trainable": "Trainable",
+    "megabytes": "File (MB)",
+    "speed": "Speed (× reference)",
+}
+
+
+def cells(document: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the rows of text of one block (one source, one prompt).
+
+    A score is `mean ± SD [95 % CI]`; Δ and p are of Dice against the reference; an empty row has dashes.
+    """
+    heads = ["Method", "Films", "Failed"]
+    heads += [measure_label(measure, block["unit"]) for measure in document["measures"]]
+    costs = [column for column in document["columns"] if column in _COST_HEADS]
+    heads += ["Δ Dice [95 % CI]", "p (Holm)", "Effect", "Non-inferior"]
+    heads += [_COST_HEADS[column] for column in costs]
+    return heads, [_row(document, row, costs) for row in block["rows"]]
+
+
+def _row(document: Mapping[str, Any], row: Mapping[str, Any], costs: Sequence[str]) -> list[str]:
+    scores = [_score(measure, row["cells"].get(measure)) for measure in document["measures"]]
+    reference = row["name"] == document["reference"]
+    test = ["reference", "", "", ""] if reference and row["cells"] else _test(row["test"])
+    return [
+        row["name"], _count(row["films"]), _count(row["failed"]), *scores, *test,
+        *(_cost(column, document["costs"][row["name"]]) for column in costs),
+    ]  # fmt: skip
+
+
+def _score(measure: str, cell: Mapping[str, Any] | None) -> str:
+    if not cell or cell["mean"] is None:
+        return DASH
+    digits = 2 if measure in ("hd95", "assd") else 4
+    interval = cell["interval"]
+    text = f"{cell['mean']:.{digits}f} ± {cell['sd']:.{digits}f}"
+    return text + (f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else "")
+
+
+def _test(test: Mapping[str, Any] | None) -> list[str]:
+    if test is None:
+        return [DASH] * 4
+    difference = f"{test['mean_difference']:+.4f}".replace("-", "−")
+    if test["interval"]:
+        low, high = (f"{side:+.4f}".replace("-", "−") for side in test["interval"])
+        difference += f" [{low}, {high}]"
+    p = DASH if test["holm_p"] is None else ("< 0.001" if test["holm_p"] < 0.001 else f"{test['holm_p']:.3f}")
+    effect = f"{test['effect_size']:+.2f}".replace("-", "−")
+    return [difference, p, effect, {True: "yes", False: "not shown", None: DASH}[test["noninferior"]]]
+
+
+def _cost(column: str, costs: Mapping[str, Any]) -> str:
+    if column == "megabytes":
+        return DASH if costs["bytes"] is None else f"{costs['bytes'] / 1e6:.2f}"
+    value = costs[column]
+    if value is None:
+        return DASH
+    return f"{value:.2f}" if column == "speed" else f"{value:,}"
+
+
+def _count(value: int | None) -> str:
+    return DASH if value is None else str(value)
+
+
+def heading(document: Mapping[str, Any], block: Mapping[str, Any]) -> str:
+    """Say what a block's films and prompt are."""
+    kind = "phantom films" if document["phantoms"] else "films"
+    source = "all sources" if block["source"] == "all" else block["source"]
+    return f"{source}, {document['split']} {kind}, {PROMPT_WORDS[block['prompt']]}"
+
+
+def to_csv(document: Mapping[str, Any]) -> str:
+    """Return every block below one head, with source and prompt as columns."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for number, block in enumerate(document["blocks"]):
+        heads, rows = cells(document, {**block, "unit": ""})
+        if number == 0:
+            writer.writerow(["Source", "Prompt", "Unit", *heads])
+        unit = block["unit"]
+        writer.writerows([block["source"], block["prompt"], unit, *row] for row in rows)
+    return text.getvalue()
+
+
+def to_markdown(document: Mapping[str, Any], command: str) -> str:
+    """Return the table with its heading, the command that makes it, and what must be known to read it."""
+    parts = [f"## {document['title']}", f"`{command}`"]
+    if document["note"]:
+        parts.append(document["note"].strip())
+    for block in document["blocks"]:
+        heads, rows = cells(document, block)
+        lines = [_pipe(heads), _pipe(["---"] * len(heads)), *map(_pipe, rows)]
+        parts += [f"**{heading(document, block)}**", "\n".join(lines)]
+    parts.append(legend(document))
+    if document["paper"]:
+        lines = [f"- {name}: " + _published(values) for name, values in document["paper"].items()]
+        parts += ["What the paper states (other films, other base; not comparable):", "\n".join(lines)]
+    parts += [f"- {name}: {note}" for name, note in document["notes"].items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def legend(document: Mapping[str, Any]) -> str:
+    """Return the sentence that says what the columns mean."""
+    return (
+        "Scores of saved masks on each film's own grid: mean ± SD [95 % bootstrap interval, patients drawn]; "
+        f"a failed film has the worst score. Differences are from “{document['reference']}” on the same "
+        "films with the same prompt; p is Wilcoxon's signed-rank test, corrected by Holm; non-inferior: worse by "
+        f"less than {document['margin']:g} Dice (one-sided 0.025), a margin fixed in the recipe. "
+        "A dash: not trained, or not defined."
+    )
+
+
+def _published(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in values.items())
+
+
+def _pipe(row: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+
+
+def to_latex(document: Mapping[str, Any]) -> str:
+    """Return one booktabs `table` a block."""
+    return "\n".join(_latex_block(document, block) for block in document["blocks"])
+
+
+def _latex_block(document: Mapping[str, Any], block: Mapping[str, Any]) -> str:
+    heads, rows = cells(document, block)
+    columns = "l" + "r" * (len(heads) - 1)
+    lines = [
+        r"\begin{table*}[t]",
+        r"\centering\footnotesize",
+        rf"\caption{{{_tex(document['title'])}: {_tex(heading(document, block))}. {_tex(legend(document))}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(map(_tex, heads)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(_tex, row)) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$",
+    "×": r"$\times$", "Δ": r"$\Delta$", "Λ": r"$\Lambda$", "λ": r"$\lambda$", "–": "--", "<": "$<$",
+    ">": "$>$", "“": "``", "”": "''",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)

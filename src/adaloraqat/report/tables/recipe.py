@@ -1,0 +1,113 @@
+"""A table as a YAML file: which methods stand in it, on which films, against which reference and margin."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from adaloraqat.errors import RecipeError
+from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
+
+Column = Literal[
+    "dice", "iou", "nsd", "hd95", "assd", "ssim", "sensitivity", "specificity",
+    "parameters", "trainable", "megabytes", "speed",
+]  # fmt: skip
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Row(_Strict):
+    """One method: a `recipe` to train (or reuse), a finished `model`, saved `predictions`, or an empty row.
+
+    Attributes:
+        name: as the table calls it.
+        recipe: path of a training recipe, relative to the table's file.
+        run: name of the run folder below the folder of runs; the recipe's own name if not given.
+        stage: which of the recipe's stages is scored; the last if not given.
+        precision: how it is exported before it is scored; what the last stage trained if not given.
+        settings: changes to the recipe, as `--set` takes them.
+        model: a shipped name or a bundle's folder.
+        predictions: a folder of masks made elsewhere, such as nnU-Net's.
+        train: False leaves the row empty until someone has trained it.
+        paper: what a paper states for this method, by column; shown apart and never compared.
+        note: a sentence for the reader.
+    """
+
+    name: str = Field(min_length=1)
+    recipe: Path | None = None
+    run: str | None = None
+    stage: str | None = None
+    precision: str | None = None
+    settings: tuple[str, ...] = ()
+    model: str | None = None
+    predictions: Path | None = None
+    train: bool = True
+    paper: dict[str, float] = {}
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Row":
+        if sum(origin is not None for origin in (self.recipe, self.model, self.predictions)) > 1:
+            raise ValueError(f"{self.name}: give one of recipe, model and predictions")
+        return self
+
+
+class TableRecipe(_Strict):
+    """One table, complete. `margin` is fixed here, before anything is scored."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str
+    sources: tuple[str, ...] | None = None
+    split: str = "test"
+    prompts: tuple[Literal["no_box", "true_box"], ...] = ("no_box", "true_box")
+    reference: str
+    margin: float = Field(default=DEFAULT_MARGIN, gt=0, lt=1)
+    tolerances: tuple[float, ...] = (2.0, 5.0)
+    columns: tuple[Column, ...] = ("dice", "iou", "nsd", "hd95", "ssim")
+    seed: int = 0
+    phantoms: bool = False
+    note: str = ""
+    rows: tuple[Row, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "TableRecipe":
+        names = [row.name for row in self.rows]
+        if len(set(names)) != len(names):
+            raise ValueError("two rows have the same name; give each its own")
+        if self.reference not in names:
+            raise ValueError(f"the reference {self.reference!r} is none of the rows")
+        return self
+
+
+def load_table(path: Path) -> TableRecipe:
+    """Read a table recipe; paths in it become relative to the working folder.
+
+    Raises:
+        RecipeError: no such file, not YAML, an unknown key or an impossible value; says which.
+    """
+    try:
+        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(
+            f"There is no table recipe {path.name}; give the path of one, such as recipes/tables/1.yaml."
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(
+            f"{path.name} is not a readable YAML file; compare recipes/tables/1.yaml."
+        ) from error
+    try:
+        table = TableRecipe.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "table"
+        message = first["msg"].removeprefix("Value error, ").removesuffix(".")
+        raise RecipeError(f"{path.name}: {where}: {message}.") from error
+    return table.model_copy(update={"rows": tuple(_beside(row, path.parent) for row in table.rows)})
+
+
+def _beside(row: Row, folder: Path) -> Row:
+    paths = {key: folder / value for key in ("recipe", "predictions") if (value := getattr(row, key))}
+    return row.model_copy(update=paths)

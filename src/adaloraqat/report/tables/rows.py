@@ -1,0 +1,148 @@
+"""One row of a table made real: trained where it is missing, exported, scored; what is there is reused."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adaloraqat.bundle import Bundle, Segmenter, load_bundle
+from adaloraqat.datasets.manifest import Entry, fingerprint
+from adaloraqat.errors import BundleError, RecipeError
+from adaloraqat.export.export_run import export_run
+from adaloraqat.files import write_json
+from adaloraqat.report.evaluation import Each, Options, evaluate
+from adaloraqat.report.film_rows import FilmRow, read_rows
+from adaloraqat.report.tables.recipe import Row, TableRecipe
+from adaloraqat.training import load_recipe
+from adaloraqat.training.run import finished_stages, is_run, trainable_parameters
+from adaloraqat.training.train import train
+
+Report = Callable[[str], None]
+_STAMP = "scored.json"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row with what was found or made for it.
+
+    Attributes:
+        row: as the recipe has it.
+        bundle: what was scored; None for an empty row and for predictions made elsewhere.
+        films: the scores, film by film; empty where there is nothing to score.
+        trainable: how many numbers the scored stage trained, None where unknown.
+        run: the folder of the run it comes from.
+    """
+
+    row: Row
+    bundle: Bundle | None = None
+    films: tuple[FilmRow, ...] = field(default=(), repr=False)
+    trainable: int | None = None
+    run: Path | None = None
+
+
+def make_method(
+    row: Row,
+    table: TableRecipe,
+    entries: Sequence[Entry],
+    manifest: Path,
+    runs: Path,
+    out: Path,
+    report: Report,
+    each: Each,
+) -> Method:
+    """Train, export and score one row; every finished step is reused, an interrupted training continues.
+
+    Args:
+        row: of `table`.
+        table: the split, prompts and tolerances.
+        entries: the films to score.
+        manifest: for training, calibration and validation.
+        runs: folder of run folders.
+        out: folder of the report.
+        report: receives one line of progress at a time.
+        each: wraps the films to show progress.
+
+    Raises:
+        AdaloraqatError: with one sentence for anything that a user can mend.
+    """
+    if row.model is not None:
+        bundle = load_bundle(row.model)
+        return Method(row, bundle, _scored(row, bundle, table, entries, out, report, each))
+    if row.recipe is None:
+        return Method(row)
+    recipe = load_recipe(row.recipe, row.settings)
+    run = runs / (row.run or recipe.name)
+    stage = row.stage or recipe.stages[-1].name
+    if not (is_run(run) and stage in finished_stages(run)):
+        if not row.train:
+            report(f"{row.name}: not trained here, its row stays empty")
+            return Method(row)
+        report(f"{row.name}: training {run.name}")
+        train(recipe, manifest, run, resume=is_run(run), report=report)
+    bundle = _exported(row, run, stage, manifest, report)
+    films = _scored(row, bundle, table, entries, out, report, each)
+    return Method(row, bundle, films, trainable_parameters(run).get(stage), run)
+
+
+def _exported(row: Row, run: Path, stage: str, manifest: Path, report: Report) -> Bundle:
+    """Return the row's bundle beside its run; it is written again when the run has changed since."""
+    folder = run.with_name(f"{run.name}-{stage}-{row.precision or 'as-trained'}")
+    weights = hashlib.sha256((run / "recipe.yaml").read_bytes() + (run / "metrics.jsonl").read_bytes())
+    try:
+        made_from = json.loads((folder / "made-from.json").read_text())["run"]
+        if made_from == weights.hexdigest():
+            return load_bundle(folder)
+    except (OSError, ValueError, KeyError, BundleError):
+        pass  # absent, half-written or foreign: written again
+    report(f"{row.name}: exporting {run.name}")
+    bundle = export_run(
+        run, folder, precision=row.precision, manifest=manifest, name=run.name, stage=stage, report=report
+    )
+    write_json(folder / "made-from.json", {"run": weights.hexdigest()})
+    return bundle
+
+
+def _scored(
+    row: Row,
+    bundle: Bundle,
+    table: TableRecipe,
+    entries: Sequence[Entry],
+    out: Path,
+    report: Report,
+    each: Each,
+) -> tuple[FilmRow, ...]:
+    """Return the row's film scores; scores of the same bundle on the same films are read back."""
+    folder = out / "scores" / file_name(row.name)
+    stamp = {
+        "files": {name: record.sha256 for name, record in bundle.files.items()},
+        "films": fingerprint(entries),
+        "tolerances": list(table.tolerances),
+        "row": row.name,
+    }
+    if _read_stamp(folder) != stamp:
+        report(f"{row.name}: scoring {len(entries)} films")
+        segmenter = Segmenter.load(str(bundle.folder))
+        evaluate({row.name: segmenter}, entries, folder, each, Options(table.tolerances, seed=table.seed))
+        write_json(folder / _STAMP, stamp)
+    return tuple(film for film in read_rows(folder / "films.csv") if film.prompt in table.prompts)
+
+
+def _read_stamp(folder: Path) -> Any:
+    try:
+        return json.loads((folder / _STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def file_name(name: str) -> str:
+    """Return a row's name as a folder name that no other row of a table shares.
+
+    Raises:
+        RecipeError: nothing of the name is left.
+    """
+    plain = "-".join("".join(c.lower() if c.isalnum() else " " for c in name).split())
+    if not plain:
+        raise RecipeError(f"The row name {name!r} has no letter or digit; give it a name.")
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
