@@ -20,6 +20,7 @@ from adaloraqat.files import atomic_path
 IN_MEMORY = 64 << 20
 """Bytes; an array larger than this is laid on disk and mapped, where a folder for it is given."""
 
+_PIECE = 1 << 20  # bytes written at a time
 _SUFFIX = ".npy"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: equal content gives equal bytes
 
@@ -110,7 +111,19 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             member = zipfile.ZipInfo(name + _SUFFIX, _DATE)
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)  # a mapped one in pieces
+                _write_array(stream, array)
+
+
+def _write_array(stream: IO[bytes], array: NDArray[Any]) -> None:
+    """As NumPy writes it, in smaller pieces: a mapped array is never in memory as a whole."""
+    if array.nbytes <= _PIECE or not array.flags.c_contiguous:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+        return
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    values = array.reshape(-1)
+    step = _PIECE // array.itemsize
+    for start in range(0, values.size, step):
+        stream.write(values[start : start + step].tobytes())
 
 
 def no_temporary_space() -> OutputError:
