@@ -8,7 +8,6 @@ Films are `imagesTr/<case>_0000.png`, label maps `labelsTr/<case>.png` (0 backgr
 `dataset.json`.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from PIL import Image
 
 from adaloraqat.datasets.entry import LUNG_KINDS, Entry
 from adaloraqat.datasets.listing import PICTURES, Drawn, Listed, Listing, Shape, files_below, left_out
+from adaloraqat.datasets.names import plain_name
 from adaloraqat.datasets.outlines import HEART, LEFT_LUNG, RIGHT_LUNG
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.files import atomic_path, write_json
@@ -67,7 +67,7 @@ def list_nnunet(root: Path, kind: str | None) -> Listing:
 
     """
     description = _description(root)
-    ending = str(description["file_ending"]).lower()
+    ending = description["file_ending"].lower()
     if ending not in PICTURES:
         raise ManifestError(
             f"The films of {root.name} are {ending} files: only pictures (.png, .bmp, .tif) can be indexed; "
@@ -166,22 +166,15 @@ def read_predictions(folder: str | os.PathLike[str], entries: Iterable[Entry]) -
 
 
 def case_name(identity: str) -> str:
-    """Return the name of a film's files: its id, where that is a plain file name, else one made from it.
-
-    >>> case_name("JPCLN001"), case_name("Normal (1)")
-    ('JPCLN001', 'Normal-1-a5ba1a42')
-    """
-    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", identity).strip("-.")
-    if plain == identity:
-        return identity
-    return f"{plain}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"  # two ids never share a name
+    """Return the case identifier of a film's id; see `names.plain_name`."""
+    return plain_name(identity)
 
 
 def _description(root: Path) -> dict[str, Any]:
     try:
         document = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
-        if "file_ending" not in document or "labels" not in document:
-            raise KeyError("file_ending")
+        if not isinstance(document["labels"], dict) or not isinstance(document["file_ending"], str):
+            raise TypeError("labels or file_ending")
     except OSError as error:
         raise ManifestError(
             f"{root.name} has no dataset.json: give one data set of nnUNet_raw, such as Dataset501_Lungs."

@@ -16,6 +16,7 @@ from PIL import Image
 
 from adaloraqat.datasets.entry import Entry
 from adaloraqat.datasets.listing import Drawn, Listed, Listing, Outline
+from adaloraqat.datasets.names import plain_name
 from adaloraqat.datasets.outlines import Joined
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.files import atomic_path
@@ -75,7 +76,7 @@ class Beside:
 
     def file(self, kind: str, identity: str) -> Path:
         """Return the PNG of `kind` ("masks", "labels", "films") for a film's id."""
-        name = "".join(c if c.isalnum() or c in "-_.() " else "_" for c in identity)
+        name = plain_name(identity, keep="_.-() ")
         return self.manifest.parent / f"{self.manifest.stem}_{kind}" / f"{name}.png"
 
 
