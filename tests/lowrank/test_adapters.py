@@ -21,6 +21,8 @@ from adaloraqat.lowrank import (
     scaled_ranks,
     set_ranks,
 )
+from adaloraqat.models.families import build
+from adaloraqat.models.registry import architecture
 
 Logits = Callable[[nn.Module], Tensor]
 
@@ -171,3 +173,30 @@ def test_vit_b_arithmetic() -> None:
     assert (f"{count.trainable_share:.1%}", f"{count.reduction:.1f}") == ("6.1%", "16.1")
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert trainable == count.stage_1
+
+
+@pytest.mark.parametrize("name", ["tiny", "lite_medsam_tiny"])
+def test_each_adapter_moves_its_own_projection_in_the_encoders_own_row_layout(name: str) -> None:
+    """Read q, k and v as each encoder's own forward does, and let one adapter at a time act."""
+    measures = architecture(name).to_dict()
+    model = build(measures).eval()
+    adapters = add_adapters(model, 2, seed=0)
+    for layer, qkv in adapted_layers(model).items():
+        attention = model.get_submodule(layer.rpartition(".")[0])
+        heads = attention.num_attention_heads if name == "tiny" else attention.num_heads
+        inputs = torch.randn(5, qkv.in_features)
+        for index, projection in enumerate("qkv"):
+            adapter = adapters[f"{layer}.{projection}"]
+            adapter.singular_values.data.fill_(0.5)
+            change = qkv(inputs) - qkv.base(inputs)  # (5, 3d)
+            if name == "tiny":  # SamVisionAttention: (tokens, 3, heads, size)
+                by_projection = change.reshape(5, 3, heads, -1).permute(1, 0, 2, 3)
+            else:  # tiny_vit_sam.Attention: (tokens, heads, q | k | v)
+                by_projection = torch.stack(change.reshape(5, heads, -1).chunk(3, dim=-1))
+            wanted = inputs @ adapter.delta_weight().T
+            torch.testing.assert_close(by_projection[index].flatten(1), wanted, rtol=1e-4, atol=1e-5)
+            others = [i for i in range(3) if i != index]
+            assert by_projection[others].abs().max() < 1e-5
+            assert torch.equal(qkv.fuse([qkv.rows(p, qkv.base.weight) for p in "qkv"]), qkv.base.weight)
+            adapter.singular_values.data.zero_()
+    assert len(adapters) == 3 * (2 if name == "tiny" else 4)

@@ -6,11 +6,15 @@ arithmetic is the papers', one image and one box at a time, loops where loops ar
 """
 
 import math
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parent))  # test folders are no packages
 
 
 @dataclass(frozen=True)
