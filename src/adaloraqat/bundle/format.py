@@ -55,10 +55,14 @@ class Precision:
 
 @dataclass(frozen=True)
 class Prompt:
-    """How the model wants to be prompted, and whether its quality output was trained."""
+    """How the model wants to be prompted, and whether its quality output was trained.
+
+    `accepts_box` is False for a network without prompts: its masks are of the whole film, always.
+    """
 
     second_pass: bool
     quality_trained: bool
+    accepts_box: bool = True
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,7 @@ def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
     return Prompt(
         second_pass=_field(where, "prompt", values, "second_pass", bool),
         quality_trained=_field(where, "prompt", values, "quality_trained", bool),
+        accepts_box=_field(where, "prompt", {"accepts_box": True, **values}, "accepts_box", bool),
     )
 
 

@@ -15,6 +15,7 @@ from adaloraqat.bundle.format import Bundle, load_bundle
 from adaloraqat.bundle.parts import connected_parts, enclosing_box, tidy
 from adaloraqat.bundle.plausibility import doubts
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
+from adaloraqat.errors import BundleError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
 
 GIVEN = "given"
@@ -107,6 +108,22 @@ class Segmenter:
         bundle = load_bundle(model)
         return cls(bundle, load_engine(bundle, engine, threads))
 
+    @property
+    def accepts_boxes(self) -> bool:
+        """Whether a box can be given; a network without prompts takes none."""
+        return self.bundle.prompt.accepts_box
+
+    def check_box(self) -> None:
+        """Refuse a box where the model takes none.
+
+        Raises:
+            BundleError: it takes none.
+        """
+        if not self.accepts_boxes:
+            raise BundleError(
+                f"The model {self.bundle.name!r} takes no box: leave the box out, or choose another model."
+            )
+
     def segment(self, film: FilmLike, box: Sequence[float] | None = None) -> Segmentation:
         """Segment one film: a path, a `Film`, or a 2-D array (bright = dense).
 
@@ -118,9 +135,12 @@ class Segmenter:
 
         Raises:
             FilmError: the film cannot be read, or the box is inverted or outside the film.
-            BundleError: the graphs do not run on what the bundle's preprocessing gives.
+            BundleError: a box where the model takes none, or the graphs do not run on what the bundle's
+                preprocessing gives.
         """
         started = time.perf_counter()
+        if box is not None:
+            self.check_box()
         film = _as_film(film)
         shape = film.shape
         prompt = Box.whole(shape) if box is None else Box(*map(float, box)).checked(shape)
@@ -151,8 +171,10 @@ class Segmenter:
 
         Raises:
             FilmError: the film cannot be read, or a box is inverted or outside the film.
-            BundleError: the graphs do not run on what the bundle's preprocessing gives.
+            BundleError: the model takes no box, or the graphs do not run on what the bundle's preprocessing
+                gives.
         """
+        self.check_box()
         film = _as_film(film)
         prompts = [Box(*map(float, box)).checked(film.shape) for box in boxes]
         embedded = self.embed(film.pixels)

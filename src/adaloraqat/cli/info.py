@@ -84,6 +84,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "prompt": {
             "second_pass": bundle.prompt.second_pass,
             "quality_trained": bundle.prompt.quality_trained,
+            "accepts_box": bundle.prompt.accepts_box,
         },
         "files": file_sizes(bundle),
         "matrix_products": {engine: _products(bundle, engine) for engine in ENGINES},

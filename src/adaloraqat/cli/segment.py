@@ -50,6 +50,8 @@ def segment(
     for refusal in refusals:
         log.error("%s", refusal.error)
     segmenter = Segmenter.load(model, engine, threads) if jobs else None
+    if segmenter is not None and box is not None:
+        segmenter.check_box()
     how = _How(Box(*box) if box else None, overlay, propagate, quiet=as_json, alone=len(jobs) == 1)
     work = _Work(segmenter, out, how)
     code = None

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformers import SamModel
-
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
 from adaloraqat.bundle.format import DECODER, ENCODER, MANIFEST
 from adaloraqat.errors import OutputError
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.lowrank import adapters_of
+from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import architecture_of, count_parameters
 from adaloraqat.quantize import PrecisionPolicy, convert, per_precision
 from adaloraqat.radiograph import Preprocessing
@@ -26,7 +25,7 @@ INTENDED_USE = "Research on chest radiographs. Not a medical device: no diagnosi
 
 
 def export_bundle(
-    model: SamModel,
+    model: SegmentationModel,
     folder: str | os.PathLike[str],
     *,
     policy: PrecisionPolicy,
@@ -81,7 +80,11 @@ def export_bundle(
             "weight_range": policy.weight_range if policy.quantizes else "none",
             "modules": policy.describe(model),
         },
-        "prompt": {"second_pass": second_pass, "quality_trained": quality_trained},
+        "prompt": {
+            "second_pass": second_pass,
+            "quality_trained": quality_trained,
+            "accepts_box": accepts_boxes(model),
+        },
         "smallest_part": smallest_part,
         "outlines": outlines,
         "training": dict(training or {}),

@@ -16,8 +16,10 @@ from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
 from adaloraqat.export.precision import in_precision
 from adaloraqat.lowrank import merge_adapters
+from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.measure.overlap import dice
 from adaloraqat.models.checkpoints import save_base
+from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.quantize import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.training.calibration import calibration_batches
@@ -53,7 +55,8 @@ def export_run(
     Args:
         folder: the run.
         out: the bundle to write.
-        precision: `fp32`, `paper`, `int8`; None is what stage 2 trained, or int8 where there was no stage 2.
+        precision: `fp32`, `paper`, `int8`; None is what stage 2 trained, or int8 where there was no stage 2
+            (fp32 for a network without prompts).
             Another precision than was trained is post-training quantisation, and the bundle says so.
         weight_range: `portable` or `full`; None is what stage 2 trained, or portable.
         manifest: films for calibration (train), and for choosing the second pass and measuring parity (val);
@@ -72,8 +75,9 @@ def export_run(
     """
     refuse_foreign(out)
     run = load_run(folder, stage)
+    merge_lora(run.model)
     trained = run.policy
-    policy = _wanted(precision, weight_range, trained)
+    policy = _wanted(precision, weight_range, trained, run.model)
     training, validation = _films(run, manifest or manifest_of(folder))
     model, post_training = _in_precision(run, policy, trained, training)
     if post_training:
@@ -141,6 +145,7 @@ def export_base(folder: Path, out: Path, half: bool = False) -> None:
         OutputError: `out` cannot be written.
     """
     run = load_float_run(folder)
+    merge_lora(run.model)
     if run.structure.ranks is not None:
         merge_adapters(run.model)
     save_base(run.model, out, half)
@@ -157,11 +162,13 @@ def choose_passes(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, float, d
     if not films:
         return False, 0.0, {}
     candidates = {"one_pass": (False, 0.0), "second_pass": (True, 0.0), "tidy": (False, SMALLEST_PART)}
+    if not accepts_boxes(run.model):
+        del candidates["second_pass"]
     scores = {name: _mean_dice(run_segmenter(run, *choice), films) for name, choice in candidates.items()}
     plain = scores["one_pass"]
     smallest = SMALLEST_PART if scores["tidy"] > plain else 0.0
     dices = {f"dice_{name}": score for name, score in scores.items()}
-    return scores["second_pass"] > plain, smallest, {"validation": {"films": len(films), **dices}}
+    return scores.get("second_pass", plain) > plain, smallest, {"validation": {"films": len(films), **dices}}
 
 
 def _mean_dice(segmenter: Segmenter, films: Sequence[Pair]) -> float:
@@ -183,20 +190,28 @@ def measure_parity(run: LoadedRun, bundle: Path, films: Sequence[Pair]) -> dict[
     prompt = torch.from_numpy(frame.box_to_model(Box.whole(pictures[0].shape))).reshape(1, 1, 4)
     files = [bundle / "encoder.onnx", bundle / "decoder.onnx"]
     names = [entry.id for entry in entries]
+    no_box = mask_parity(run.model, bundle, pictures, [None] * len(pictures), names=names)
+    if not accepts_boxes(run.model):
+        return {"no_box": no_box}
     return {
         "layers": {
             engine: layer_parity(run.model, files, torch.from_numpy(image)[None], prompt, engine).to_dict()
             for engine in installed_engines()
         },
         "true_box": mask_parity(run.model, bundle, pictures, boxes, names=names),
-        "no_box": mask_parity(run.model, bundle, pictures, [None] * len(pictures), names=names),
+        "no_box": no_box,
     }
 
 
 def _wanted(
-    precision: str | None, weight_range: str | None, trained: PrecisionPolicy | None
+    precision: str | None, weight_range: str | None, trained: PrecisionPolicy | None, model: SegmentationModel
 ) -> PrecisionPolicy:
-    default = trained.name if trained is not None else "int8"
+    boxes = accepts_boxes(model)
+    if not boxes and precision not in (None, "fp32"):
+        raise RecipeError(
+            f"A network without prompts has no {precision} policy: export it with --precision fp32."
+        )
+    default = trained.name if trained is not None else "int8" if boxes else "fp32"
     chosen = weight_range or (trained.weight_range if trained is not None else "portable")
     if chosen not in ("portable", "full"):
         raise RecipeError(f"There is no weight range {chosen}; choose portable or full.")

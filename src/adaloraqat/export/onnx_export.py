@@ -7,20 +7,25 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import onnx
 import torch
 from torch import Tensor, nn
-from transformers import SamModel
 
 from adaloraqat.export.graphs import DecoderGraph, EncoderGraph
+from adaloraqat.export.prompt_free_graphs import NetworkGraph, RepeatGraph
 from adaloraqat.files import atomic_path
+from adaloraqat.models.families import SegmentationModel
+from adaloraqat.models.prompt_free import PromptFreeModel
+
+Model = TypeVar("Model", bound=nn.Module)
 
 OPSET = 17
 """The ONNX operator set written, the first with LayerNormalization."""
 
 
-def export_encoder(model: SamModel, path: str | os.PathLike[str]) -> None:
+def export_encoder(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
     """Write `image` (1, C, S, S) float32 -> `embedding` (1, D, g, g) float32 to `path`.
 
     Args:
@@ -30,12 +35,17 @@ def export_encoder(model: SamModel, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    if isinstance(model, PromptFreeModel):
+        size, channels = model.architecture["image_size"], model.architecture["channels"]
+        graph = NetworkGraph(_own_copy(model))
+        write_onnx(graph, (torch.zeros(1, channels, size, size),), path, ["image"], ["embedding"])
+        return
     config = model.config.vision_config
     image = torch.zeros(1, config.num_channels, config.image_size, config.image_size)
     write_onnx(EncoderGraph(_own_copy(model)), (image,), path, ["image"], ["embedding"])
 
 
-def export_decoder(model: SamModel, path: str | os.PathLike[str]) -> None:
+def export_decoder(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
     """Write `embedding` (1, D, g, g), `boxes` (N, 4) -> `logits` (N, 4g, 4g), `quality` (N,), for any N.
 
     Args:
@@ -45,13 +55,22 @@ def export_decoder(model: SamModel, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    config = model.config.prompt_encoder_config
-    grid = config.image_embedding_size
-    embedding = torch.zeros(1, config.hidden_size, grid, grid)
+    graph: nn.Module
+    if isinstance(model, PromptFreeModel):
+        size, channels = model.architecture["image_size"], model.architecture["channels"]
+        own = _own_copy(model)
+        with torch.no_grad():
+            embedding = own.encode(torch.zeros(1, channels, size, size))  # (1, 1, n, n)
+        graph = RepeatGraph()
+    else:
+        config = model.config.prompt_encoder_config
+        grid = config.image_embedding_size
+        embedding = torch.zeros(1, config.hidden_size, grid, grid)
+        graph = DecoderGraph(_own_copy(model))
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 2.0, 2.0]])
     dynamic = {name: {0: "N"} for name in ("boxes", "logits", "quality")}
     write_onnx(
-        DecoderGraph(_own_copy(model)),
+        graph,
         (embedding, boxes),
         path,
         ["embedding", "boxes"],
@@ -60,7 +79,7 @@ def export_decoder(model: SamModel, path: str | os.PathLike[str]) -> None:
     )
 
 
-def _own_copy(model: SamModel) -> SamModel:
+def _own_copy(model: Model) -> Model:
     return copy.deepcopy(model).eval().to("cpu")
 
 

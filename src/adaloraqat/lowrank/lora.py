@@ -1,4 +1,4 @@
-"""Plain LoRA (Hu et al. 2021) by peft on the fused qkv of every encoder block: the paper's fixed-rank baseline.
+"""Plain LoRA (Hu et al. 2021) by peft on every encoder block's fused qkv: the paper's baseline.
 
 Unlike AdaLoRA's adapters (`adapters.py`) one matrix pair serves q, k and v together, and no rank changes.
 """

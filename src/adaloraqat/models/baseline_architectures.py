@@ -33,8 +33,8 @@ class PromptFreeArchitecture:
             object.__setattr__(self, field.name, _checked(field.name, getattr(self, field.name)))
         if self.image_size % self.multiple:
             raise RecipeError(
-                f"The architecture's image_size {self.image_size} is not a multiple of {self.multiple}, which a "
-                f"{self.family} needs: choose one that is."
+                f"The architecture's image_size {self.image_size} is not a multiple of {self.multiple}, as a "
+                f"{self.family} needs it: choose one that is."
             )
         self._check()
 

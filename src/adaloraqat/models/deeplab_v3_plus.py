@@ -60,7 +60,7 @@ class _DeepLabV3Plus(nn.Module):
         )
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                # transformers writes TensorFlow's 0.997, which to torch means: forget all batches but the last
+                # transformers writes TensorFlow's 0.997, which in torch forgets all batches but the last
                 module.momentum = _MOMENTUM
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from adaloraqat.bundle.engine import FloatArray
 from adaloraqat.bundle.format import Bundle, Precision, Prompt
 from adaloraqat.bundle.segmenter import Segmenter
+from adaloraqat.models.families import accepts_boxes
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import LoadedRun
@@ -42,7 +43,7 @@ def run_segmenter(run: LoadedRun, second_pass: bool = False, smallest_part: floa
         architecture=run.structure.architecture,
         preprocessing=run.preprocessing,
         precision=Precision("as trained", "none", {}),
-        prompt=Prompt(second_pass, quality_trained(run.recipe)),
+        prompt=Prompt(second_pass, quality_trained(run.recipe), accepts_boxes(run.model)),
         outlines=run.recipe.outlines,
         training={},
         parameters={},
