@@ -22,6 +22,9 @@ def report(
     runs: Annotated[Path, typer.Option("--runs", help="Folder of run folders: reused, and added to.")] = Path(
         "runs"
     ),
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="audit.json of these films, for the page.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads for training.")] = None,
 ) -> None:
     """Make a table of the paper: train what is missing, reuse what is there, score, test, write.
@@ -33,11 +36,12 @@ def report(
 
     set_up_torch(threads)
     from adaloraqat.report.tables.make import make_table
+    from adaloraqat.report.tables.page import write_page
     from adaloraqat.report.tables.recipe import load_table
 
     table = load_table(recipe)
     command = f"adaloraqat report {recipe.name if recipe.is_absolute() else recipe} --data MANIFEST --out OUT"
-    document, _, _ = make_table(
+    document, methods, entries = make_table(
         table,
         data,
         runs,
@@ -46,6 +50,7 @@ def report(
         lambda line: log.info("%s", line),
         lambda films: progress(list(films), "films"),
     )
+    write_page(out / "report.html", document, table, methods, entries, out / "scores", audit=audit)
     typer.echo((out / "table.md").read_text(encoding="utf-8"))
     failed = sum(row["failed"] or 0 for block in document["blocks"] for row in block["rows"])
     if failed:

@@ -19,14 +19,17 @@ _ENGINES = {
 }
 
 
-def write_report(path: Path, document: Mapping[str, Any], pictures: Mapping[str, Any]) -> None:
-    """Fill `templates/demo.html` and write it, atomically.
+def write_report(
+    path: Path, document: Mapping[str, Any], pictures: Mapping[str, Any], template: str = "demo.html"
+) -> None:
+    """Fill a template and write it, atomically.
 
     Args:
         path: the HTML file.
-        document: the numbers: what stands in demo.json.
+        document: the numbers, as they stand in the JSON beside the page.
         pictures: what the template shows beside them; images as data addresses (`jpeg_address`,
             `svg_address`).
+        template: a file of `templates/`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -41,7 +44,7 @@ def write_report(path: Path, document: Mapping[str, Any], pictures: Mapping[str,
         lstrip_blocks=True,
     )
     surroundings.filters |= {"megabytes": megabytes, "signed": signed}
-    page = surroundings.get_template("demo.html").render(
+    page = surroundings.get_template(template).render(
         **document, pictures=pictures, colours=vars(colours), engine_names=_ENGINES
     )
     write_text(path, page)

@@ -116,8 +116,8 @@ def legend(document: Mapping[str, Any]) -> str:
     return (
         "Scores of saved masks on each film's own grid: mean ± SD [95 % bootstrap interval, patients drawn]; "
         f"a failed film has the worst score. Differences are from “{document['reference']}” on the same "
-        "films with the same prompt; p is Wilcoxon's signed-rank test, corrected by Holm; non-inferior: worse by "
-        f"less than {document['margin']:g} Dice (one-sided 0.025), a margin fixed in the recipe. "
+        "films with the same prompt; p: Wilcoxon's signed-rank test, corrected by Holm; non-inferior: worse "
+        f"by less than {document['margin']:g} Dice (one-sided 0.025), a margin fixed in the recipe. "
         "A dash: not trained, or not defined."
     )
 
