@@ -37,6 +37,7 @@ def train(
     set_up_torch(threads)
     from adaloraqat.training import load_recipe
     from adaloraqat.training.train import train as run_recipe
+    from adaloraqat.training.validate import in_words
 
     settled = load_recipe(recipe, tuple(settings or ()))
     try:
@@ -49,10 +50,8 @@ def train(
         raise typer.Exit(INTERRUPTED) from error
     after = result["stages"][-1]["after"]
     log.info(
-        "Done: validation Dice %.4f without a box, %.4f with the true box. "
-        "Next: adaloraqat export %s --out %s-bundle",
-        after["dice_no_box"],
-        after["dice_box"],
+        "Done: %s. Next: adaloraqat export %s --out %s-bundle",
+        in_words(after),
         out.name if out.is_absolute() else out,
         out.name,
     )

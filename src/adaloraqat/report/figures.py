@@ -42,6 +42,8 @@ def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = (
             colour = STAGES[number % len(STAGES)]
             steps = [start + line["step"] for line in own]
             for key, style, what in (("dice_no_box", "o-", "no box"), ("dice_box", "s:", "true box")):
+                if key not in own[0]["validation"]:
+                    continue  # a network that takes no box
                 values = [line["validation"][key] for line in own]
                 dice.plot(steps, values, style, color=colour, ms=4, label=f"{stage}, {what}")
             trained = [

@@ -1,13 +1,13 @@
 """Scores during training: Dice of the mask on each film's original grid, with a box and with none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from adaloraqat.measure.overlap import dice
-from adaloraqat.models.families import SegmentationModel
+from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.radiograph import Box, Preprocessing, read_mask
 from adaloraqat.training.films import FilmSet, normalise
@@ -19,10 +19,12 @@ BATCH = 8
 def validate(model: SegmentationModel, films: FilmSet, preprocessing: Preprocessing) -> dict[str, float]:
     """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
 
-    A film whose truth is empty has no ground-truth box and counts only without one.
+    A film whose truth is empty has no ground-truth box and counts only without one. A network that takes no
+    box has no `dice_box`.
     """
     training = model.training
     model.eval()
+    with_boxes = accepts_boxes(model)
     no_box: list[float] = []
     boxed: list[float] = []
     for start in range(0, len(films), BATCH):
@@ -31,17 +33,22 @@ def validate(model: SegmentationModel, films: FilmSet, preprocessing: Preprocess
         embedding = encode(model, normalise(images, valid, preprocessing))
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]
         whole = [Box.whole(films.frames[i].original) for i in indices]
-        around = [Box.around(t) if t.any() else None for t in truths]
         no_box += _scores(model, embedding, films, indices, whole, truths)
+        if not with_boxes:
+            continue
+        around = [Box.around(t) if t.any() else None for t in truths]
         with_box = [box if box is not None else fallback for box, fallback in zip(around, whole, strict=True)]
         scores = _scores(model, embedding, films, indices, with_box, truths)
         boxed += [score for score, box in zip(scores, around, strict=True) if box is not None]
     model.train(training)
-    return {
-        "dice_no_box": float(np.mean(no_box)),
-        "dice_box": float(np.mean(boxed)) if boxed else 0.0,
-        "worst_no_box": float(np.min(no_box)),
-    }
+    found = {"dice_no_box": float(np.mean(no_box)), "worst_no_box": float(np.min(no_box))}
+    return {**found, "dice_box": float(np.mean(boxed)) if boxed else 0.0} if with_boxes else found
+
+
+def in_words(scores: Mapping[str, float]) -> str:
+    """Return what `validate` found as the end of a sentence."""
+    boxed = f", {scores['dice_box']:.4f} with the true box" if "dice_box" in scores else ""
+    return f"validation Dice {scores['dice_no_box']:.4f} without a box{boxed}"
 
 
 def _scores(
