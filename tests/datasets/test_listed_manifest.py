@@ -8,13 +8,16 @@ from adaloraqat.radiograph import read_mask
 def test_a_manifest_is_a_source_too(tmp_path):
     save(tmp_path / "a.png", GREY)
     save(tmp_path / "a_mask.png", block(0, 0, 8, 8, 16))
-    (tmp_path / "m.csv").write_text("path_image,path_mask,split,spacing_mm\na.png,a_mask.png,val,0.5\n")
+    (tmp_path / "m.csv").write_text(
+        "path_image,path_mask,split,spacing_mm,modality\na.png,a_mask.png,val,0.5,CT\n"
+    )
     entries, _ = indexed("manifest", tmp_path / "m.csv", tmp_path / "out", "infection")
     assert (entries["a"].split, entries["a"].spacing_mm, entries["a"].outlines) == (
         "val",
         (0.5, 0.5),
         "infection",
     )
+    assert entries["a"].modality == "CT"
     assert read_mask(entries["a"].path_mask, (32, 32)).sum() == 16 * 16
     (tmp_path / "m.csv").write_text("path_image,path_mask,mask_kind\na.png,a_mask.png,lungs\n")
     with pytest.raises(ManifestError, match="outline lungs, not infection"):

@@ -37,6 +37,7 @@ def test_medsam_images_and_volumes(tmp_path):
     assert film.path_image.suffix == ".npz"
     assert (read_mask(film.path_mask) == (labels > 0)).all()
     piece = entries["CT_Lung_7-z002"]
+    assert (film.modality, piece.modality) == ("XRay", "CT")
     assert (np.asarray(Image.open(piece.path_image)) == GREY).all()
     assert piece.path_image.parent.name == "films_films"
     assert piece.patient_id == entries["CT_Lung_7-z003"].patient_id == "CT_Lung_7"

@@ -33,6 +33,7 @@ def list_manifest(path: Path, kind: str | None) -> Listing:
             diagnosis=entry.diagnosis,
             licence=entry.licence,
             view=entry.view,
+            modality=entry.modality,
         )
         for entry in entries
     ]

@@ -62,6 +62,7 @@ class Listed:
     diagnosis: str | None = None
     licence: str | None = None
     view: str | None = None
+    modality: str | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from adaloraqat.radiograph.archive import Archive
 from adaloraqat.radiograph.npz import image_name, is_image
 
 LICENCE = "as the data set that the file's name tells; collected for the CVPR 2024 challenge"
+_MODALITY = re.compile(r"(?:[23]DBox_)?([A-Za-z]+)_")
 # the first that fits counts: infection masks of COVID-QU-Ex have lungMask in their name too
 _KINDS = ((r"infection", "infection"), (r"pneumothorax", "pneumothorax"), (r"lung|radiography", "lungs"))
 
@@ -62,7 +63,7 @@ def list_medsam_npz(root: Path, kind: str | None) -> Listing:
     others: list[str] = []
     failures: list[str] = []
     for path in files_below(root, {".npz"}):
-        said = _kind_in(path)
+        said = _kind_in(path.relative_to(root))
         if kind and said and said != kind and not (kind in LUNG_KINDS and said == "lungs"):
             others.append(path.name)
             continue
@@ -91,12 +92,14 @@ def _films(path: Path, kind: str | None) -> list[Listed]:
         if "gts" not in archive.names():
             return []
         images, labels = archive.header(image_name(archive)).shape, archive.header("gts").shape
+    modality = _MODALITY.match(path.stem)
     film = partial(
         Listed,
         source="medsam_npz",
         patient_id=patient_in(path.stem) or path.stem,
         outlines=kind,
         licence=LICENCE,
+        modality=modality[1] if modality else None,
     )
     if is_image(images):
         return [film(id=path.stem, image=path, mask=Objects(path))]
@@ -124,7 +127,6 @@ def _array(path: Path, name: str | None) -> NDArray[Any]:
         return archive.read(name or image_name(archive))
 
 
-def _kind_in(path: Path) -> str | None:
-    """Return what the file's and its folder's names say that it outlines."""
-    words = f"{path.parent.name} {path.stem}"
-    return next((kind for pattern, kind in _KINDS if re.search(pattern, words, re.IGNORECASE)), None)
+def _kind_in(place: Path) -> str | None:
+    """Return what the names of a file and its folders, relative to the source, say that it outlines."""
+    return next((kind for pattern, kind in _KINDS if re.search(pattern, str(place), re.IGNORECASE)), None)

@@ -98,6 +98,7 @@ def _entry(film: Listed, beside: Beside) -> Entry:
         diagnosis=film.diagnosis,
         licence=film.licence,
         view=film.view or header.view,
+        modality=film.modality,
     )
 
 
