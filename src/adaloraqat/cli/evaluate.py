@@ -7,20 +7,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from adaloraqat.bundle import Segmenter
+    from adaloraqat.datasets.manifest import Entry
+    from adaloraqat.report.evaluation import Scored
 
 log = logging.getLogger("adaloraqat")
 
 
 def evaluate(
-    models: Annotated[
-        list[str],
-        typer.Argument(metavar="BUNDLE_OR_RUN...", help="Shipped names, bundle folders or run folders."),
-    ],
     data: Annotated[Path, typer.Option("--data", help="Manifest (CSV) with masks.", show_default=False)],
     out: Annotated[
         Path, typer.Option("--out", help="Folder for masks, films.csv, evaluation.json.", show_default=False)
     ],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="BUNDLE_OR_RUN...", help="Shipped names, bundle folders or run folders."),
+    ] = None,
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--predictions",
+            metavar="NAME=DIR",
+            help="Masks that another program made without a box, such as nnU-Net's; may be repeated.",
+        ),
+    ] = None,
     split: Annotated[
         str, typer.Option("--split", help="Which split to score: train, val, test, or all.")
     ] = "test",
@@ -49,20 +61,27 @@ def evaluate(
 ) -> None:
     """Score saved masks on each film's own grid, without a box and with the true box; compare the models.
 
+    A network that takes no box, and masks from elsewhere, are scored and compared without a box only.
+
     Writes films.csv (every measure of every film) and evaluation.json (means, intervals, failures and, with
     two models or more, paired comparisons with the reference).
     """
     from adaloraqat.cli.console import print_json, progress
     from adaloraqat.datasets.manifest import read_manifest, select
+    from adaloraqat.errors import BundleError
     from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES
     from adaloraqat.report.evaluation import Options
     from adaloraqat.report.evaluation import evaluate as score
 
     entries = read_manifest(data)
     chosen = entries if split == "all" else select(entries, split)
-    segmenters = load_models(models, engine)
+    scored: dict[str, Scored] = {**load_models(models or [], engine)}
+    for name, masks in load_predictions(predictions or [], chosen).items():
+        scored[name if name not in scored else f"{name}-{len(scored)}"] = masks
+    if not scored:
+        raise BundleError("There is nothing to score: name a bundle, a run, or --predictions NAME=DIR.")
     options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed)
-    summary = score(segmenters, chosen, out, lambda films: progress(list(films), "films"), options)
+    summary = score(scored, chosen, out, lambda films: progress(list(films), "films"), options)
     if json_:
         print_json(summary)
     else:
@@ -80,6 +99,22 @@ def evaluate(
             "%d results failed and count as the worst score; films.csv names them and says why.", failed
         )
         raise typer.Exit(1)
+
+
+def load_predictions(given: list[str], entries: "Sequence[Entry]") -> "dict[str, Scored]":
+    """Open what `--predictions NAME=DIR` names."""
+    from adaloraqat.errors import ManifestError
+    from adaloraqat.report.predictions import Predictions
+
+    found: dict[str, Scored] = {}
+    for text in given:
+        name, _, folder = text.partition("=")
+        if not name or not folder or Path(name).name != name or name in found:
+            raise ManifestError(
+                f"--predictions {text} is not NAME=DIR with a name of its own, such as nnunet=predictions."
+            )
+        found[name] = Predictions(Path(folder), entries)
+    return found
 
 
 def load_models(models: list[str], engine: str) -> "dict[str, Segmenter]":

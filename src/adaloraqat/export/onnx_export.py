@@ -110,6 +110,9 @@ def write_onnx(
         for message in ("You are using the legacy TorchScript", "The feature will be removed"):
             warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        # Instance normalisation has no other mode, and nothing is to be folded.
+        for message in ("ONNX export mode is set to .* operator 'instance_norm'", "Constant folding"):
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
         torch.onnx.export(
             graph.eval(),
             arguments,

@@ -1,6 +1,7 @@
 """Score models on films: masks are saved, read back, and compared on the film's original grid.
 
-Every model sees the same films with the same prompts, once without a box and once with the box of the truth.
+Every model sees the same films with the same prompts, once without a box and, where it takes one, once with
+the box of the truth.
 A film on which a model fails gets the worst score of every measure and is counted; nothing is left out of a
 mean.
 """
@@ -24,9 +25,13 @@ from adaloraqat.measure.surface import Spacing, diagonal
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
 from adaloraqat.report.comparisons import check_choices, comparisons
 from adaloraqat.report.film_rows import NO_BOX, PROMPTS, TRUE_BOX, FilmRow, film_row, write_rows
+from adaloraqat.report.predictions import Predictions
 from adaloraqat.report.summary import LEVEL, summarise
 
 __all__ = ["NO_BOX", "TRUE_BOX", "Options", "evaluate", "mask_path"]
+
+Scored = Segmenter | Predictions
+"""What can be evaluated: a model that runs, or the masks that another program saved."""
 
 Each = Callable[[Sequence[Entry]], Iterable[Entry]]
 _NOMINAL_SHAPE = (1024, 1024)  # SAM's grid: the worst distance where not one film could be read
@@ -62,10 +67,9 @@ class _Case:
     def spacing_mm(self) -> Spacing | None:
         return self.entry.spacing_mm or self.film.spacing_mm
 
-    @property
-    def prompts(self) -> dict[str, Box | None]:
-        """The prompts by name; without a truth there is no true box to give."""
-        true_box = {TRUE_BOX: Box.around(self.truth)} if self.truth.any() else {}
+    def prompts(self, boxes: bool) -> dict[str, Box | None]:
+        """The prompts by name; there is no true box without a truth, nor for a model that takes no `boxes`."""
+        true_box = {TRUE_BOX: Box.around(self.truth)} if boxes and self.truth.any() else {}
         return {NO_BOX: None, **true_box}
 
 
@@ -73,7 +77,7 @@ _Grid = tuple[tuple[int, int], Spacing | None]
 
 
 def evaluate(
-    models: Mapping[str, Segmenter],
+    models: Mapping[str, Scored],
     entries: Sequence[Entry],
     out: Path,
     each: Each = lambda entries: entries,
@@ -111,12 +115,12 @@ def evaluate(
         rows[entry.id] = [
             _score(name, segmenter, case, prompt, box, out, options.tolerances)
             for name, segmenter in models.items()
-            for prompt, box in case.prompts.items()
+            for prompt, box in case.prompts(segmenter.accepts_boxes).items()
         ]
     for entry in entries:
         if entry.id in unread:
             grid = _largest(grids.get(entry.source) or [grid for found in grids.values() for grid in found])
-            rows[entry.id] = _unread_rows(list(models), entry, unread[entry.id], grid, options.tolerances)
+            rows[entry.id] = _unread_rows(models, entry, unread[entry.id], grid, options.tolerances)
     ordered = [row for entry in entries for row in rows[entry.id]]
     summary = _document(list(models), ordered, len(entries), data, options)
     write_rows(out / "films.csv", ordered)
@@ -159,7 +163,7 @@ def _read(entry: Entry) -> _Case:
 
 def _score(
     name: str,
-    segmenter: Segmenter,
+    segmenter: Scored,
     case: _Case,
     prompt: str,
     box: Box | None,
@@ -169,12 +173,12 @@ def _score(
     """Segment, save, read the saved mask back and score it."""
     entry, spacing = case.entry, case.spacing_mm
     try:
-        result = segmenter.segment(case.film, box)
+        mask, quality = _mask(segmenter, case, box)
         path = mask_path(out, name, prompt, entry.id)
-        write_mask(path, result.mask)
+        write_mask(path, mask)
         saved = read_mask(path, case.film.shape)
         scores = score_film(saved, case.truth, spacing, case.labels, tolerances)
-        return film_row(entry, name, prompt, scores, result.quality, empty=not saved.any())
+        return film_row(entry, name, prompt, scores, quality, empty=not saved.any())
     except AdaloraqatError as error:
         reason = str(error)
     except MemoryError:
@@ -183,18 +187,30 @@ def _score(
     return film_row(entry, name, prompt, worst, error=reason)
 
 
+def _mask(scored: Scored, case: _Case, box: Box | None) -> tuple[NDArray[np.bool_], float | None]:
+    """Return the mask of a film and the quality that the model predicts for it."""
+    if isinstance(scored, Predictions):
+        return scored.mask(case.entry, case.film.shape), None
+    result = scored.segment(case.film, box)
+    return result.mask, result.quality
+
+
 def _sides(labels: NDArray[np.uint8] | None) -> list[str]:
     """Name the lungs that are labelled."""
     return [] if labels is None else [side for side in SIDES if (labels == LABELS[side]).any()]
 
 
 def _unread_rows(
-    models: Sequence[str], entry: Entry, error: str, grid: _Grid, tolerances: Sequence[float]
+    models: Mapping[str, Scored], entry: Entry, error: str, grid: _Grid, tolerances: Sequence[float]
 ) -> list[FilmRow]:
-    """Rows of a film that no model could see: failed for every one of them, with either prompt."""
+    """Rows of a film that no model could see: failed for every one of them, with every prompt it takes."""
     shape, spacing = grid
     worst = worst_scores(shape, spacing, tolerances, SIDES if entry.path_labels else ())
-    return [film_row(entry, name, prompt, worst, error=error) for name in models for prompt in PROMPTS]
+    return [
+        film_row(entry, name, prompt, worst, error=error)
+        for name, scored in models.items()
+        for prompt in (PROMPTS if scored.accepts_boxes else (NO_BOX,))
+    ]
 
 
 def _largest(grids: Sequence[_Grid]) -> _Grid:
