@@ -20,7 +20,7 @@ from adaloraqat.report.tables.rows import Method, file_name
 FAILED_BELOW = 0.8
 """Dice below which a film counts as failed for the page: half of such outlines are useless to a reader."""
 _MOST_FAILED = 24
-_SIDE = 300
+_SIDE = 380
 
 
 def write_page(
