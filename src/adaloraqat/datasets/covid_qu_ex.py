@@ -41,8 +41,8 @@ def list_covid_qu_ex(root: Path, kind: str) -> Listing:
             images = by_stem(path for path in inside if path.parent.name == "images")
             masks = by_stem(path for path in inside if path.parent.name == _MASKS[kind])
             listed += [_listed(images[stem], masks[stem], kind) for stem in images if stem in masks]
-            notices += left_out(f"film of {split}/{name}", images.keys() - masks.keys(), "without a mask")
-            notices += left_out(f"mask of {split}/{name}", masks.keys() - images.keys(), "without a film")
+            notices += left_out("film", images.keys() - masks.keys(), f"in {split}/{name} without a mask")
+            notices += left_out("mask", masks.keys() - images.keys(), f"in {split}/{name} without a film")
     if not listed:
         raise ManifestError(
             f"{root.name} holds no film of COVID-QU-Ex with {_MASKS[kind]}: give the folder that holds "

@@ -93,7 +93,7 @@ def list_nnunet(root: Path, kind: str | None) -> Listing:
                     licence=str(description.get("licence") or description.get("license") or "") or None,
                 )
             )
-        notices += left_out(f"film of images{part}", images.keys() - labels.keys(), "without labels")
+        notices += left_out("film", images.keys() - labels.keys(), f"in images{part} without labels")
     if not listed:
         raise ManifestError(f"{root.name} holds no film in imagesTr with its labels in labelsTr.")
     return Listing(tuple(sorted(listed, key=lambda film: film.id)), tuple(notices))
