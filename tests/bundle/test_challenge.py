@@ -158,6 +158,21 @@ def test_the_mask_keeps_a_neighbour_out(segmenter: Segmenter, tmp_path: Path) ->
     assert solve(segmenter, lost, "mask")[0][6:, :, 8:24].any()
 
 
+def test_what_does_not_touch_the_box_is_dropped_with_the_mask() -> None:
+    frame = Frame.of((100, 200), 64)  # 64 x 32 model pixels
+    logits = np.full((64, 64), -1.0, np.float32)
+    logits[4:8, 4:8] = logits[20:30, 30:50] = (
+        1.0  # on the film: (12.5, 12.5) to 25, and (94, 62) to (156, 94)
+    )
+    given = Box(90, 60, 150, 90)
+    kept, carried = carry_mask(logits, frame, Carried(given), given)
+    assert (kept[20:30, 30:50] > 0).all()
+    assert np.count_nonzero(kept > 0) == 200
+    wide = 3 / 256 * 200
+    assert carried.box == pytest.approx((93.75 - wide, 62.5 - wide, 150 + wide, 90 + wide))
+    assert carry_box(logits, frame, Carried(given), given)[1].box.x_min == pytest.approx(12.5 - wide)
+
+
 def test_objects_with_other_middles_share_one_embedding_a_slice(segmenter: Segmenter, tmp_path: Path) -> None:
     voxels = volume(
         (slice(0, 12), slice(8, 24), slice(8, 24)),

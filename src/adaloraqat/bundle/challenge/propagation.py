@@ -5,15 +5,17 @@ middle was found to hold:
 
 - `box`, as the challenge's baseline (LiteMedSAM) and its fastest entries do: the box round the whole mask of
   the neighbour, widened on each side by 3 of 256 model pixels; where that mask is empty, the given box.
-- `mask`: the mask itself is carried. What is found must share a cell with the neighbour's mask, parts that do
-  not are dropped; the last mask that is not empty goes on prompting, and the prompt does not leave the given
-  box (widened alike). That keeps neighbours of the object out, and an object that leaks from leaking on; it
-  loses one that moves by more than its own width between two slices, or grows far beyond its box.
+- `mask`: the mask itself is carried. What is found must share a cell with the neighbour's mask (on the middle
+  slice with the given box), parts that do not are dropped; the last mask that is not empty goes on prompting,
+  and the prompt does not leave the given box (widened alike). That keeps neighbours of the object out, and an
+  object that leaks from leaking on; it loses one that moves by more than its own width between two slices, or
+  grows far beyond its box.
 
 The decoder graphs of bundles take boxes alone, so the mask is carried round the decoder, and not as SAM's
 dense prompt.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,9 +49,11 @@ def carry_box(logits: FloatArray, frame: Frame, carried: Carried, given: Box) ->
 
 def carry_mask(logits: FloatArray, frame: Frame, carried: Carried, given: Box) -> tuple[FloatArray, Carried]:
     """Keep what touches the carried mask, and carry that on, its box inside the given one."""
-    if carried.mask is not None:
+    if carried.mask is None:
+        cells = _cells(given, frame, logits.shape[0])
+    else:
         cells = np.unpackbits(carried.mask, count=logits.size).reshape(logits.shape).astype(np.bool_)
-        logits = touching(logits, cells)
+    logits = touching(logits, cells)
     mask = logits > 0
     found = _box_round(mask, frame)
     if found is None:
@@ -74,6 +78,14 @@ def _box_round(mask: NDArray[np.bool_], frame: Frame) -> Box | None:
         return None
     cells = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
     return _widened(frame.box_to_original(cells * (frame.image_size / mask.shape[0])), frame)
+
+
+def _cells(box: Box, frame: Frame, grid: int) -> NDArray[np.bool_]:
+    """Cells (grid, grid) of the model's square that a box on the original grid covers, in part or whole."""
+    x_min, y_min, x_max, y_max = frame.box_to_model(box) * (grid / frame.image_size)
+    cells = np.zeros((grid, grid), np.bool_)
+    cells[math.floor(y_min) : math.ceil(y_max), math.floor(x_min) : math.ceil(x_max)] = True
+    return cells
 
 
 def _widened(box: Box, frame: Frame) -> Box | None:
