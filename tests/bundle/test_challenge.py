@@ -13,7 +13,7 @@ from tiny_bundle import write_tiny_bundle
 from adaloraqat import Segmenter
 from adaloraqat.bundle.challenge import embeddings as keeping
 from adaloraqat.bundle.challenge import segment_case
-from adaloraqat.bundle.challenge.propagation import Carried, carry_box, carry_mask
+from adaloraqat.bundle.challenge.propagation import Carried, carry_box, carry_mask, keep_inside
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Box, Frame, open_case
 
@@ -158,19 +158,37 @@ def test_the_mask_keeps_a_neighbour_out(segmenter: Segmenter, tmp_path: Path) ->
     assert solve(segmenter, lost, "mask")[0][6:, :, 8:24].any()
 
 
-def test_what_does_not_touch_the_box_is_dropped_with_the_mask() -> None:
-    frame = Frame.of((100, 200), 64)  # 64 x 32 model pixels
+def test_a_carried_mask_and_an_images_object_end_at_the_box() -> None:
+    frame = Frame.of((100, 200), 64)  # 64 x 32 model pixels of 3.125 px
     logits = np.full((64, 64), -1.0, np.float32)
-    logits[4:8, 4:8] = logits[20:30, 30:50] = (
-        1.0  # on the film: (12.5, 12.5) to 25, and (94, 62) to (156, 94)
-    )
+    logits[4:8, 4:8] = logits[20:30, 30:60] = 1.0  # on the film from (12.5, 12.5), and from (93.75, 62.5)
     given = Box(90, 60, 150, 90)
-    kept, carried = carry_mask(logits, frame, Carried(given), given)
-    assert (kept[20:30, 30:50] > 0).all()
-    assert np.count_nonzero(kept > 0) == 200
-    wide = 3 / 256 * 200
+    wide = 3 / 256 * 200  # 2.3 px: in model pixels the box is now (28.05, 18.45, 48.75, 29.55)
+    for keep in (carry_mask, keep_inside):
+        kept, _ = keep(logits, frame, Carried(given), given)
+        assert np.argwhere(kept > 0).min(0).tolist() == [20, 30]
+        assert np.argwhere(kept > 0).max(0).tolist() == [29, 48]
+        assert np.array_equal(np.abs(kept), np.abs(logits))
+    carried = carry_mask(logits, frame, Carried(given), given)[1]
     assert carried.box == pytest.approx((93.75 - wide, 62.5 - wide, 150 + wide, 90 + wide))
     assert carry_box(logits, frame, Carried(given), given)[1].box.x_min == pytest.approx(12.5 - wide)
+
+
+def test_an_object_that_leaks_leaves_its_neighbours_alone(segmenter: Segmenter, tmp_path: Path) -> None:
+    """A model that outlines all that is dark, whatever it is asked; in the last box nothing is dark."""
+
+    class Leaking(Segmenter):
+        def decode(self, embedded, boxes):
+            return super().decode(embedded, [Box.whole((64, 64)) for _ in boxes])
+
+    image = np.full((64, 64), BRIGHT, np.uint8)
+    image[8:24, 8:24] = image[32:56, 36:60] = DARK
+    boxes = np.array([[8, 8, 24, 24], [36, 32, 60, 56], [40, 4, 60, 20]])
+    leaking = Leaking(segmenter.bundle, segmenter.engine)
+    segs, result = solve(leaking, saved(tmp_path / "a.npz", imgs=image, boxes=boxes))
+    assert (segs[0, 8:24, 8:24] == 1).all()
+    assert (segs[0, 32:56, 36:60] == 2).all()
+    assert result.objects[2].voxels == 0
 
 
 def test_objects_with_other_middles_share_one_embedding_a_slice(segmenter: Segmenter, tmp_path: Path) -> None:

@@ -159,3 +159,30 @@ def test_the_description_survives_json() -> None:
 def test_an_unusable_description_is_refused(values: dict, words: str) -> None:
     with pytest.raises(FilmError, match=words):
         Preprocessing.from_dict({**Preprocessing().to_dict(), **values})
+
+
+COLOUR = np.random.default_rng(3).random((40, 60, 3)).astype(np.float32)
+
+
+def test_a_network_of_three_channels_sees_the_colours() -> None:
+    three = Preprocessing(
+        image_size=60, channels=3, percentile_low=0, percentile_high=100, mean=(0,), std=(1,)
+    )
+    image, frame = three(COLOUR)
+    assert image.shape == (3, 60, 60)
+    assert frame.resized == (40, 60)
+    stretched = (COLOUR - COLOUR.min()) / (COLOUR.max() - COLOUR.min())  # one range, so that hues stay
+    assert image[:, :40] == pytest.approx(np.moveaxis(stretched, 2, 0), abs=1e-5)
+    assert (image[:, 40:] == 0).all()
+
+
+def test_a_grey_film_in_three_equal_channels_is_the_grey_film() -> None:
+    three = Preprocessing(image_size=32, channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    grey = COLOUR[..., 0]
+    assert three(np.repeat(grey[..., None], 3, axis=2))[0] == pytest.approx(three(grey)[0], abs=1e-6)
+
+
+def test_a_network_of_one_channel_sees_the_luma() -> None:
+    one = Preprocessing(image_size=32)
+    luma = COLOUR @ np.array([0.299, 0.587, 0.114], np.float32)
+    assert one(COLOUR)[0] == pytest.approx(one(luma)[0], abs=1e-5)

@@ -28,6 +28,7 @@ MOST_VOXELS = 1 << 31
 MOST_OBJECTS = 65_535
 """The largest label that `segs` can hold (uint16)."""
 
+_OTHER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 _NUMBERS = {4: "x_min y_min x_max y_max", 6: "x_min y_min z_min x_max y_max z_max"}
 
 
@@ -88,7 +89,12 @@ class Case:
 
 
 def is_case(path: Path) -> bool:
-    """Tell whether a file is a case: an .npz with `boxes`, or with a volume. A damaged one is none."""
+    """Tell whether a file is a case: an .npz with `boxes`, or with a volume. A damaged one is none.
+
+    What is named like a picture or a DICOM file is not opened, because a folder may hold very many of them.
+    """
+    if path.suffix.lower() in _OTHER_SUFFIXES:
+        return False
     try:
         with open(path, "rb") as stream:
             if stream.read(4) != b"PK\x03\x04":

@@ -1,15 +1,17 @@
-"""How an object's box goes from one slice to the next.
+"""How an object's box bounds it, and how it goes from one slice to the next.
+
+An image's object ends at its box, widened on each side by 3 of 256 model pixels: a model that leaks, or knows
+nothing of the object, then does not write over the others.
 
 A volume's box prompts its middle slice. Every further slice is prompted by what its neighbour towards the
 middle was found to hold:
 
 - `box`, as the challenge's baseline (LiteMedSAM) and its fastest entries do: the box round the whole mask of
-  the neighbour, widened on each side by 3 of 256 model pixels; where that mask is empty, the given box.
-- `mask`: the mask itself is carried. What is found must share a cell with the neighbour's mask (on the middle
-  slice with the given box), parts that do not are dropped; the last mask that is not empty goes on prompting,
-  and the prompt does not leave the given box (widened alike). That keeps neighbours of the object out, and an
-  object that leaks from leaking on; it loses one that moves by more than its own width between two slices, or
-  grows far beyond its box.
+  the neighbour, widened alike; where that mask is empty, the given box. Nothing bounds a mask but the slices.
+- `mask`: the mask itself is carried. What is found must share a cell with the neighbour's mask, parts that do
+  not are dropped; the last mask that is not empty goes on prompting; and mask and prompt do not leave the given
+  box (widened alike). That keeps neighbours of the object out, and an object that leaks from leaking on; it
+  loses one that moves by more than its own width between two slices, or grows beyond its box.
 
 The decoder graphs of bundles take boxes alone, so the mask is carried round the decoder, and not as SAM's
 dense prompt.
@@ -48,17 +50,22 @@ def carry_box(logits: FloatArray, frame: Frame, carried: Carried, given: Box) ->
 
 
 def carry_mask(logits: FloatArray, frame: Frame, carried: Carried, given: Box) -> tuple[FloatArray, Carried]:
-    """Keep what touches the carried mask, and carry that on, its box inside the given one."""
-    if carried.mask is None:
-        cells = _cells(given, frame, logits.shape[0])
-    else:
+    """Keep what lies in the given box and touches the carried mask, and carry that on."""
+    logits, _ = keep_inside(logits, frame, carried, given)
+    if carried.mask is not None:
         cells = np.unpackbits(carried.mask, count=logits.size).reshape(logits.shape).astype(np.bool_)
-    logits = touching(logits, cells)
+        logits = touching(logits, cells)
     mask = logits > 0
     found = _box_round(mask, frame)
     if found is None:
         return logits, carried
     return logits, Carried(_common(found, _widened(given, frame)) or given, np.packbits(mask))
+
+
+def keep_inside(logits: FloatArray, frame: Frame, carried: Carried, given: Box) -> tuple[FloatArray, Carried]:
+    """Keep what lies in the given box, widened; for images, which carry nothing."""
+    inside = _cells(_widened(given, frame) or given, frame, logits.shape[0])
+    return np.where(inside, logits, -np.abs(logits)), carried
 
 
 def carry_nothing(

@@ -14,6 +14,7 @@ from adaloraqat.bundle.challenge.propagation import (
     Carried,
     Propagation,
     carry_nothing,
+    keep_inside,
 )
 from adaloraqat.bundle.challenge.stopwatch import Stopwatch
 from adaloraqat.bundle.engine import FloatArray
@@ -117,7 +118,7 @@ def segment_case(
         BundleError: the graphs do not run on what the bundle's preprocessing gives.
         OutputError: no space for a temporary file of a large volume.
     """
-    propagation = PROPAGATIONS[propagate] if case.boxes_given else carry_nothing
+    propagation = _propagation(case, propagate)
     watch = Stopwatch()
     objects = [_Object(label, box) for label, box in enumerate(case.boxes, start=1)]
     segs = _no_labels(case)
@@ -139,6 +140,12 @@ def segment_case(
     with watch.part("count"):
         results = _results(objects, segs, case.truth)
     return CaseResult(segs, results, embeddings.encoded, watch.milliseconds, _warnings(results))
+
+
+def _propagation(case: Case, propagate: str) -> Propagation:
+    if not case.boxes_given:
+        return carry_nothing
+    return PROPAGATIONS[propagate] if case.is_volume else keep_inside
 
 
 def _steps(case: Case) -> list[Step]:
