@@ -73,6 +73,8 @@ def list_nnunet(root: Path, kind: str | None) -> Listing:
             f"The films of {root.name} are {ending} files: only pictures (.png, .bmp, .tif) can be indexed; "
             "convert them first."
         )
+    if any((root / "imagesTr").glob("*_0001.*")):
+        raise ManifestError(f"{root.name} has several channels a film: an X-ray has one.")
     foreground = _foreground(description)
     chosen, outlines = _chosen(foreground, kind, root.name)
     folds = _first_fold(root / "splits_final.json")
@@ -184,8 +186,6 @@ def _description(root: Path) -> dict[str, Any]:
             f"The dataset.json of {root.name} is not that of nnU-Net version 2: "
             "it must hold file_ending and labels."
         ) from error
-    if len(document.get("channel_names", {})) > 1 and any((root / "imagesTr").glob("*_0001.*")):
-        raise ManifestError(f"{root.name} has several channels a film: an X-ray has one.")
     return dict(document)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from adaloraqat.datasets.listing import Drawn, Shape
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import read_mask
+from adaloraqat.radiograph.film import check_most
 
 RIGHT_LUNG, LEFT_LUNG, HEART = 1, 2, 3
 _ASPECT = 0.02
@@ -80,7 +81,10 @@ def _read(path: Path) -> NDArray[np.bool_]:
     # only SCR ships GIF, and only for masks; no film is ever one
     try:
         with Image.open(path, formats=("GIF",)) as image:
+            check_most(path.name, image.height, image.width)
             values: NDArray[Any] = np.asarray(image.convert("L"))
+    except FilmError:
+        raise
     except FileNotFoundError as error:
         raise FilmError(f"The mask {path.name} does not exist: check the path.") from error
     except Exception as error:  # damaged bytes raise many kinds

@@ -15,17 +15,17 @@ def fill(paths: Sequence[Sequence[Point]], shape: tuple[int, int]) -> NDArray[np
     cut off.
     """
     height, width = shape
-    flips = np.zeros((height, width + 1), dtype=np.int32)
+    flips = np.zeros((height, width + 1), dtype=bool)
     for path in paths:
         points = np.asarray(path, dtype=np.float64).reshape(-1, 2)
         if len(points) >= 3:
             _add_edges(flips, points, np.roll(points, -1, axis=0))
-    inside: NDArray[np.bool_] = np.cumsum(flips, axis=1)[:, :width] % 2 == 1
+    inside: NDArray[np.bool_] = np.logical_xor.accumulate(flips, axis=1)[:, :width]
     return inside
 
 
-def _add_edges(flips: NDArray[np.int32], starts: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
-    """Count, per row of pixel centres, from which column on each edge turns outside into inside and back."""
+def _add_edges(flips: NDArray[np.bool_], starts: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
+    """Mark, per row of pixel centres, from which column on an edge turns outside into inside and back."""
     height, width = flips.shape[0], flips.shape[1] - 1
     for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
         if y0 > y1:
@@ -37,4 +37,4 @@ def _add_edges(flips: NDArray[np.int32], starts: NDArray[np.float64], ends: NDAr
         rows = np.arange(first, last)
         crossings = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
         columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.int64)
-        flips[rows, columns] += 1
+        flips[rows, columns] ^= True

@@ -1,11 +1,11 @@
 """SIIM-ACR Pneumothorax Segmentation: films of NIH ChestX-ray14 with outlines of pneumothorax, not of lungs.
 
 As published (https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation/data):
-`dicom-images-train/<study>/<series>/<SOP instance UID>.dcm` and `train-rle.csv` (stage 1; 10,675 films with
-a row) or `stage_2_train.csv` (12,047), columns `ImageId, EncodedPixels` (in the first with a space before the
-second). A film may have several rows, which are joined; `-1` says that there is no pneumothorax. Run lengths
-are RELATIVE: each start counts from the end of the run before, and pixels are counted DOWN the columns
-(`mask_functions.py` of the competition). 1024 x 1024 px.
+`dicom-images-train/<study>/<series>/<SOP instance UID>.dcm` and `train-rle.csv` (10,675 films) or
+`stage_2_train.csv` (with the test films of stage 1 12,047), columns `ImageId, EncodedPixels` (in the first
+with a space before the second). A film may have several rows, which are joined; `-1` says that there is no
+pneumothorax. Run lengths are RELATIVE: each start counts from the end of the run before, and pixels are
+counted DOWN the columns (`mask_functions.py` of the competition). 1024 x 1024 px.
 
 Also the PNG edition (https://www.kaggle.com/datasets/vbookshelf/pneumothorax-chest-xray-images-and-masks, as
 read by `siim_acr.py` of torch-em): `png_images/0_train_1_.png` with `png_masks/0_train_1_.png`.

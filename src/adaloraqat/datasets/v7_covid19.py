@@ -28,8 +28,10 @@ from adaloraqat.datasets.outlines import LEFT_LUNG, RIGHT_LUNG, to_grid
 from adaloraqat.datasets.patients import patient_in
 from adaloraqat.datasets.polygons import Point, fill
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph.film import MAX_PIXELS
 
 LICENCE = "outlines: CC BY 4.0 (V7); films: CC BY 4.0 (Kermany et al.) or as Cohen's metadata.csv says"
+_FARTHEST = 1e6
 _PATIENT = re.compile(r"patient\s*id\W+(\w+)", re.IGNORECASE)
 _VIEW = re.compile(r"(?:view\W+)?(AP supine|AP|PA|lateral|L)", re.IGNORECASE)
 
@@ -73,7 +75,7 @@ def list_v7_covid19(root: Path, kind: str) -> Listing:
             names, size = _film(document)
             lungs = tuple(_paths(item) for item in document["annotations"] if _is_lung(item))
             tags = [str(item.get("name", "")) for item in document["annotations"] if "tag" in item]
-        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             failures.append(f"{path.name} is not a readable Darwin JSON file: export or copy it again.")
             continue
         image = next((pictures[name] for name in names if name in pictures), None)
@@ -103,6 +105,8 @@ def _film(document: dict[str, Any]) -> tuple[list[str], Shape | None]:
     else:
         names = [image["filename"], image.get("original_filename", "")]
     size = (int(image["height"]), int(image["width"])) if image.get("height") and image.get("width") else None
+    if size and (min(size) <= 0 or size[0] * size[1] > MAX_PIXELS):
+        raise ValueError("a picture of an impossible size")
     names = [Path(str(name)).name for name in names if name]
     return names + [Path(name).stem for name in names], size
 
@@ -120,7 +124,10 @@ def _paths(item: dict[str, Any]) -> tuple[tuple[Point, ...], ...]:
     if paths and isinstance(paths[0], dict):
         paths = [paths]
     paths = [*paths, *shape.get("additional_paths", ())]
-    return tuple(tuple((float(point["x"]), float(point["y"])) for point in path) for path in paths)
+    points = tuple(tuple((float(point["x"]), float(point["y"])) for point in path) for path in paths)
+    if not all(abs(number) <= _FARTHEST for path in points for point in path for number in point):
+        raise ValueError("a point that is nowhere")  # NaN, infinity, or beyond any picture
+    return points
 
 
 def _sides(lungs: list[NDArray[np.bool_]]) -> NDArray[np.uint8] | None:
