@@ -23,6 +23,12 @@ def augment(augmentation: Augmentation, count: int, seed: int = 0):
     return augmentation(*films(count), torch.Generator().manual_seed(seed))
 
 
+def warp(augmentation: Augmentation, given: tuple[torch.Tensor, ...], seed: int):
+    moved = augmentation.draw_warp(len(given[0]), torch.Generator().manual_seed(seed))
+    assert moved is not None
+    return moved(*given)
+
+
 def test_strength_0_changes_nothing_and_draws_nothing() -> None:
     generator = torch.Generator().manual_seed(1)
     before = generator.get_state()
@@ -42,7 +48,7 @@ def test_one_seed_one_result() -> None:
 def test_the_mask_follows_the_image() -> None:
     """The film shows what the mask outlines; the warp alone (no change of look) must keep it so."""
     augmentation, given = Augmentation(), films(40)
-    images, targets, _ = augmentation._warp(*given, torch.Generator().manual_seed(2))
+    images, targets, _ = warp(augmentation, given, seed=2)
     assert float((images - targets[:, 2:]).abs().max()) < 1e-5
     assert float((images - given[0]).abs().amax(dim=(1, 2, 3)).min()) > 0.2  # and every film has moved
 
@@ -62,8 +68,8 @@ def test_after_all_of_it_the_discs_stay_under_their_masks() -> None:
 
 def test_the_sides_stay_the_sides_of_the_image_when_flipped() -> None:
     given = films(30)
-    plain = Augmentation(1e-6, flip=0.0)._warp(*given, torch.Generator().manual_seed(3))[1]
-    flipped = Augmentation(1e-6, flip=1.0)._warp(*given, torch.Generator().manual_seed(3))[1]
+    plain = warp(Augmentation(1e-6, flip=0.0), given, seed=3)[1]
+    flipped = warp(Augmentation(1e-6, flip=1.0), given, seed=3)[1]
     assert torch.allclose(plain, given[1], atol=1e-3)
     mirrored = given[1].flip(-1)[:, [1, 0, 2]]
     assert torch.allclose(flipped, mirrored, atol=1e-3)
@@ -75,7 +81,7 @@ def test_the_sides_stay_the_sides_of_the_image_when_flipped() -> None:
 
 def test_some_are_flipped() -> None:
     images, targets, valid = films(400)
-    warped = Augmentation(1e-6, flip=0.25)._warp(images, targets, valid, torch.Generator().manual_seed(4))[0]
+    warped = warp(Augmentation(1e-6, flip=0.25), (images, targets, valid), seed=4)[0]
     flipped = (warped - images).abs().amax(dim=(1, 2, 3)) > 0.5
     assert float(flipped.float().mean()) == pytest.approx(0.25, abs=0.06)
 

@@ -92,7 +92,7 @@ def test_overrides(both_stages: Make, tmp_path: Path) -> None:
         ("stages.0.learning_rates.adapters=-1", "greater than or equal to 0"),
         ("stages.0.learning_rates.adapters=.nan", "finite"),
         ("stages.1.policy=int4", "there is no policy 'int4'; choose one of fp32, paper, int8"),
-        ("stages.1.train=decoder", "'singular_values', 'all' or 'nothing'"),
+        ("stages.1.train=adapters", "'singular_values', 'all', 'encoder', 'decoder' or 'nothing'"),
         ("stages.1.name=stage1", "two stages have the same name"),
         ("prompts={whole_film: 0.7, one_lung: 0.7}", "together at most 1"),
     ],
@@ -117,7 +117,7 @@ def test_steps_of_the_last_prune_are_counted(both_stages: Make) -> None:
 @pytest.mark.parametrize(
     ("kinds", "says"),
     [
-        (("quantize", "full"), "quantize only as the last"),
+        (("quantize", "full"), "only quantize stages can follow a quantize stage"),
         (("adalora", "adalora"), "at most one adalora"),
         (("adalora", "full"), "cannot follow an adalora"),
     ],

@@ -19,10 +19,12 @@ class Augmentation:
     The ranges at strength 1: rotation 25 degrees (most far below), zoom 0.75 to 1.35, aspect 12 %, shift 10 %
     of the side, shear 6 degrees, elastic displacement of 1.5 % of the side (standard deviation) in half the
     films, gamma 0.5 to 2, contrast 0.7 to 1.28, brightness 0.15; some with shading, blur, noise, objects.
+    Without `geometry` nothing moves, and only the look changes.
     """
 
     strength: float = 1.0
     flip: float = 0.25
+    geometry: bool = True
 
     def __call__(
         self, images: Tensor, targets: Tensor, valid: Tensor, generator: torch.Generator
@@ -38,27 +40,53 @@ class Augmentation:
         Returns:
             The three tensors after the same geometric transform; only the image also changes in look.
         """
-        if self.strength <= 0:
-            return images, targets, valid
-        images = vary_look(images, self.strength, generator)
-        return self._warp(images, targets, valid, generator)
+        images = self.vary(images, generator)
+        warp = self.draw_warp(len(images), generator)
+        return (images, targets, valid) if warp is None else warp(images, targets, valid)
 
-    def _warp(
-        self, images: Tensor, targets: Tensor, valid: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        flips = torch.rand(len(images), generator=generator) < self.flip
+    def vary(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change only the look of (B, 1, S, S) films in [0, 1]."""
+        return vary_look(images, self.strength, generator) if self.strength > 0 else images
+
+    def draw_warp(self, count: int, generator: torch.Generator) -> "Warp | None":
+        """Draw the geometry of `count` films; None where nothing moves."""
+        if self.strength <= 0 or not self.geometry:
+            return None
+        return _draw_warp(count, self.strength, self.flip, generator)
+
+
+@dataclass(frozen=True)
+class Warp:
+    """One geometric transform a film, free of any size: student and teacher see the same at their own.
+
+    `flips` (B,) which are mirrored; `affine` (B, 2, 3) in grid units, where 2 is one side; `bend`
+    (B, 2, 5, 5) displacements at 5×5 knots.
+    """
+
+    flips: Tensor
+    affine: Tensor
+    bend: Tensor
+
+    def __call__(self, images: Tensor, targets: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Move images (B, 1, S, S), targets (B, 3, S, S) and valid (B, 1, S, S) together."""
         targets = torch.where(
-            flips[:, None, None, None], targets[:, [1, 0, 2]], targets
+            self.flips[:, None, None, None], targets[:, [1, 0, 2]], targets
         )  # sides change names
-        grid = _sampling_grid(len(images), images.shape[-1], self.strength, flips, generator)
-        stacked = torch.cat([images, targets, valid], dim=1)  # (B, 5, S, S)
-        warped = F.grid_sample(stacked, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        warped = self.sample(torch.cat([images, targets, valid], dim=1))  # (B, 5, S, S)
         return warped[:, :1], warped[:, 1:4], warped[:, 4:].round()
 
+    def sample(self, pictures: Tensor) -> Tensor:
+        """Move pictures (B, C, S, S) of any size; what comes from outside is 0."""
+        count, size = len(pictures), pictures.shape[-1]
+        grid = F.affine_grid(self.affine, [count, 1, size, size], align_corners=False)
+        bend = F.interpolate(self.bend, size=(size, size), mode="bicubic", align_corners=True)
+        grid = grid + bend.permute(0, 2, 3, 1)
+        return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
-def _sampling_grid(
-    count: int, size: int, strength: float, flips: Tensor, generator: torch.Generator
-) -> Tensor:
+
+def _draw_warp(count: int, strength: float, flip: float, generator: torch.Generator) -> Warp:
+    flips = torch.rand(count, generator=generator) < flip
+
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
@@ -76,11 +104,9 @@ def _sampling_grid(
     first = torch.stack([cos / (zoom * aspect) * sign, (-sin + shear) / (zoom / aspect)], dim=1)
     second = torch.stack([sin / (zoom * aspect) * sign, cos / (zoom / aspect)], dim=1)
     affine = torch.cat([torch.stack([first, second], dim=1), shift[:, :, None]], dim=2)  # (B, 2, 3)
-    grid = F.affine_grid(affine, [count, 1, size, size], align_corners=False)
     knots = torch.randn(count, 2, 5, 5, generator=generator) * (0.03 * strength)
     knots = knots * (torch.rand(count, 1, 1, 1, generator=generator) < 0.5)
-    bend = F.interpolate(knots, size=(size, size), mode="bicubic", align_corners=True)
-    return grid + bend.permute(0, 2, 3, 1)
+    return Warp(flips, affine, knots)
 
 
 def vary_look(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:

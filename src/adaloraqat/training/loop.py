@@ -6,40 +6,37 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.lowrank import (
     RankAllocator,
+    adapted_width,
     adapters_of,
-    orthogonality_loss,
     relative_update,
     remove_pruned,
     scaled_ranks,
 )
 from adaloraqat.models.families import SegmentationModel
-from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.augment import Augmentation
 from adaloraqat.training.checkpoint import optimizer_tensors, restore_optimizer
-from adaloraqat.training.films import FilmSet, draw_indices
-from adaloraqat.training.losses import bce_loss, quality_loss, soft_dice_loss
-from adaloraqat.training.prompts import draw_prompts
+from adaloraqat.training.distillation import Distiller
+from adaloraqat.training.films import FilmSet
+from adaloraqat.training.objective import Objective
+from adaloraqat.training.optimization import make_optimizer, share_of_peak
 from adaloraqat.training.recipe import AdaLoRAStage, Recipe, Stage
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.stages import (
     Group,
     capacities,
     count_trainable,
-    embed,
     learning_rate,
+    set_training,
     trainable_groups,
 )
 from adaloraqat.training.structure import Structure
-from adaloraqat.training.validate import validate
+from adaloraqat.training.validate import in_words, validate
 
 Report = Callable[[str], None]
 Steps = Callable[[str, int, int], None]
@@ -79,21 +76,25 @@ class StageTraining:
         run: RunFolder,
         report: Report,
         steps: Steps = no_steps,
+        distiller: Distiller | None = None,
     ) -> None:
         self.recipe, self.number, self.model, self.structure = recipe, number, model, structure
         self.stage: Stage = recipe.stages[number]
-        self.films, self.validation, self.preprocessing = films, validation, preprocessing
+        self.objective = Objective(recipe, number, films, preprocessing, distiller)
+        self.validation, self.preprocessing = validation, preprocessing
         self.run, self.report, self.steps = run, report, steps
         self.progress = Progress()
         self.groups: list[Group] = trainable_groups(model, self.stage)
         self.trainable = count_trainable(self.groups)
+        self.beside: list[Group] = _beside(distiller)
         self.initial_singular_values = self._singular_values()
-        self.optimizer = _optimizer(self.groups, self.stage)
+        self.optimizer = make_optimizer([*self.groups, *self.beside], self.stage.schedule)
         self.allocator = self._new_allocator()
         if self.allocator is not None:
             self.progress.budgets = list(self.allocator.budgets)
         schedule = self.stage.schedule
-        self.steps_per_epoch = schedule.steps_per_epoch or math.ceil(len(films) / schedule.batch_size)
+        films_a_pass = self.objective.sampler.pass_length
+        self.steps_per_epoch = schedule.steps_per_epoch or math.ceil(films_a_pass / schedule.batch_size)
         self.total_steps = schedule.epochs * self.steps_per_epoch
         self._check_prune_steps()
 
@@ -113,7 +114,7 @@ class StageTraining:
         if not isinstance(stage, AdaLoRAStage) or not stage.prune_at:
             return None
         adapters = adapters_of(self.model)
-        width = int(self.structure.architecture["hidden_size"])
+        width = adapted_width(self.model)
         rank, target = scaled_ranks(stage.r_max, stage.r_target, width)  # a small encoder gets smaller ranks
         removed = any(adapter.capacity != rank for adapter in adapters.values())
         return None if removed or target >= rank else RankAllocator(adapters, target, stage.prune_at)
@@ -130,6 +131,7 @@ class StageTraining:
         if saved is not None:
             self._restore(*saved)
         else:
+            self.objective.start_distillation(self.model)
             self._measure_start()
         if self.stage.kind == "quantize" and self.progress.epoch == 0:
             # Only after the stage's first checkpoint: best.safetensors may still be the stage before's.
@@ -163,7 +165,7 @@ class StageTraining:
 
     def _epoch(self) -> None:
         started = time.perf_counter()
-        self.model.train()
+        set_training(self.model)
         sums: dict[str, float] = {}
         for _ in range(self.steps_per_epoch):
             for name, value in self._step().items():
@@ -173,6 +175,9 @@ class StageTraining:
         self._prune("epoch", self.progress.epoch)
         scores = validate(self.model, self.validation, self.preprocessing)
         entry: dict[str, Any] = {"loss": sums, "validation": scores}
+        if self.objective.several_modalities:
+            seen = range(self.progress.step - self.steps_per_epoch, self.progress.step)
+            entry["modalities"] = self.objective.sampler.shares(self.stage.schedule.batch_size, seen)
         if isinstance(self.stage, AdaLoRAStage):
             entry["ranks"] = {name: adapter.rank for name, adapter in adapters_of(self.model).items()}
             entry["relative_update"] = relative_update(self.model)
@@ -182,15 +187,11 @@ class StageTraining:
 
     def _step(self) -> dict[str, float]:
         stage, step = self.stage, self.progress.step
-        for group, setting in zip(self.groups, self.optimizer.param_groups, strict=True):
-            setting["lr"] = learning_rate(stage, group.rate) * self._schedule(step)
-        seed = [self.recipe.seed, self.number]
-        generator = torch.Generator().manual_seed(_step_seed(*seed, step))
-        indices = draw_indices(len(self.films), stage.schedule.batch_size, step, seed)
-        images, targets, valid = self.films.batch(indices)
-        images, targets, valid = Augmentation(stage.augmentation)(images, targets, valid, generator)
-        boxes, wanted = draw_prompts(targets, valid, self.recipe.prompts, generator)
-        terms = self._losses(images, valid, boxes, wanted)
+        groups = [*self.groups, *self.beside]
+        share = share_of_peak(stage.schedule, step, self.total_steps)
+        for group, setting in zip(groups, self.optimizer.param_groups, strict=True):
+            setting["lr"] = learning_rate(stage, group.rate) * share
+        terms = self.objective.terms(self.model, step)
         loss = torch.stack(list(terms.values())).sum()
         self._check_finite(loss, "loss")
         self.optimizer.zero_grad(set_to_none=True)
@@ -218,34 +219,6 @@ class StageTraining:
                 f"Training diverged in stage {self.stage.name} at step {self.progress.step} (the {what} is "
                 "not finite); lower the learning rates and start again with another --out."
             )
-
-    def _losses(self, images: Tensor, valid: Tensor, boxes: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """Return the weighted loss terms of one batch; the orthogonality term exists only in stage 1."""
-        weights = self.stage.losses
-        half = self.stage.schedule.precision == "bfloat16"
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-            embedding = embed(self.model, images, valid, self.preprocessing)
-            logits, quality = decode(self.model, embedding, boxes)  # (B, 1, 4g, 4g), (B, 1)
-        fine = F.interpolate(logits.float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False)
-        terms = {
-            "bce": weights.bce * bce_loss(fine, wanted),
-            "dice": weights.dice * soft_dice_loss(fine, wanted),
-        }
-        if weights.quality:
-            terms["quality"] = weights.quality * quality_loss(quality[:, 0].float(), fine.detach(), wanted)
-        if isinstance(self.stage, AdaLoRAStage):
-            terms["orthogonality"] = weights.orthogonality * orthogonality_loss(self.model)
-        return terms
-
-    def _schedule(self, step: int) -> float:
-        """Return the share of the peak rate: linear warm-up, then constant or half a cosine to zero."""
-        schedule = self.stage.schedule
-        if step < schedule.warmup_steps:
-            return (step + 1) / schedule.warmup_steps
-        if not schedule.cosine:
-            return 1.0
-        done = (step - schedule.warmup_steps) / max(1, self.total_steps - schedule.warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * done))
 
     # ---- ranks ---------------------------------------------------------------------------------------
 
@@ -314,13 +287,13 @@ class StageTraining:
         scores = entry["validation"]
         loss = f"loss {entry['loss']['total']:.4f}  " if entry["loss"] else ""
         self.report(
-            f"{self.stage.name} epoch {progress.epoch}/{self.stage.schedule.epochs}  {loss}validation Dice "
-            f"{scores['dice_no_box']:.4f} without a box, {scores['dice_box']:.4f} with"
+            f"{self.stage.name} epoch {progress.epoch}/{self.stage.schedule.epochs}  {loss}{in_words(scores)}"
         )
 
     def _checkpoint(self) -> None:
-        names = {id(p): n for group in self.groups for n, p in group.parameters.items()}
+        names = {id(p): n for group in [*self.groups, *self.beside] for n, p in group.parameters.items()}
         tensors = {f"model/{n}": t for n, t in self.model.state_dict().items()}
+        tensors |= {f"beside/{n}": p for group in self.beside for n, p in group.parameters.items()}
         tensors |= {f"optimizer/{n}": t for n, t in optimizer_tensors(self.optimizer, names).items()}
         tensors |= {f"initial/{n}": t for n, t in self.initial_singular_values.items()}
         if self.allocator is not None:
@@ -337,7 +310,10 @@ class StageTraining:
     def _restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         best = document["progress"]["best"]
         self.progress = Progress(**{**document["progress"], "best": -math.inf if best is None else best})
-        parameters = {n: p for group in self.groups for n, p in group.parameters.items()}
+        parameters = {n: p for group in [*self.groups, *self.beside] for n, p in group.parameters.items()}
+        with torch.no_grad():
+            for name, value in _under("beside/", tensors).items():
+                parameters[name].copy_(value)
         restore_optimizer(self.optimizer, _under("optimizer/", tensors), parameters)
         self.initial_singular_values = _under("initial/", tensors)
         state = _under("allocator/", tensors)
@@ -347,20 +323,10 @@ class StageTraining:
             self.allocator = None  # the last prune lies behind
 
 
-def _optimizer(groups: list[Group], stage: Stage) -> torch.optim.Optimizer:
-    settings = [
-        {
-            "params": list(group.parameters.values()),
-            "weight_decay": stage.schedule.weight_decay if group.decayed else 0.0,
-        }
-        for group in groups
-    ]
-    return torch.optim.AdamW(settings or [torch.zeros(1)], lr=1e-4)
-
-
-def _step_seed(*parts: int) -> int:
-    """Return a 63-bit seed that differs for every (recipe seed, stage, step)."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _beside(distiller: Distiller | None) -> list[Group]:
+    """Return what learns beside the model, at the encoder's rate."""
+    parameters = distiller.parameters() if distiller is not None else {}
+    return [Group("encoder", parameters, decayed=False)] if parameters else []
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

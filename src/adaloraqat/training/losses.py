@@ -29,7 +29,12 @@ def bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def quality_loss(quality: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
     """Return the squared error between the predicted IoU (B,) and the true IoU of the thresholded mask."""
+    return F.mse_loss(quality, mask_iou(logits, targets))
+
+
+def mask_iou(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the IoU (B,) of each thresholded mask (B, 1, H, W) with its truth; 1 where both are empty."""
     predicted, truth = logits > 0, targets > 0.5
     overlap = (predicted & truth).sum(dim=(1, 2, 3)).float()
     union = (predicted | truth).sum(dim=(1, 2, 3)).float()
-    return F.mse_loss(quality, (overlap + 1e-6) / (union + 1e-6))
+    return (overlap + 1e-6) / (union + 1e-6)

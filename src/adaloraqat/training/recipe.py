@@ -4,6 +4,7 @@ The defaults are the AdaLoRA-QAT paper's where the paper states a value (arXiv 2
 our shipped recipes differ, they say so in their own comments.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,11 +34,16 @@ class BaseModelChoice(_Strict):
 
 
 class DataChoice(_Strict):
-    """Which rows of the manifest are used; `limit` draws that many training films, seeded by `draw`."""
+    """Which rows of the manifest are used; `limit` draws that many training films, seeded by `draw`.
+
+    `balance` meets unequal numbers of films a modality (QMedSAM): `all` takes every film in each pass, `min`
+    the same number of each modality, the smallest, `tenth` a tenth of each but at least the smallest.
+    """
 
     sources: tuple[str, ...] | None = None
     limit: int | None = Field(default=None, ge=1)
     draw: int = 0
+    balance: Literal["all", "min", "tenth"] = "all"
 
 
 class Prompts(_Strict):
@@ -76,7 +82,10 @@ class LearningRates(_Strict):
 
 
 class Schedule(_Strict):
-    """Length and shape of a stage. `steps_per_epoch` null means one pass over the training films."""
+    """Length and shape of a stage. `steps_per_epoch` null means one pass over the training films.
+
+    `momentum` belongs to `sgd`, which QMedSAM trains with; AdamW keeps its own two averages.
+    """
 
     epochs: int = Field(default=20, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1)
@@ -87,14 +96,46 @@ class Schedule(_Strict):
     clip_gradient: float | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+
+class Distillation(_Strict):
+    """Learn from a teacher too (QMedSAM): IoU(teacher's mask, truth) times MSE of the two embeddings.
+
+    `teacher` is any SAM of ours: a run folder (its last stage in floating point), `base` (the base that
+    ships), a Hugging Face folder, or a `.pth` in Meta's or MedSAM's naming. It sees each film at its own
+    `image_size` (null), without the changes of look. `embedding` weighs that term, `masks` a cross-entropy to
+    the teacher's probabilities, which the paper does not have.
+    """
+
+    teacher: str
+    image_size: int | None = Field(default=None, ge=32, le=2048)
+    embedding: float = Field(default=1.0, ge=0)
+    masks: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _teaches(self) -> "Distillation":
+        if self.embedding + self.masks == 0:
+            raise ValueError(
+                "a teacher without weight teaches nothing: give embedding or masks, or leave it out"
+            )
+        return self
 
 
 class _Stage(_Strict):
+    """What every stage has. `geometry: false` limits augmentation to the look of the films.
+
+    Then what a teacher makes of a film never changes and is computed once.
+    """
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     schedule: Schedule = Schedule()
     learning_rates: LearningRates = LearningRates()
     losses: Losses = Losses()
     augmentation: float = Field(default=1.0, ge=0, le=2)
+    geometry: bool = True
+    distillation: Distillation | None = None
 
 
 class FullStage(_Stage):
@@ -145,17 +186,35 @@ class AdaLoRAStage(_Stage):
         return self
 
 
+class LoRAStage(_Stage):
+    """Plain LoRA of fixed rank on the encoder's fused qkv, by peft: the baseline of the paper's ablation.
+
+    ΔW = (alpha / rank) · B · A; `alpha` null is the rank, a scale of 1. The LoRA learns at the rate
+    `adapters`, the mask decoder, unless `train_decoder` is false, at its own. A stage that follows starts
+    from the merged weights.
+    """
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(default=16, ge=1)
+    alpha: int | None = Field(default=None, ge=1)
+    train_decoder: bool = True
+
+
 class QuantizeStage(_Stage):
     """Stage 2: quantisation-aware training.
 
-    `train` is what learns: `singular_values` (the paper: only Λ, at 1e-6), `all`, or `nothing` (plain
-    post-training quantisation, calibrated on `calibration_films` training films).
+    `train` is what learns: `singular_values` (the paper: only Λ, at 1e-6), `all`, `encoder`, `decoder`, or
+    `nothing` (plain post-training quantisation, calibrated on `calibration_films` training films).
+
+    `parts` is what gets quantised: QMedSAM's run 1 is `encoder`, run 2 `decoder`, and run 3 trains `all`.
+    Such stages follow one another; what an earlier one quantised stays so, with its calibrated ranges.
     """
 
     kind: Literal["quantize"] = "quantize"
     policy: str = "int8"
     weight_range: Literal["portable", "full"] = "portable"
-    train: Literal["singular_values", "all", "nothing"] = "all"
+    parts: Literal["encoder", "decoder", "all"] = "all"
+    train: Literal["singular_values", "all", "encoder", "decoder", "nothing"] = "all"
     calibration_films: int = Field(default=32, ge=1)
 
     @model_validator(mode="after")
@@ -165,7 +224,7 @@ class QuantizeStage(_Stage):
         return self
 
 
-Stage = Annotated[FullStage | AdaLoRAStage | QuantizeStage, Field(discriminator="kind")]
+Stage = Annotated[FullStage | AdaLoRAStage | LoRAStage | QuantizeStage, Field(discriminator="kind")]
 
 
 class Recipe(_Strict):
@@ -184,16 +243,20 @@ class Recipe(_Strict):
     @model_validator(mode="after")
     def _stages_fit(self) -> "Recipe":
         kinds = [stage.kind for stage in self.stages]
+        quantizing = [stage for stage in self.stages if isinstance(stage, QuantizeStage)]
         if len({stage.name for stage in self.stages}) != len(self.stages):
             raise ValueError("two stages have the same name; give each its own")
-        if "quantize" in kinds[:-1] or kinds.count("adalora") > 1:
-            raise ValueError("at most one adalora stage, and quantize only as the last stage")
+        if kinds.count("adalora") > 1:
+            raise ValueError("at most one adalora stage")
+        if any(kind == "quantize" and after != "quantize" for kind, after in pairwise(kinds)):
+            raise ValueError("only quantize stages can follow a quantize stage; put the others before it")
+        if len({(stage.policy, stage.weight_range) for stage in quantizing}) > 1:
+            raise ValueError("quantize stages that follow one another need one policy and one weight_range")
         if "full" in kinds[kinds.index("adalora") if "adalora" in kinds else len(kinds) :]:
             raise ValueError(
                 "a full stage cannot follow an adalora stage; put it before, or in its own recipe"
             )
-        last = self.stages[-1]
-        lambdas = isinstance(last, QuantizeStage) and last.train == "singular_values"
+        lambdas = any(stage.train == "singular_values" for stage in quantizing)
         if lambdas and "adalora" not in kinds and self.base.weights is None:
             raise ValueError("stage 2 trains singular_values, but no adalora stage comes before it")
         return self

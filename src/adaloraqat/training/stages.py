@@ -5,16 +5,26 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank import adapters_of, add_adapters
+from adaloraqat.lowrank.lora import add_lora, merge_lora
 from adaloraqat.models.families import SegmentationModel, resize
 from adaloraqat.models.sam import architecture_of, encode
 from adaloraqat.quantize import PrecisionPolicy, calibrate, policy_named, prepare
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.films import FilmSet, normalise
-from adaloraqat.training.recipe import AdaLoRAStage, FullStage, QuantizeStage, Stage
+from adaloraqat.training.parts import (
+    PARTS,
+    calibrated_ranges,
+    fully_calibrated,
+    quantized_parts,
+    restricted,
+    widen,
+)
+from adaloraqat.training.recipe import AdaLoRAStage, FullStage, LoRAStage, QuantizeStage, Stage
 from adaloraqat.training.structure import Structure
 
 
@@ -23,8 +33,12 @@ def enter_stage(
 ) -> tuple[SegmentationModel, Structure]:
     """Change the module tree as `stage` needs it; weights that stay keep their values.
 
-    Quantisation is entered without ranges: call `calibrate_films` next.
+    Quantisation is entered without ranges, except those of what an earlier stage quantised: call
+    `calibrate_films` next.
     """
+    if structure.lora is not None:  # what follows starts from the merged weights
+        merge_lora(model)
+        structure = structure.with_lora(None)
     if isinstance(stage, FullStage) and stage.image_size not in (None, architecture_of(model)["image_size"]):
         assert stage.image_size is not None
         model = resize(model, stage.image_size)
@@ -32,21 +46,30 @@ def enter_stage(
     if isinstance(stage, AdaLoRAStage):
         add_adapters(model, r_max=stage.r_max, seed=seed)
         return model, structure.with_ranks(capacities(model))
+    if isinstance(stage, LoRAStage):
+        alpha = stage.alpha or stage.rank
+        add_lora(model, stage.rank, alpha, seed)
+        return model, structure.with_lora(stage.rank, alpha)
     if isinstance(stage, QuantizeStage):
         if stage.train == "singular_values" and not adapters_of(model):
             raise RecipeError(
                 f"Stage {stage.name} trains singular values, but its base has no adapters: put adalora "
                 "before it, or start from a run that has one."
             )
-        policy = policy_of(stage)
-        prepare(model, policy)
+        known = PrecisionPolicy.from_dict(structure.policy) if structure.policy is not None else None
+        policy = policy_of(stage, quantized_parts(known))
+        if known is None:
+            prepare(model, policy)
+        elif policy != known:
+            widen(model, policy)
         return model, structure.with_policy(policy)
     return model, structure
 
 
-def policy_of(stage: QuantizeStage) -> PrecisionPolicy:
-    """Return the precision policy that the stage names, with its weight range."""
-    return policy_named(stage.policy, stage.weight_range)
+def policy_of(stage: QuantizeStage, before: frozenset[str] = frozenset()) -> PrecisionPolicy:
+    """Return the policy that the stage names, for its parts and for those quantised `before` it."""
+    parts = frozenset(PARTS) if stage.parts == "all" else before | {stage.parts}
+    return restricted(policy_named(stage.policy, stage.weight_range), parts)
 
 
 def capacities(model: nn.Module) -> dict[str, int]:
@@ -58,9 +81,16 @@ def capacities(model: nn.Module) -> dict[str, int]:
 def calibrate_films(
     model: SegmentationModel, films: FilmSet, preprocessing: Preprocessing, count: int, seed: int
 ) -> None:
-    """Set every activation range from `count` training films, each with the whole film and the lungs' box."""
+    """Set activation ranges from `count` training films, each with the whole film and the lungs' box.
+
+    Ranges that an earlier stage calibrated stay.
+    """
+    if fully_calibrated(model):
+        return
     model.eval()
+    kept = calibrated_ranges(model)
     calibrate(model, calibration_batches(films, preprocessing, count, seed))
+    model.load_state_dict(kept, strict=False)
 
 
 @dataclass(frozen=True)
@@ -106,7 +136,9 @@ def _adapter_parameters(model: nn.Module) -> dict[int, str]:
 
 
 def _part(name: str) -> str | None:
-    """Return the group of a base parameter; Fourier features and mask prompts never learn."""
+    """Return the group of a parameter; Fourier features and mask prompts never learn."""
+    if ".lora_" in name:
+        return "adapters"
     if "positional_embedding" in name or name.startswith("prompt_encoder.mask_embed"):
         return None
     if name.startswith(("vision_encoder.", "network.")):  # a network without prompts is all encoder
@@ -115,11 +147,29 @@ def _part(name: str) -> str | None:
 
 
 def _learns(kind: str, stage: Stage) -> bool:
-    if isinstance(stage, AdaLoRAStage):
+    if isinstance(stage, AdaLoRAStage | LoRAStage):
         return kind in ("adapters", "singular_values") or (kind == "decoder" and stage.train_decoder)
-    if isinstance(stage, QuantizeStage):
-        return {"all": True, "singular_values": kind == "singular_values", "nothing": False}[stage.train]
     return stage.train == "all" or kind == stage.train
+
+
+def set_training(model: nn.Module) -> None:
+    """Put the model into training mode, but leave a batch norm that does not learn as it is.
+
+    Its running statistics belong to a frozen part, which a stage must not change.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
+
+
+@torch.no_grad()
+def embedding_width(model: SegmentationModel) -> int:
+    """Return the channels D of the model's embedding."""
+    model.eval()
+    measures = architecture_of(model)
+    size = int(measures["image_size"])
+    return encode(model, torch.zeros(1, int(measures["channels"]), size, size)).shape[1]
 
 
 def learning_rate(stage: Stage, rate: str) -> float:

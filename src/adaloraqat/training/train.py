@@ -3,35 +3,41 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adaloraqat.bundle.shipped import shipped_base
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
 from adaloraqat.errors import CheckpointError, ManifestError
 from adaloraqat.lowrank import adaptation_warnings, save_peft
-from adaloraqat.models.checkpoints import load_base
-from adaloraqat.models.families import SegmentationModel, build, check
-from adaloraqat.models.registry import architecture
-from adaloraqat.models.sam import architecture_of
+from adaloraqat.lowrank.lora import save_lora
+from adaloraqat.models.families import SegmentationModel, check
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_tensors, save_tensors
+from adaloraqat.training.distillation import Distiller
 from adaloraqat.training.films import FilmSet, draw_indices, load_films
 from adaloraqat.training.loop import Report, StageTraining, Steps, no_steps
-from adaloraqat.training.recipe import AdaLoRAStage, BaseModelChoice, FullStage, QuantizeStage, Recipe, Stage
-from adaloraqat.training.run import is_run, load_float_run
+from adaloraqat.training.prompt_free import check_recipe_fits
+from adaloraqat.training.recipe import (
+    AdaLoRAStage,
+    FullStage,
+    LoRAStage,
+    QuantizeStage,
+    Recipe,
+    Stage,
+)
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.stages import calibrate_films, enter_stage
+from adaloraqat.training.stages import calibrate_films, embedding_width, enter_stage
+from adaloraqat.training.start import SHIPPED_BASE, load_start
 from adaloraqat.training.structure import Structure, build_model, preprocessing_for, settle_memory
+from adaloraqat.training.teacher import Teacher, forget_embeddings, load_teacher, remember_embeddings
 
 logger = logging.getLogger(__name__)
 
-SHIPPED_BASE = "base"
-"""`base.weights: base` in a recipe means the base that ships in the package."""
+__all__ = ["SHIPPED_BASE", "choose_films", "load_start", "train", "warnings_of"]
 
 
 def train(
@@ -75,13 +81,15 @@ def train(
     films = _Films(training, validation)
     if position.number < len(recipe.stages):
         films.at(_architecture_in(position.structure, recipe.stages[position.number]))
+    teachers = _Teachers(recipe, films, out)
     run.start(recipe, identity, manifest)
     run.keep_metrics(position.lines)
     if position.saved is not None:
         progress = position.saved[1]["progress"]
         report(f"continuing {recipe.stages[position.number].name} after epoch {progress['epoch']}")
     while position.number < len(recipe.stages):
-        position = _run_stage(recipe, position, films, run, report, steps)
+        position = _run_stage(recipe, position, films, teachers, run, report, steps)
+    forget_embeddings(out)
     summary = {
         "name": recipe.name,
         "data_fingerprint": identity,
@@ -118,6 +126,7 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
         model, structure = load_start(recipe.base, recipe.seed)
         for stage in recipe.stages:
             check(_architecture_in(structure, stage))  # refuses a size that cannot be
+        check_recipe_fits(recipe, model)
         return _Position(model, structure)
     tensors, document = saved
     try:
@@ -136,7 +145,13 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
 
 
 def _run_stage(
-    recipe: Recipe, position: _Position, films: "_Films", run: RunFolder, report: Report, steps: Steps
+    recipe: Recipe,
+    position: _Position,
+    films: "_Films",
+    teachers: "_Teachers",
+    run: RunFolder,
+    report: Report,
+    steps: Steps,
 ) -> _Position:
     """Train the stage at `position` to its end and write its model; return the position after it."""
     stage, model, structure = recipe.stages[position.number], position.model, position.structure
@@ -146,13 +161,32 @@ def _run_stage(
     preprocessing, training, validation = films.at(structure.architecture)
     if position.saved is None and isinstance(stage, QuantizeStage):
         calibrate_films(model, training, preprocessing, stage.calibration_films, recipe.seed)
+    distiller = teachers.distiller(stage, model, preprocessing, report)
     loop = StageTraining(
-        recipe, position.number, model, structure, training, validation, preprocessing, run, report, steps
+        recipe,
+        position.number,
+        model,
+        structure,
+        training,
+        validation,
+        preprocessing,
+        run,
+        report,
+        steps,
+        distiller,
     )
     loop.progress.lines = position.lines
     result = loop.train(position.saved)
     if isinstance(stage, AdaLoRAStage):
         save_peft(loop.model, run.folder / "adapter", recipe.base.weights)
+    if isinstance(stage, LoRAStage) and loop.structure.lora is not None:
+        save_lora(
+            loop.model,
+            run.folder / "adapter",
+            **loop.structure.lora,
+            decoder=stage.train_decoder,
+            base=recipe.base.weights,
+        )
     save_tensors(
         run.stage_path(stage.name),
         loop.model.state_dict(),
@@ -173,6 +207,7 @@ class _Films:
     def __init__(self, training: Sequence[Entry], validation: Sequence[Entry]) -> None:
         self._entries = (training, validation)
         self._loaded: dict[Preprocessing, tuple[FilmSet, FilmSet]] = {}
+        self._for_teachers: dict[Preprocessing, FilmSet] = {}
 
     def at(self, measures: dict[str, Any]) -> tuple[Preprocessing, FilmSet, FilmSet]:
         """Return the preprocessing of an architecture, and training and validation films so preprocessed."""
@@ -181,6 +216,43 @@ class _Films:
             training, validation = (load_films(entries, preprocessing) for entries in self._entries)
             self._loaded = {preprocessing: (training, validation)}  # an earlier stage's size is done with
         return preprocessing, *self._loaded[preprocessing]
+
+    def for_teacher(self, preprocessing: Preprocessing) -> FilmSet:
+        """Return the training films as a teacher sees them: the student's own where the two agree."""
+        for known, (training, _) in self._loaded.items():
+            if _same_picture(known, preprocessing):
+                return training
+        if preprocessing not in self._for_teachers:
+            self._for_teachers = {preprocessing: load_films(self._entries[0], preprocessing)}
+        return self._for_teachers[preprocessing]
+
+
+def _same_picture(one: Preprocessing, other: Preprocessing) -> bool:
+    """Whether two preprocessings resize a film to the same picture before they normalise it."""
+    return replace(one, channels=other.channels, mean=other.mean, std=other.std) == other
+
+
+class _Teachers:
+    """The teachers of a recipe, each loaded once, before anything is written."""
+
+    def __init__(self, recipe: Recipe, films: _Films, folder: Path) -> None:
+        self._films, self._folder = films, folder
+        wanted = {(d.teacher, d.image_size) for stage in recipe.stages if (d := stage.distillation)}
+        self._loaded = {choice: load_teacher(*choice) for choice in sorted(wanted, key=str)}
+
+    def distiller(
+        self, stage: Stage, model: SegmentationModel, preprocessing: Preprocessing, report: Report
+    ) -> Distiller | None:
+        """Return what teaches `model` in `stage`, None where nothing does."""
+        choice = stage.distillation
+        if choice is None:
+            return None
+        network, own = self._loaded[choice.teacher, choice.image_size]
+        teacher = Teacher(network, own, self._films.for_teacher(own))
+        if stage.augmentation == 0 or not stage.geometry:
+            report(f"{stage.name}: the teacher's embeddings are computed once")
+            teacher = remember_embeddings(teacher, self._folder)
+        return Distiller(choice, teacher, embedding_width(model), preprocessing.image_size)
 
 
 def _architecture_in(structure: Structure, stage: Stage) -> dict[str, Any]:
@@ -216,35 +288,6 @@ def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry],
         drawn = draw_indices(len(training), limit, 0, [recipe.data.draw, 77])
         training = [training[index] for index in sorted(drawn)]
     return training, validation
-
-
-def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Structure]:
-    """Return the model that training starts from; random weights are seeded, the global seed stays.
-
-    `weights` may also name a run: its last float stage is the start, adapters and all, so that several second
-    stages can follow one first stage.
-    """
-    if base.weights is not None and is_run(Path(base.weights)):
-        run = load_float_run(Path(base.weights))
-        return run.model, run.structure
-    model = _load_weights(base.weights, base.image_size) if base.weights is not None else _random(base, seed)
-    return model, Structure(architecture_of(model))
-
-
-def _random(base: BaseModelChoice, seed: int) -> SegmentationModel:
-    given = base.architecture
-    measures = architecture(given).to_dict() if isinstance(given, str) else dict(given or {})
-    if base.image_size is not None:
-        measures["image_size"] = base.image_size
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return build(measures)
-
-
-def _load_weights(weights: str, image_size: int | None) -> SegmentationModel:
-    """Load a path, or the base that ships under the name "base"; a folder of that name goes first."""
-    shipped = weights == SHIPPED_BASE and not Path(weights).exists()
-    return load_base(shipped_base() if shipped else weights, image_size)
 
 
 def warnings_of(recipe: Recipe, results: Sequence[dict[str, Any]]) -> list[str]:

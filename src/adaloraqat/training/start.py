@@ -1,0 +1,46 @@
+"""The model that a training starts from, or learns from: by name, folder, file or measures."""
+
+from pathlib import Path
+
+import torch
+
+from adaloraqat.bundle.shipped import shipped_base
+from adaloraqat.models.checkpoints import load_base
+from adaloraqat.models.families import SegmentationModel, build
+from adaloraqat.models.registry import architecture
+from adaloraqat.models.sam import architecture_of
+from adaloraqat.training.recipe import BaseModelChoice
+from adaloraqat.training.run import is_run, load_float_run
+from adaloraqat.training.structure import Structure
+
+SHIPPED_BASE = "base"
+"""`base.weights: base` in a recipe means the base that ships in the package."""
+
+
+def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Structure]:
+    """Return the model that training starts from; random weights are seeded, the global seed stays.
+
+    `weights` may also name a run: its last float stage is the start, adapters and all, so that several second
+    stages can follow one first stage.
+    """
+    if base.weights is not None and is_run(Path(base.weights)):
+        run = load_float_run(Path(base.weights))
+        return run.model, run.structure
+    model = load_weights(base.weights, base.image_size) if base.weights is not None else _random(base, seed)
+    return model, Structure(architecture_of(model))
+
+
+def load_weights(weights: str, image_size: int | None) -> SegmentationModel:
+    """Load a path, or the base that ships under the name "base"; a folder of that name goes first."""
+    shipped = weights == SHIPPED_BASE and not Path(weights).exists()
+    return load_base(shipped_base() if shipped else weights, image_size)
+
+
+def _random(base: BaseModelChoice, seed: int) -> SegmentationModel:
+    given = base.architecture
+    measures = architecture(given).to_dict() if isinstance(given, str) else dict(given or {})
+    if base.image_size is not None:
+        measures["image_size"] = base.image_size
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build(measures)
