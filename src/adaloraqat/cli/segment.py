@@ -27,7 +27,8 @@ def segment(
     box: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(
-            metavar="X0 Y0 X1 Y1", help="Box prompt in pixels of the film; without: the whole film."
+            metavar="X0 Y0 X1 Y1",
+            help="Box prompt in pixels of the film; without: the whole film, or a case's own boxes.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = DEFAULT_OUT,

@@ -10,8 +10,8 @@ middle was found to hold:
   the neighbour, widened alike; where that mask is empty, the given box. Nothing bounds a mask but the slices.
 - `mask`: the mask itself is carried. What is found must share a cell with the neighbour's mask, parts that do
   not are dropped; the last mask that is not empty goes on prompting; and neither mask nor prompt leaves the
-  given box (widened alike). That keeps neighbours of the object out, and an object that leaks from leaking on;
-  it loses one that moves by more than its own width between two slices, or grows beyond its box.
+  given box (widened alike). That keeps neighbours of the object out, and a leaking object from leaking on; it
+  loses one that moves by more than its own width between two slices, or grows beyond its box.
 
 The decoder graphs of bundles take boxes alone, so the mask is carried round the decoder, and not as SAM's
 dense prompt.
