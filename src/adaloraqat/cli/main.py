@@ -35,8 +35,9 @@ COMMANDS = {
     "segment": Entry("adaloraqat.cli.segment", "segment", "Outline the lungs in films or folders of films."),
     "train": Entry("adaloraqat.cli.train", "train", "Adapt a model to your films, by a recipe."),
     "evaluate": Entry("adaloraqat.cli.evaluate", "evaluate", "Score bundles or runs against your masks."),
-    "report": Entry(
-        "adaloraqat.cli.report", "report", "Make a table of methods, statistics included."
+    "report": Entry("adaloraqat.cli.report", "report", "Make a table of methods, statistics included."),
+    "robustness": Entry(
+        "adaloraqat.cli.robustness", "robustness", "Score models on films as a ward corrupts them."
     ),
     "export": Entry("adaloraqat.cli.export", "export", "Turn a run into a bundle that runs anywhere."),
     "bench": Entry(

@@ -68,7 +68,7 @@ class _Case:
         return self.entry.spacing_mm or self.film.spacing_mm
 
     def prompts(self, boxes: bool) -> dict[str, Box | None]:
-        """The prompts by name; there is no true box without a truth, nor for a model that takes no `boxes`."""
+        """The prompts by name; there is no true box without a truth, nor for one that takes no `boxes`."""
         true_box = {TRUE_BOX: Box.around(self.truth)} if boxes and self.truth.any() else {}
         return {NO_BOX: None, **true_box}
 

@@ -1,0 +1,74 @@
+"""`adaloraqat robustness`: the same films under fixed corruptions, and with carelessly drawn boxes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def robustness(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="BUNDLE_OR_RUN...", help="Shipped names, bundle folders or run folders."),
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Manifest (CSV) with masks.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for robustness.json, .csv and .md.", show_default=False)
+    ],
+    split: Annotated[
+        str, typer.Option("--split", help="Which split to score: train, val, test, or all.")
+    ] = "test",
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Only films of this source; may be repeated.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most so many films, evenly spread.")
+    ] = None,
+    corruption: Annotated[
+        list[str] | None,
+        typer.Option("--corruption", help="Only this corruption; may be repeated. [default: all]"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn.")] = 0,
+    engine: Annotated[
+        str, typer.Option("--engine", help="onnxruntime or openvino (bundles only).")
+    ] = "onnxruntime",
+    json_: Annotated[bool, typer.Option("--json", help="Print robustness.json on stdout.")] = False,
+) -> None:
+    """Score models on films rotated, inverted, underexposed, cropped and so on, and with jittered boxes.
+
+    The same command continues where it was interrupted.
+    """
+    from adaloraqat.cli.console import print_json, progress
+    from adaloraqat.cli.evaluate import load_models
+    from adaloraqat.datasets.manifest import read_manifest, select
+    from adaloraqat.errors import FilmError, ManifestError
+    from adaloraqat.radiograph.corrupt import CORRUPTIONS
+    from adaloraqat.report.robustness import Settings, spread
+    from adaloraqat.report.robustness import robustness as score
+    from adaloraqat.report.robustness_table import markdown
+
+    for name in corruption or ():
+        if name not in CORRUPTIONS:
+            raise FilmError(f"There is no corruption {name!r}: choose among {', '.join(CORRUPTIONS)}.")
+    entries = read_manifest(data)
+    chosen = entries if split == "all" else select(entries, split)
+    chosen = [entry for entry in chosen if not source or entry.source in source]
+    if not chosen:
+        raise ManifestError("No film is left to score: check --split and --source against the manifest.")
+    settings = Settings(tuple(corruption or CORRUPTIONS), seed=seed)
+    films = spread(chosen, limit or len(chosen))
+    document = score(
+        load_models(models, engine), films, out, lambda each: progress(list(each), "films"), settings
+    )
+    if json_:
+        print_json(document)
+    else:
+        typer.echo(markdown(document).rstrip())
+    failed = sum(row["failed"] for row in document["rows"])
+    if failed:
+        import logging
+
+        logging.getLogger("adaloraqat").error(
+            "%d results failed and count as the worst score; films.jsonl says why.", failed
+        )
+        raise typer.Exit(1)

@@ -1,0 +1,267 @@
+"""Robustness: the same films under corruptions that a ward sees, and boxes drawn carelessly.
+
+Every condition is fixed by a seed and the film's id, so all models see the same corrupted films and boxes, on
+any machine. A film's scores are written as soon as they are known: an interrupted run goes on where it was.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.bundle import Segmenter
+from adaloraqat.datasets.manifest import Entry, fingerprint
+from adaloraqat.errors import AdaloraqatError, OutputError
+from adaloraqat.files import write_json, write_text
+from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, score_film, worst_scores
+from adaloraqat.radiograph import Box, Film, read_film, read_mask
+from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
+from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow, film_row
+from adaloraqat.report.robustness_table import jitter_prompt, summarise, write_tables
+
+__all__ = ["JITTERS", "JITTER_GRID", "Settings", "jittered", "robustness", "spread"]
+
+JITTERS = (5, 10, 20)
+"""How far each side of the true box moves at most, px of a film whose longer side is `JITTER_GRID`."""
+
+JITTER_GRID = 1024
+"""SAM's grid: a jitter means the same share of a film of any size."""
+
+SETUP, SCORES = "setup.json", "films.jsonl"
+Each = Callable[[Sequence[Entry]], Iterable[Entry]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is done to the films.
+
+    Attributes:
+        conditions: names of `radiograph.corrupt.CORRUPTIONS`; "clean" is always among them.
+        jitters: of the true box on the clean film, px at `JITTER_GRID`.
+        tolerances: of the NSD, in mm where the spacing is known, else px.
+        seed: of everything that is drawn, and of the bootstrap.
+    """
+
+    conditions: tuple[str, ...] = tuple(CORRUPTIONS)
+    jitters: tuple[int, ...] = JITTERS
+    tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
+    seed: int = 0
+
+    @property
+    def all_conditions(self) -> list[str]:
+        """The conditions, the clean films first."""
+        return list(dict.fromkeys((CLEAN, *self.conditions)))
+
+
+def robustness(
+    models: Mapping[str, Segmenter],
+    entries: Sequence[Entry],
+    out: Path,
+    each: Each = lambda entries: entries,
+    settings: Settings = Settings(),
+) -> dict[str, Any]:
+    """Score `models` on `entries` in every condition; write `robustness.json`, `.csv` and `.md` to `out`.
+
+    Args:
+        models: by the name that stands in the tables.
+        entries: films with masks.
+        out: folder for the results; what an earlier, interrupted run left there is used.
+        each: wraps the films to show progress.
+        settings: conditions, jitters and seed.
+
+    Returns:
+        the content of robustness.json: what was done, and `rows`, one for a model, condition and prompt, with
+        the numbers of `summary.numbers`, `drop` (clean minus corrupted mean Dice on the same films, with the
+        same prompt; a jittered box against the true one) and its 95 % interval `drop_interval`.
+
+    Raises:
+        AdaloraqatError: an unknown condition, a film has gone, or `out` holds results of something else.
+    """
+    _begin(out, _setup(models, entries, settings))
+    done = _read(out / SCORES)
+    with open(out / SCORES, "a", encoding="utf-8") as stream:
+        for entry in each(entries):
+            for condition in settings.all_conditions:
+                missing = {n: model for n, model in models.items() if (entry.id, condition, n) not in done}
+                for name, rows in _score(missing, entry, condition, settings).items():
+                    done[entry.id, condition, name] = rows
+                    stream.write(_line(entry.id, condition, name, rows))
+                stream.flush()
+    found = {
+        (name, condition): [row for entry in entries for row in done[entry.id, condition, name]]
+        for name in models
+        for condition in settings.all_conditions
+    }
+    document = {
+        "films": len(entries),
+        "sources": sorted({entry.source for entry in entries}),
+        "fingerprint": fingerprint(entries),
+        "seed": settings.seed,
+        "tolerances": list(settings.tolerances),
+        "jitter_grid": JITTER_GRID,
+        "conditions": {name: CORRUPTIONS[name].description for name in settings.all_conditions},
+        "rows": summarise(found, settings.tolerances, settings.seed),
+    }
+    write_json(out / "robustness.json", document)
+    write_tables(document, out)
+    return document
+
+
+def spread(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """Return at most `count` films, evenly spaced over the list ordered by source and id."""
+    ordered = sorted(entries, key=lambda entry: (entry.source, entry.id))
+    places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
+    return [ordered[place] for place in places]
+
+
+def jittered(box: Box, shape: tuple[int, int], jitter: float, seed: int) -> Box:
+    """Return the box with each side moved by up to `jitter` px of `JITTER_GRID`, inwards or outwards.
+
+    Args:
+        box: on a film of `shape` (H, W); the answer is clipped to it and keeps at least one pixel.
+        shape: (H, W) of the film.
+        jitter: 20 moves a side by up to 20 px of a film whose longer side is 1024.
+        seed: the same seed gives the same box.
+    """
+    height, width = shape
+    reach = jitter * max(shape) / JITTER_GRID
+    moves = np.random.default_rng(seed).uniform(-reach, reach, 4)
+    x_min, y_min, x_max, y_max = np.asarray(box) + moves
+    x_min, y_min = min(max(x_min, 0.0), width - 1.0), min(max(y_min, 0.0), height - 1.0)
+    return Box(x_min, y_min, min(max(x_max, x_min + 1), width), min(max(y_max, y_min + 1), height))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One film in one condition, and the prompts to try on it."""
+
+    film: Film
+    truth: NDArray[np.bool_]
+    prompts: Mapping[str, Box | None]
+
+
+def _score(
+    models: Mapping[str, Segmenter], entry: Entry, condition: str, settings: Settings
+) -> dict[str, list[FilmRow]]:
+    """Return the rows of each model on one film in one condition."""
+    if not models:
+        return {}
+    try:
+        case = _case(entry, condition, settings)
+    except AdaloraqatError as error:
+        worst = worst_scores((JITTER_GRID, JITTER_GRID), entry.spacing_mm, settings.tolerances)
+        return {name: [film_row(entry, name, NO_BOX, worst, error=str(error))] for name in models}
+    return {
+        name: [
+            _row(name, model, entry, case, prompt, settings)
+            for prompt, box in case.prompts.items()
+            if box is None or model.accepts_boxes
+        ]
+        for name, model in models.items()
+    }
+
+
+def _case(entry: Entry, condition: str, settings: Settings) -> _Case:
+    """Corrupt a film, write it as a ward's file, and read it as a user's."""
+    film = read_film(entry.path_image)
+    mask = read_mask(entry.path_mask, film.shape)
+    corrupted = corrupt(condition, film.pixels, mask, _seed(settings.seed, entry.id, condition))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "film")
+        path.write_bytes(corrupted.content)
+        changed, truth = read_film(path), corrupted.mask
+    prompts: dict[str, Box | None] = {NO_BOX: None}
+    if truth.any():
+        box = Box.around(truth)
+        prompts[TRUE_BOX] = box
+        for jitter in settings.jitters if condition == CLEAN else ():
+            drawn = jittered(box, truth.shape, jitter, _seed(settings.seed, entry.id, "jitter"))
+            prompts[jitter_prompt(jitter)] = drawn
+    return _Case(changed, truth, prompts)
+
+
+def _row(name: str, model: Segmenter, entry: Entry, case: _Case, prompt: str, settings: Settings) -> FilmRow:
+    spacing = entry.spacing_mm or case.film.spacing_mm
+    try:
+        result = model.segment(case.film, case.prompts[prompt])
+        scores = score_film(result.mask, case.truth, spacing, None, settings.tolerances)
+        return film_row(entry, name, prompt, scores, result.quality, empty=not result.mask.any())
+    except AdaloraqatError as error:
+        worst = worst_scores(case.film.shape, spacing, settings.tolerances)
+        return film_row(entry, name, prompt, worst, error=str(error))
+
+
+def _seed(seed: int, *texts: str) -> int:
+    """Return a seed for one film in one condition, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr((seed, *texts)).encode()).digest()[:8], "big")
+
+
+def _setup(models: Mapping[str, Segmenter], entries: Sequence[Entry], settings: Settings) -> dict[str, Any]:
+    """Return what decides a film's scores; results of two setups are never mixed."""
+    return {
+        "fingerprint": fingerprint(entries),
+        "seed": settings.seed,
+        "jitters": list(settings.jitters),
+        "tolerances": list(settings.tolerances),
+        "models": {name: _identity(model) for name, model in models.items()},
+    }
+
+
+def _identity(model: Segmenter) -> str:
+    """Return a hash of a bundle's files and description, or of a run's weights."""
+    bundle = model.bundle
+    parts = [bundle.preprocessing.to_dict(), vars(bundle.prompt), bundle.smallest_part, model.engine.name]
+    files = {name: record.sha256 for name, record in bundle.files.items()}
+    digest = hashlib.sha256(json.dumps([*parts, files], sort_keys=True).encode())
+    weights = getattr(model.engine, "model", None)
+    for name, tensor in weights.state_dict().items() if weights is not None else ():
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _begin(out: Path, setup: dict[str, Any]) -> None:
+    """Write down what is being done, or check that an interrupted run did the same."""
+    path = out / SETUP
+    if not path.exists():
+        write_json(path, setup)
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        same = {**before, "models": None} == {**setup, "models": None}
+        models = {**before["models"], **setup["models"]}
+        same = same and all(models[name] == identity for name, identity in before["models"].items())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{SETUP} in {out.name} is damaged: choose another --out.") from error
+    if not same:
+        raise OutputError(
+            f"{out.name} holds results of other films, models or settings: choose another --out."
+        )
+    write_json(path, {**setup, "models": models})
+
+
+def _line(identity: str, condition: str, name: str, rows: Sequence[FilmRow]) -> str:
+    document = {"id": identity, "condition": condition, "model": name, "rows": [asdict(row) for row in rows]}
+    return json.dumps(document, allow_nan=False) + "\n"
+
+
+def _read(path: Path) -> dict[tuple[str, str, str], list[FilmRow]]:
+    """Return what is known; a last line that was cut off in writing is dropped from the file."""
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_text(path, whole)
+    found = {}
+    for line in whole.splitlines():
+        document = json.loads(line)
+        rows = [FilmRow(**row) for row in document["rows"]]
+        found[document["id"], document["condition"], document["model"]] = rows
+    return found
