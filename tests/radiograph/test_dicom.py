@@ -1,11 +1,23 @@
 import hashlib
+import io
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    RLELossless,
+    generate_uid,
+)
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import read_film
@@ -161,4 +173,78 @@ def test_a_truncated_file_is_refused(tmp_path: Path, rle: bool, part: float) -> 
     )
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     with pytest.raises(FilmError, match=r"film\.dcm"):
+        read_film(path)
+
+
+def test_a_negative_is_turned_over_within_its_own_range(tmp_path: Path) -> None:
+    stored = np.tile(np.arange(40, 200, 4, dtype=np.uint8), (24, 1))
+    film = read_film(written(tmp_path / "film", stored, PhotometricInterpretation="MONOCHROME1"))
+    assert film.pixels == pytest.approx(1 - stored / 255.0, abs=1e-6)
+    elements = {"WindowCenter": 2000, "WindowWidth": 8001, "PhotometricInterpretation": "MONOCHROME1"}
+    film = read_film(written(tmp_path / "film", **elements))
+    window = (STORED - 1999.5) / 8000 + 0.5  # never reaches 0 nor 1
+    assert film.pixels == pytest.approx(1 - window, abs=1e-5)
+
+
+def test_values_in_the_upper_bits_and_overlays_above_them(tmp_path: Path) -> None:
+    film = read_film(written(tmp_path / "film", STORED << 4, BitsStored=12, HighBit=15))
+    assert film.pixels == pytest.approx(ramp(STORED), abs=1e-6)
+    film = read_film(written(tmp_path / "film", STORED | 0x3000, BitsStored=12))
+    assert film.pixels == pytest.approx(ramp(STORED), abs=1e-6)
+
+
+def test_a_range_of_padding_is_black(tmp_path: Path) -> None:
+    stored = STORED + 10
+    stored[:, :5] = 60000 + np.arange(5)
+    film = read_film(
+        written(tmp_path / "film", stored, PixelPaddingValue=60000, PixelPaddingRangeLimit=60004)
+    )
+    assert (film.pixels[:, :5] == 0).all()
+    assert film.pixels[0, -1] == 1
+
+
+def test_a_spacing_that_repeats_the_detectors_or_is_too_oblong_says_so(tmp_path: Path) -> None:
+    both = {"PixelSpacing": [0.143, 0.143], "ImagerPixelSpacing": [0.143, 0.143]}
+    film = read_film(written(tmp_path / "film", **both))
+    assert film.spacing_mm == (0.143, 0.143)
+    assert "detector" in film.notices[0]
+    film = read_film(written(tmp_path / "film", **both, PixelSpacingCalibrationType="FIDUCIAL"))
+    assert film.notices == ()
+    assert read_film(written(tmp_path / "film", PixelSpacing=[0.1, 3.0])).spacing_mm is None
+
+
+def encapsulated(path: Path, frame: bytes, shape: tuple[int, int]) -> Path:
+    dataset = pydicom.dcmread(written(path, np.zeros(shape, np.uint8)))
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_a_cut_jpeg_frame_is_refused_even_with_an_end_marker(tmp_path: Path) -> None:
+    film = (np.add.outer(np.arange(64) * 2, np.arange(80)) % 200).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(film).save(stream, "JPEG", quality=95)
+    frame = stream.getvalue()
+    assert read_film(encapsulated(tmp_path / "film", frame, film.shape)).shape == (64, 80)
+    for part in (0.4, 0.6, 0.9):
+        cut = frame[: int(len(frame) * part)] + b"\xff\xd9"
+        with pytest.raises(FilmError, match="cut short"):
+            read_film(encapsulated(tmp_path / "film", cut, film.shape))
+
+
+def test_a_deflated_file_that_inflates_without_end_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "film")
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path, enforce_file_format=True)
+    assert read_film(path).pixels == pytest.approx(ramp(STORED), abs=1e-6)
+    content = path.read_bytes()
+    start = 132 + 12 + int.from_bytes(content[140:144], "little")
+    bomb = zlib.compressobj(9, wbits=-15)
+    parts = [bomb.compress(bytes(1 << 24)) for _ in range(30)]
+    path.write_bytes(content[:start] + b"".join(parts) + bomb.flush())
+    with pytest.raises(FilmError, match="inflates"):
         read_film(path)

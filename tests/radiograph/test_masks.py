@@ -80,3 +80,46 @@ def test_a_mask_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write_mask(tmp_path / "file" / "mask.png", MASK)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+HALVES = MASK * np.where(np.arange(50) < 25, 1, 2)
+
+
+def palette(colours: list[int]) -> Image.Image:
+    image = Image.fromarray(HALVES.astype(np.uint8)).convert("P")
+    image.putdata(HALVES.ravel().tolist())
+    image.putpalette(colours + [0] * (768 - len(colours)))
+    return image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        palette([0, 0, 0, 128, 0, 0, 0, 128, 0]),
+        palette([255, 255, 255, 200, 0, 0, 0, 0, 200]),  # drawn on white
+        Image.fromarray((HALVES * 85).astype(np.uint8)),  # labels spread over the grey scale
+        Image.fromarray(
+            np.dstack([HALVES == 1, HALVES == 2, MASK & False]) * np.array([255, 90, 0], np.uint8)
+        ),
+        Image.fromarray(np.dstack([*[np.zeros_like(HALVES)] * 3, MASK * 255]).astype(np.uint8)),  # in alpha
+        Image.fromarray(np.where(MASK, 255, 1).astype(np.uint8)),
+    ],
+)
+def test_masks_drawn_in_other_ways(tmp_path: Path, image: Image.Image) -> None:
+    image.save(tmp_path / "mask.png")
+    assert (read_mask(tmp_path / "mask.png") == MASK).all()
+
+
+def test_the_blur_of_an_edge_is_no_label(tmp_path: Path) -> None:
+    soft = np.where(MASK, 255, 0).astype(np.uint8)
+    soft[9, 5:20] = 100  # one row of half-covered pixels
+    Image.fromarray(soft).save(tmp_path / "mask.png")
+    assert (read_mask(tmp_path / "mask.png") == MASK).all()
+
+
+def test_a_mask_in_an_archive(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "case.npz", imgs=np.zeros((40, 50)), gts=HALVES)
+    assert (read_mask(tmp_path / "case.npz", (40, 50)) == MASK).all()
+    np.savez(tmp_path / "volume.npz", gts=np.zeros((3, 40, 50)))
+    with pytest.raises(FilmError, match="shape"):
+        read_mask(tmp_path / "volume.npz")

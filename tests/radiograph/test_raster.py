@@ -1,3 +1,6 @@
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +98,103 @@ def test_of_several_pages_the_first_is_read_with_a_notice(tmp_path: Path) -> Non
     film = read_film(saved(tmp_path / "pages.tif", pages[0], save_all=True, append_images=pages[1:]))
     assert np.array_equal(film.pixels, WIDE)
     assert "pages" in film.notices[0]
+
+
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+def filtered(values: np.ndarray) -> bytes:
+    """PNG lines of (H, W, C) uint16 with each of the five filters in turn, by the formulas of the format."""
+    lines = values.astype(">u2").reshape(len(values), -1).view(np.uint8).astype(int)
+    pixel, out, above = 2 * values.shape[2], b"", [0] * lines.shape[1]
+    for number, line in enumerate(lines.tolist()):
+        kind, coded = number % 5, []
+        for i, value in enumerate(line):
+            a = line[i - pixel] if i >= pixel else 0
+            b, c = above[i], above[i - pixel] if i >= pixel else 0
+            nearest = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+            coded.append((value - (0, a, b, (a + b) // 2, nearest)[kind]) % 256)
+        out += bytes([kind, *coded])
+        above = line
+    return out
+
+
+def deep_png(path: Path, values: np.ndarray, interlaced: bool) -> Path:
+    kind = {2: 4, 3: 2, 4: 6}[values.shape[2]]
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, int(interlaced))
+    parts = [values[y::dy, x::dx] for y, x, dy, dx in ADAM7] if interlaced else [values]
+    data = zlib.compress(b"".join(filtered(part) for part in parts if part.size))
+    chunks = [(b"IHDR", header), (b"IDAT", data[:99]), (b"IDAT", data[99:]), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_sixteen_bit_colour_keeps_twelve_bit_films(tmp_path: Path, channels: int, interlaced: bool) -> None:
+    """Pillow would leave 16 grey levels of such a film."""
+    film = np.random.default_rng(channels).integers(0, 4096, (21, 34)).astype(np.uint16)
+    values = np.repeat(film[..., None], channels, axis=2)
+    if channels != 3:
+        values[..., -1] = 65535
+    path = deep_png(tmp_path / "deep.png", values, interlaced)
+    assert read_film(path).pixels == pytest.approx((film - film.min()) / float(np.ptp(film)), abs=1e-5)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(FilmError, match=r"deep\.png"):
+        read_film(path)
+
+
+TURNS = {
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.T,
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].T,
+    8: lambda x: np.rot90(x, 1),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_turned_tiff_is_upright(tmp_path: Path, turn: int, compression: str) -> None:
+    film = np.random.default_rng(0).integers(0, 255, (24, 40), dtype=np.uint8)
+    path = saved(tmp_path / "t.tif", Image.fromarray(film), tiffinfo={274: turn}, compression=compression)
+    assert (read_film(path).pixels == TURNS[turn](film / np.float32(255))).all()
+
+
+def test_unsigned_32_bits_do_not_turn_negative(tmp_path: Path) -> None:
+    values = np.tile(np.linspace(0, 2**32 - 1, 40).astype(np.uint32), (24, 1))
+    tags = {258: 32, 339: 1}
+    path = saved(tmp_path / "u32.tif", Image.fromarray(values.view(np.int32)), tiffinfo=tags)
+    with Image.open(path) as image:
+        if image.tag_v2.get(339, (1,))[0] != 1:
+            pytest.skip("this Pillow does not write the tag")
+    assert (np.diff(read_film(path).pixels[0]) > 0).all()
+
+
+def test_a_picture_transparent_everywhere_is_shown(tmp_path: Path) -> None:
+    values = np.dstack([RAMP, RAMP, RAMP, np.zeros_like(RAMP)])
+    film = read_film(saved(tmp_path / "clear.png", Image.fromarray(values)))
+    assert np.abs(film.pixels - WIDE).max() < 1e-6
+    assert "transparen" in film.notices[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 7}])
+@pytest.mark.parametrize("border", [False, True])
+def test_a_cut_jpeg_with_an_end_marker_is_refused(tmp_path: Path, options: dict, border: bool) -> None:
+    film = np.random.default_rng(0).integers(80, 120, (120, 90), dtype=np.uint8)
+    film[100 if border else 120 :] = 0  # a flat lower border is no sign by itself
+    stream = io.BytesIO()
+    Image.fromarray(film).save(stream, "JPEG", quality=90, **options)
+    content, path = stream.getvalue(), tmp_path / "film.jpg"
+    path.write_bytes(content)
+    assert read_film(path).shape == (120, 90)
+    for part in (0.3, 0.5, 0.8):
+        path.write_bytes(content[: int(part * len(content))] + b"\xff\xd9")
+        with pytest.raises(FilmError, match="cut short"):
+            read_film(path)

@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.dicom_whole import check_inflated_size, is_cut_short
 from adaloraqat.radiograph.film import Film, check_size, grey, scaled
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SPACING_MM = (0.02, 5.0)  # finer than any detector; coarser than a chest film reduced to 100 px
+_MOST_OBLONG = 4.0  # pixels longer than this many times their width are a mistake in the tag
 _WARNINGS = threading.Lock()  # warning filters belong to the whole process
 
 
@@ -50,9 +52,12 @@ def _dataset(path: Path) -> Dataset:
     import pydicom
 
     try:
+        check_inflated_size(path)
         dataset = pydicom.dcmread(path, force=True)  # old files lack the preamble
         rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
         frames = int(dataset.get("NumberOfFrames") or 1)
+    except FilmError:
+        raise
     except Exception as error:  # damaged headers raise many kinds
         raise FilmError(f"{path.name} is not a readable DICOM file: export or copy it again.") from error
     if rows == 0 or columns == 0:
@@ -71,11 +76,12 @@ def _dataset(path: Path) -> Dataset:
 
 def _decoded(dataset: Dataset, name: str) -> NDArray[Any]:
     """Return (H, W) stored values, of colours their grey."""
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import apply_color_lut
 
     _add_transfer_syntax(dataset)
     try:
-        values = pixel_array(dataset)  # colour comes as RGB
+        values = _pixels(dataset)  # colour comes as RGB
+        short = is_cut_short(dataset, values)
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             values = apply_color_lut(values, dataset)
     except Exception as error:  # each decoder has its own
@@ -87,7 +93,22 @@ def _decoded(dataset: Dataset, name: str) -> NDArray[Any]:
         else:
             reason = "its pixel data are incomplete or do not fit its header; export or copy it again"
         raise FilmError(f"{name} cannot be read: {reason}.") from error
+    if short:
+        raise FilmError(f"{name} is cut short: a part of the film is missing; export or copy it again.")
     return grey(values) if values.ndim == 3 else values
+
+
+def _pixels(dataset: Dataset) -> NDArray[Any]:
+    """Return stored values; where old files keep them in the upper bits of a word, shifted down."""
+    from pydicom.pixels import pixel_array
+
+    stored, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
+    shift = high + 1 - stored
+    compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    if shift <= 0 or stored <= 0 or compressed or high >= int(dataset.get("BitsAllocated") or 0):
+        return pixel_array(dataset)
+    dataset.BitsStored = high + 1
+    return pixel_array(dataset) >> shift
 
 
 def _add_transfer_syntax(dataset: Dataset) -> None:
@@ -106,16 +127,30 @@ def _presented(dataset: Dataset, stored: NDArray[Any], notices: list[str]) -> ND
     """Return (H, W) values with bright = dense as the tags say."""
     values = _interest(dataset, _modality(dataset, stored), notices)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        wide = (
-            values.astype(np.int32) if values.dtype.kind == "i" else values
-        )  # signed differences could wrap
-        values = wide.max() - wide
-    padding = _element(dataset, "PixelPaddingValue")
-    if padding is not None and stored.dtype.kind in "ui":
-        outside = stored == padding
-        if outside.any() and not outside.all():
-            values = np.where(outside, values[~outside].min(), values)
+        values = _inverted(values)
+    outside = _padding(dataset, stored)
+    if outside is not None and outside.any() and not outside.all():
+        values = np.where(outside, values[~outside].min(), values)
     return values
+
+
+def _inverted(values: NDArray[Any]) -> NDArray[Any]:
+    """Return (H, W) values turned over within the range that `scaled` will take for theirs."""
+    if values.dtype == np.uint8:
+        return 255 - values
+    if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
+        return 1 - values  # windowed
+    wide = values.astype(np.int32) if values.dtype.kind == "i" else values  # signed differences could wrap
+    return wide.max() - wide
+
+
+def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Return (H, W) where the stored values are padding, one value or a range of them (PS3.3 C.7.5.1.1.2)."""
+    first, last = _number(dataset, "PixelPaddingValue"), _number(dataset, "PixelPaddingRangeLimit")
+    if first is None or stored.dtype.kind not in "ui":
+        return None
+    low, high = sorted((first, first if last is None else last))
+    return (stored >= low) & (stored <= high)
 
 
 def _modality(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
@@ -183,12 +218,19 @@ def spacing_of(dataset: Dataset, notices: list[str]) -> tuple[float, float] | No
         if spacing is None:
             notices.append(f"The {key} is not plausible and was left out: distances are not in mm.")
             continue
-        if key != "PixelSpacing":
+        if key != "PixelSpacing" or _uncorrected(dataset, spacing):
             notices.append(
                 "The spacing is that of the detector: the patient's distances are a little smaller."
             )
         return spacing
     return None
+
+
+def _uncorrected(dataset: Dataset, spacing: tuple[float, float]) -> bool:
+    """Tell whether a PixelSpacing merely repeats the detector's (PS3.3 10.7.1.3)."""
+    if _element(dataset, "PixelSpacingCalibrationType"):
+        return False
+    return _plausible(_element(dataset, "ImagerPixelSpacing")) == spacing
 
 
 def _plausible(value: Any) -> tuple[float, float] | None:
@@ -197,7 +239,8 @@ def _plausible(value: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError):
         return None
     low, high = _SPACING_MM
-    return (row, column) if low <= row <= high and low <= column <= high else None
+    usable = low <= row <= high and low <= column <= high and 1 / _MOST_OBLONG <= row / column <= _MOST_OBLONG
+    return (row, column) if usable else None
 
 
 def patient_of(dataset: Dataset) -> str | None:

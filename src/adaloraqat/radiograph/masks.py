@@ -12,6 +12,7 @@ from adaloraqat.errors import FilmError
 from adaloraqat.files import atomic_path
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.geometry import Box
+from adaloraqat.radiograph.npz import read_npz_mask
 from adaloraqat.radiograph.preprocess import Preprocessing
 from adaloraqat.radiograph.raster import on_black, open_raster
 
@@ -21,26 +22,30 @@ _BOX_COLOUR = (255, 200, 0)
 
 
 def read_mask(path: str | os.PathLike[str], shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-    """Return (H, W) bool: where a mask picture is set.
+    """Return (H, W) bool: where a mask is set.
 
     A picture whose greatest value is at most 15 holds labels: every value but 0 is set. Else it holds grey
-    levels (0/255, perhaps blurred by JPEG): values from half of the greatest on are set. Of a colour, the
-    brightest channel counts.
+    levels (0/255, perhaps blurred by JPEG or resizing): values from half of the greatest on are set, and
+    lower ones that fill an area of their own (labels drawn as 85, 170, 255). Of a colour, the brightest
+    channel counts; in a coloured palette without black, index 0 is the background.
 
     Args:
-        path: a PNG, JPEG, TIFF or BMP file.
+        path: a PNG, JPEG, TIFF or BMP file, or an .npz archive with the array `gts`, `mask` or just one.
         shape: (H, W) that the mask must have; None accepts any.
 
     Raises:
         FilmError: missing, damaged, or of another size than `shape`.
     """
     path = Path(path)
-    values = _values(_open(path))
+    values = _stored(path)
     _check_shape(path, values.shape, shape)
     greatest = values.max()
     if greatest <= _MOST_LABELS:
         return values > 0
-    return values >= greatest // 2
+    chosen: NDArray[np.bool_] = values >= greatest // 2
+    for level in _lower_levels(values, float(greatest)):
+        chosen |= values == level
+    return chosen
 
 
 def read_labels(path: str | os.PathLike[str], shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -110,13 +115,48 @@ def _open(path: Path) -> Image.Image:
     return open_raster(path)[0]
 
 
+def _stored(path: Path) -> NDArray[Any]:
+    """Return the (H, W) values of a mask file; of colours the brightest channel."""
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return read_npz_mask(path)
+    return _values(_open(path))
+
+
 def _values(image: Image.Image) -> NDArray[Any]:
-    """Return (H, W) values of a mask; of colours and palettes the brightest channel."""
+    """Return (H, W) values of a mask picture; of colours and palettes the brightest channel."""
     if image.mode in ("L", "I", "F") or image.mode.startswith("I;16"):
         return np.asarray(image)
     if image.mode == "1":
         return np.asarray(image.convert("L"))
-    return np.asarray(on_black(image)).max(axis=2)
+    if image.mode == "P" and _background_is_first(image):
+        return np.asarray(image)
+    values = np.asarray(on_black(image)).max(axis=2)
+    if values.min() == values.max() and image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))  # one colour: the mask is what is opaque
+        return alpha if alpha.min() < alpha.max() else values
+    return values
+
+
+def _background_is_first(image: Image.Image) -> bool:
+    """Tell whether a palette means its index 0 as background: no used colour is black, some are no grey."""
+    used = np.unique(np.asarray(image))
+    palette = np.asarray(image.getpalette("RGB"), dtype=np.int16).reshape(-1, 3)
+    colours = palette[used[used < len(palette)]]
+    coloured = bool((np.ptp(colours, axis=1) > 0).any())
+    return coloured and not bool((colours.max(axis=1) <= _MOST_LABELS).any())
+
+
+def _lower_levels(values: NDArray[Any], greatest: float) -> list[float]:
+    """Return the levels below half that fill a block of 3 x 3 px: labels, not noise nor blurred edges."""
+    levels = np.unique(values[(values > greatest / 16) & (values < greatest // 2)])
+    if len(levels) > _MOST_LABELS:
+        return []  # grey levels of a JPEG or a soft mask
+    return [float(level) for level in levels if _fills_block(values == level)]
+
+
+def _fills_block(mask: NDArray[np.bool_]) -> bool:
+    rows = mask[:-2] & mask[1:-1] & mask[2:]
+    return bool((rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]).any())
 
 
 def _check_shape(path: Path, found: tuple[int, ...], wanted: tuple[int, int] | None) -> None:

@@ -1,10 +1,13 @@
 """Films in NumPy archives: one plain 2-D (or colour) array."""
 
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.archive import Archive
-from adaloraqat.radiograph.film import Film, check_size
+from adaloraqat.radiograph.film import Film, check_most, check_size
 
 IMAGE_NAMES = ("image", "imgs", "img", "pixels")
 _MASK_NAMES = ("segs", "gts")
@@ -25,6 +28,27 @@ def read_npz(path: Path) -> Film:
             )
         check_size(path.name, *shape[:2])
         return Film.from_array(archive.read(array), path.name)
+
+
+def read_npz_mask(path: Path) -> NDArray[Any]:
+    """Return the (H, W) labels in the array `gts`, `segs` or `mask` of an .npz file, or in its only one.
+
+    Raises:
+        FilmError: no such array, not one film's, damaged or too large.
+    """
+    with Archive(path) as archive:
+        names = archive.names()
+        found = [name for name in (*_MASK_NAMES, "mask", "masks") if name in names]
+        if not found and len(names) != 1:
+            raise FilmError(
+                f"{path.name} holds no array named gts or mask: save the mask under one of these."
+            )
+        array = (found or names)[0]
+        shape = archive.header(array).shape
+        if len(shape) != 2 or min(shape) == 0:
+            raise FilmError(f"{path.name} holds a mask of the shape {shape}: (height, width) is needed.")
+        check_most(path.name, *shape)
+        return archive.read(array)
 
 
 def image_name(archive: Archive) -> str:

@@ -1,5 +1,6 @@
 """Films in picture formats: PNG, JPEG, TIFF, BMP; 1 to 16 bits, palette, colour, alpha, float."""
 
+import io
 import threading
 import warnings
 from pathlib import Path
@@ -10,10 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_most, check_size, scaled
+from adaloraqat.radiograph.deep_png import is_deep, read_deep_png
+from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_most, check_size, grey, scaled
+from adaloraqat.radiograph.jpeg import ends_early
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-_TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_TIFF_WIDTH, _TIFF_LENGTH, _TIFF_BITS, _TIFF_COMPRESSION = 256, 257, 258, 259
+_TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 262, 339
+_WHITE_IS_ZERO, _UNSIGNED, _UNCOMPRESSED = 0, 1, 1
+_FEW_LEVELS = 64  # what is left of 16 bits cut to 8 must keep at least as many, or the film is lost
 _EXIF_ORIENTATION, _LYING = 274, (5, 6, 7, 8)  # orientations that exchange height and width
 _HEADER = threading.Lock()  # warning filters belong to the whole process
 
@@ -39,10 +45,15 @@ def open_raster(path: Path) -> tuple[Image.Image, list[str]]:
     try:
         with _header(path) as image:
             check_most(path.name, image.height, image.width)
-            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-                notices.append("The TIFF has several pages: only the first was read.")
-            image.load()
-            picture = _sixteen_bits_right(image)
+            if image.format == "TIFF":
+                _prepare_tiff(image, notices)
+            if image.format == "PNG" and is_deep(path):
+                picture = _deep_grey(path, image)
+            else:
+                image.load()
+                picture = _values_right(image, path.name, notices)
+            if image.format == "JPEG":
+                _check_whole(path, image)
             turned = ImageOps.exif_transpose(picture)
     except FilmError:
         raise
@@ -59,7 +70,7 @@ def raster_size(path: Path) -> tuple[int, int]:
     """
     with _header(path) as image:
         try:
-            lying = image.getexif().get(_EXIF_ORIENTATION) in _LYING
+            lying = image.format != "TIFF" and image.getexif().get(_EXIF_ORIENTATION) in _LYING
         except Exception:  # a damaged EXIF block raises many kinds, and turns nothing
             lying = False
         return (image.width, image.height) if lying else (image.height, image.width)
@@ -80,13 +91,57 @@ def _header(path: Path) -> Image.Image:
         ) from error
 
 
-def _sixteen_bits_right(image: Image.Image) -> Image.Image:
-    """Invert a 16-bit TIFF whose zero is white: Pillow does that for 8 bits only."""
+def _prepare_tiff(image: Image.Image, notices: list[str]) -> None:
+    if getattr(image, "n_frames", 1) > 1:
+        notices.append("The TIFF has several pages: only the first was read.")
     tags = getattr(image, "tag_v2", {})
-    if not (image.mode.startswith("I;16") and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO):
-        return image
-    values = np.asarray(image).astype(np.uint16)
-    return Image.fromarray(values.max() - values)
+    if tags.get(_EXIF_ORIENTATION) in _LYING and tags.get(_TIFF_COMPRESSION, 1) == _UNCOMPRESSED:
+        # Pillow 13 swaps the sides before it decodes, which scrambles what is not compressed.
+        image._size = (tags[_TIFF_WIDTH], tags[_TIFF_LENGTH])
+
+
+def _deep_grey(path: Path, image: Image.Image) -> Image.Image:
+    """Return, as float values 0 to 65535, a PNG of several 16-bit channels; transparency lies on black."""
+    deep = read_deep_png(path)
+    luma = deep[..., 0].astype(np.float32) if deep.shape[2] == 2 else grey(deep)
+    if deep.shape[2] in (2, 4) and deep[..., -1].any():
+        luma = luma * (deep[..., -1] / np.float32(65535))
+    picture = Image.fromarray(luma.astype(np.float32, copy=False))
+    picture.getexif()[_EXIF_ORIENTATION] = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return picture
+
+
+def _values_right(image: Image.Image, name: str, notices: list[str]) -> Image.Image:
+    """Mend what Pillow gets wrong in TIFF files of more than 8 bits, and alpha channels that hide all."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16") and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        values = np.asarray(image).astype(np.uint16)  # Pillow inverts 8 bits only
+        return Image.fromarray(values.max() - values)
+    if image.mode == "I" and tags and tags.get(_TIFF_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _UNSIGNED:
+        return Image.fromarray(np.asarray(image).view(np.uint32).astype(np.float32))  # Pillow's are signed
+    bits = tags.get(_TIFF_BITS, (8,))
+    if len(bits) > 1 and max(bits) > 8:
+        if np.asarray(image).max() < _FEW_LEVELS:
+            raise FilmError(
+                f"{name} has colours of {max(bits)} bits, of which only the upper 8 are read, too few here: "
+                "save it as 16-bit grey."
+            )
+        notices.append(f"The TIFF has colours of {max(bits)} bits: only the upper 8 were read.")
+    if image.mode in ("RGBA", "LA") and not np.asarray(image.getchannel("A")).any():
+        notices.append("The picture is transparent everywhere: its transparency was left out.")
+        return image.convert(image.mode[:-1])
+    return image
+
+
+def _check_whole(path: Path, image: Image.Image) -> None:
+    """Refuse a JPEG whose decoder had to make up the lower part of the film."""
+
+    def decoded(data: bytes) -> NDArray[Any]:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as again:
+            return np.asarray(again)
+
+    if ends_early(path.read_bytes(), np.asarray(image), decoded):
+        raise FilmError(f"{path.name} is cut short: a part of the film is missing; copy it again.")
 
 
 def _grey(image: Image.Image) -> NDArray[Any]:
