@@ -6,7 +6,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph import read_film
+from adaloraqat.radiograph import find_films, read_film
 from adaloraqat.radiograph.header import Header, read_header
 
 
@@ -30,6 +30,8 @@ def test_high_byte_first_and_high_is_dark(tmp_path):
     assert film.pixels[0, 1] == 0
     assert film.pixels[1000, 500] == pytest.approx((4095 - 3500) / 4095)
     assert read_header(path) == Header((2048, 2048), (0.175, 0.175))
+    (tmp_path / "disk.img").write_bytes(b"something else of that name")
+    assert find_films(tmp_path) == [path]
 
 
 def test_low_byte_first_and_other_sizes_are_refused(tmp_path):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.jsrt_img import is_jsrt
 from adaloraqat.radiograph.npz import is_segmentation
 from adaloraqat.radiograph.read import KINDS, is_dicom
 
@@ -43,6 +44,8 @@ def _is_film(path: Path) -> bool:
         return False
     if suffix in _SUFFIXES:
         return True
+    if suffix == ".img":
+        return is_jsrt(path)
     return (suffix == "" or suffix[1:].isdigit()) and _has_magic(path)
 
 

@@ -20,7 +20,7 @@ _GREATEST = 4095
 
 def is_jsrt(path: Path) -> bool:
     """Tell whether a file has the name and the size of a JSRT film; it has no magic."""
-    return path.suffix.lower() == ".img" and path.stat().st_size == BYTES
+    return path.suffix.lower() == ".img" and path.is_file() and path.stat().st_size == BYTES
 
 
 def read_jsrt(path: Path) -> Film:
