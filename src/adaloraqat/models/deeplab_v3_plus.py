@@ -66,7 +66,10 @@ class _DeepLabV3Plus(nn.Module):
     @torch.no_grad()
     def _low_level_width(self, config: MobileNetV2Config) -> int:
         side = int(config.image_size)
-        return int(self._features(torch.zeros(2, config.num_channels, side, side))[0].shape[1])
+        self.backbone.eval()  # this look must leave no trace in the running means
+        width = self._features(torch.zeros(1, config.num_channels, side, side))[0].shape[1]
+        self.backbone.train()
+        return int(width)
 
     def _features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last features at a quarter of the side, and the deepest ones."""

@@ -80,7 +80,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     models = dict.fromkeys(row["model"] for row in document["rows"])
     parts = [
         f"{document['films']} films ({', '.join(document['sources'])}), seed {document['seed']}. The drop is "
-        "what is lost of the clean films' mean Dice with the same prompt, with its 95 % interval (patients drawn)."
+        "what is lost of the clean films' mean Dice with the same prompt, with its 95 % interval."
     ]
     for model in models:
         rows = [row for row in document["rows"] if row["model"] == model]
