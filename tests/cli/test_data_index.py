@@ -114,3 +114,13 @@ def test_real_films(run, tmp_path):
     assert len(entries) == 240
     assert {entry.diagnosis for entry in entries} == {"lung nodule", "no nodule"}
     assert entries[0].spacing_mm == pytest.approx((0.7, 0.7))  # 0.175 mm * 2048 / 512
+    shenzhen = run(
+        "data", "index", "shenzhen", Path(str(FILMS)) / "cxr" / "shenzhen", "--out", "shenzhen.csv"
+    )
+    assert shenzhen.code == 0, shenzhen.err
+    assert "554 films with masks are here, 12 fewer than the 566" in shenzhen.err
+    assert {e.diagnosis for e in read_manifest(tmp_path / "shenzhen.csv")} == {"normal", "tuberculosis"}
+    own = run("data", "index", "folder", Path(str(FILMS)) / "cxr" / "covid_v7", "--out", "v7.csv")
+    assert own.code == 0, own.err
+    assert len(read_manifest(tmp_path / "v7.csv")) == 328
+    assert not list(tmp_path.glob("*_masks"))  # the masks are on their films' grids already

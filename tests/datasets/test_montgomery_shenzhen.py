@@ -45,6 +45,9 @@ def test_shenzhen_has_masks_for_some(tmp_path):
         save(root / "ChinaSet_AllFiles" / "CXR_png" / f"{stem}.png", GREY)
     for stem in ("CHNCXR_0001_0", "CHNCXR_0327_1"):
         save(root / "mask" / "mask" / f"{stem}_mask.png", block(4, 4, 20, 28))
+    readings = root / "ChinaSet_AllFiles" / "ClinicalReadings"
+    readings.mkdir()
+    (readings / "CHNCXR_0001_0.txt").write_text("male 45yrs\nnormal\n")
     entries, said = indexed("shenzhen", root, tmp_path / "out", "lungs")
     assert {e.id: e.diagnosis for e in entries.values()} == {
         "CHNCXR_0001_0": "normal",

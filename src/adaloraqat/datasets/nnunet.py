@@ -12,7 +12,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +20,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adaloraqat.datasets.entry import LUNG_KINDS, Entry
-from adaloraqat.datasets.listing import PICTURES, Drawn, Listed, Listing, Shape, files_below, left_out
+from adaloraqat.datasets.listing import PICTURES, Listed, Listing, files_below, left_out
 from adaloraqat.datasets.names import plain_name
-from adaloraqat.datasets.outlines import HEART, LEFT_LUNG, RIGHT_LUNG
-from adaloraqat.errors import FilmError, ManifestError
+from adaloraqat.datasets.outlines import HEART, LEFT_LUNG, RIGHT_LUNG, LabelMap
+from adaloraqat.errors import ManifestError
 from adaloraqat.files import atomic_path, write_json
 from adaloraqat.radiograph import read_film, read_mask
-from adaloraqat.radiograph.raster import open_raster
 
 _NAME = re.compile(r"Dataset\d{3}_\w+")
 _CHANNEL = "_0000"
 Track = Callable[[Sequence[Entry]], Iterable[Entry]]
 _SIDES = {"right lung": RIGHT_LUNG, "left lung": LEFT_LUNG, "heart": HEART}
-
-
-@dataclass(frozen=True)
-class LabelMap:
-    """A mask where a label picture holds one of `values`; `sides` {label: value} tells the lungs apart."""
-
-    path: Path
-    values: tuple[int, ...]
-    sides: tuple[tuple[int, int], ...] = ()
-
-    def draw(self, shape: Shape) -> Drawn:
-        """See `Outline.draw`."""
-        numbers: NDArray[Any] = np.asarray(open_raster(self.path)[0])
-        if numbers.shape != shape:
-            raise FilmError(
-                f"The labels {self.path.name} and their film differ in size: nnU-Net needs them on one grid."
-            )
-        labels = np.zeros(shape, dtype=np.uint8)
-        for label, value in self.sides:
-            labels[numbers == value] = label
-        return Drawn(np.isin(numbers, self.values), labels if self.sides else None)
 
 
 def list_nnunet(root: Path, kind: str | None) -> Listing:

@@ -13,6 +13,7 @@ from adaloraqat.datasets.listing import Drawn, Shape
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import read_mask
 from adaloraqat.radiograph.film import check_most
+from adaloraqat.radiograph.raster import open_raster
 
 RIGHT_LUNG, LEFT_LUNG, HEART = 1, 2, 3
 _ASPECT = 0.02
@@ -42,6 +43,27 @@ class Joined:
     def _all_files(self) -> list[Path]:
         labelled = [path for files in self.labels.values() for path in files]
         return list(dict.fromkeys([*self.files, *labelled]))
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A mask where a label picture holds one of `values`; `sides` {label: value} tells the lungs apart."""
+
+    path: Path
+    values: tuple[int, ...]
+    sides: tuple[tuple[int, int], ...] = ()
+
+    def draw(self, shape: Shape) -> Drawn:
+        """See `Outline.draw`."""
+        numbers: NDArray[Any] = np.asarray(open_raster(self.path)[0])
+        if numbers.shape != shape:
+            raise FilmError(
+                f"The labels {self.path.name} and their film differ in size: both must be on one grid."
+            )
+        labels = np.zeros(shape, dtype=np.uint8)
+        for label, value in self.sides:
+            labels[numbers == value] = label
+        return Drawn(np.isin(numbers, self.values), labels if self.sides else None)
 
 
 def to_grid(mask: NDArray[np.bool_], shape: Shape, name: str) -> NDArray[np.bool_]:
