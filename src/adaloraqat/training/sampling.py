@@ -37,7 +37,7 @@ def quotas(counts: dict[str, int], balance: Balance) -> dict[str, int]:
 class FilmSampler:
     """An endless stream of passes over the training films, cut into batches.
 
-    Each pass draws its films anew: a modality's films take turns, so that all of them are seen equally often,
+    Each pass draws its films anew, none twice: a modality's films take turns, so that all of them are seen,
     and the pass is shuffled across modalities.
 
     Attributes:
@@ -71,9 +71,17 @@ class FilmSampler:
 
     def _pass(self, turn: int) -> list[int]:
         drawn = [
-            films[place]
+            film
             for number, (name, films) in enumerate(self._members.items())
-            for place in draw_indices(len(films), self._quotas[name], turn, [*self._seed, 5, number])
+            for film in _share_of(films, self._quotas[name], turn, [*self._seed, 5, number])
         ]
         order = np.random.default_rng([*self._seed, 6, turn]).permutation(len(drawn))
         return [drawn[place] for place in order]
+
+
+def _share_of(films: Sequence[int], quota: int, turn: int, seed: Sequence[int]) -> list[int]:
+    """Return `quota` different films; passes share a permutation out before another is drawn."""
+    passes = len(films) // quota
+    order = np.random.default_rng([*seed, turn // passes]).permutation(len(films))
+    start = turn % passes * quota
+    return [films[place] for place in order[start : start + quota]]
