@@ -30,6 +30,12 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; equal numbers need equal threads.")
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ADALORAQAT_CACHE", help="Folder that keeps decoded films for this and other runs."
+        ),
+    ] = None,
 ) -> None:
     """Run every stage of RECIPE on the films of a manifest; stop and --resume at any moment."""
     from adaloraqat.cli.torch_setup import set_up_torch
@@ -43,7 +49,13 @@ def train(
     try:
         with _step_bar() as steps:
             result = run_recipe(
-                settled, data, out, resume=resume, report=lambda line: log.info("%s", line), steps=steps
+                settled,
+                data,
+                out,
+                resume=resume,
+                report=lambda line: log.info("%s", line),
+                steps=steps,
+                cache=cache,
             )
     except KeyboardInterrupt as error:
         log.error("Stopped by Ctrl-C: the same command with --resume continues after the last whole epoch.")

@@ -48,6 +48,7 @@ def train(
     resume: bool = False,
     report: Report = logger.info,
     steps: Steps = no_steps,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Run every stage of `recipe` on the films of `manifest`.
 
@@ -60,6 +61,7 @@ def train(
             uninterrupted run on the same CPU and number of threads.
         report: receives one line of progress at a time.
         steps: receives (stage, steps done, steps in all) after each step, for a progress bar.
+        cache: folder for decoded films (see `film_cache`); it changes no number. None: they stay in memory.
 
     Returns:
         the content of result.json.
@@ -78,7 +80,7 @@ def train(
         report("This run is finished already.")
         return finished
     position = _position(recipe, run, resume)
-    films = _Films(training, validation)
+    films = _Films(training, validation, cache)
     if position.number < len(recipe.stages):
         films.at(_architecture_in(position.structure, recipe.stages[position.number]))
     teachers = _Teachers(recipe, films, out)
@@ -204,8 +206,10 @@ def _run_stage(
 class _Films:
     """The two splits, decoded once per image size."""
 
-    def __init__(self, training: Sequence[Entry], validation: Sequence[Entry]) -> None:
-        self._entries = (training, validation)
+    def __init__(
+        self, training: Sequence[Entry], validation: Sequence[Entry], cache: Path | None = None
+    ) -> None:
+        self._entries, self._cache = (training, validation), cache
         self._loaded: dict[Preprocessing, tuple[FilmSet, FilmSet]] = {}
         self._for_teachers: dict[Preprocessing, FilmSet] = {}
 
@@ -213,7 +217,9 @@ class _Films:
         """Return the preprocessing of an architecture, and training and validation films so preprocessed."""
         preprocessing = preprocessing_for(measures)
         if preprocessing not in self._loaded:
-            training, validation = (load_films(entries, preprocessing) for entries in self._entries)
+            training, validation = (
+                load_films(entries, preprocessing, self._cache) for entries in self._entries
+            )
             self._loaded = {preprocessing: (training, validation)}  # an earlier stage's size is done with
         return preprocessing, *self._loaded[preprocessing]
 
@@ -223,7 +229,7 @@ class _Films:
             if _same_picture(known, preprocessing):
                 return training
         if preprocessing not in self._for_teachers:
-            self._for_teachers = {preprocessing: load_films(self._entries[0], preprocessing)}
+            self._for_teachers = {preprocessing: load_films(self._entries[0], preprocessing, self._cache)}
         return self._for_teachers[preprocessing]
 
 
