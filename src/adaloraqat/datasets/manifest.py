@@ -39,8 +39,8 @@ _MANNERS = frozenset({"manual", "automatic", "semi-automatic", "human", "model"}
 _SPLIT_NAMES = {name: name for name in SPLITS} | {"validation": "val", "valid": "val", "training": "train"}
 
 
-def read_manifest(path: str | os.PathLike[str]) -> list[Entry]:
-    """Read a manifest and check that every file it names is there.
+def read_manifest(path: str | os.PathLike[str], files_exist: bool = True) -> list[Entry]:
+    """Read a manifest and check that every file it names is there (`files_exist`: an audit reports those).
 
     A missing `id` becomes the image's stem, a missing `patient_id` the id, a missing `source` "films". Row
     numbers in messages count as a spreadsheet does: the header is row 1.
@@ -56,7 +56,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Entry]:
     entries: list[Entry] = []
     seen: dict[str, int] = {}
     for number, row in rows:
-        entry = _entry(row, folder, f"row {number} of {manifest.name}")
+        entry = _entry(row, folder, f"row {number} of {manifest.name}", files_exist)
         if entry.id in seen:
             raise ManifestError(
                 f"The id {entry.id!r} stands in rows {seen[entry.id]} and {number} of {manifest.name}: "
@@ -181,10 +181,14 @@ def _rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def _entry(row: dict[str, str], folder: Path, place: str) -> Entry:
-    image = _file(row["path_image"], "image", folder, place)
-    mask = _file(row["path_mask"], "mask", folder, place)
-    labels = _file(row["path_labels"], "label file", folder, place) if row.get("path_labels") else None
+def _entry(row: dict[str, str], folder: Path, place: str, files_exist: bool) -> Entry:
+    image = _file(row["path_image"], "image", folder, place, files_exist)
+    mask = _file(row["path_mask"], "mask", folder, place, files_exist)
+    labels = (
+        _file(row["path_labels"], "label file", folder, place, files_exist)
+        if row.get("path_labels")
+        else None
+    )
     name = row.get("id") or image.stem
     return Entry(
         id=name,
@@ -203,14 +207,14 @@ def _entry(row: dict[str, str], folder: Path, place: str) -> Entry:
     )
 
 
-def _file(cell: str, role: str, folder: Path, place: str) -> Path:
+def _file(cell: str, role: str, folder: Path, place: str, must_exist: bool) -> Path:
     if not cell:
         raise ManifestError(f"The {role} is not named in {place}: fill its path in, or remove the row.")
     try:
         path = folder / cell
         # the folder is made real but not the file itself: a linked file keeps the name it has here
         path = path.parent.resolve() / path.name
-        present = path.is_file()
+        present = path.is_file() or not must_exist
     except (OSError, ValueError):
         present = False
     if not present:

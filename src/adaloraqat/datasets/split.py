@@ -1,46 +1,85 @@
-"""Divide the films of a manifest into train, val and test, by patient."""
+"""Divide the films of a manifest into train, val and test: by patient, and by clusters of copies."""
 
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from adaloraqat.datasets.entry import SPLITS, Entry
 from adaloraqat.errors import ManifestError
 
-FRACTIONS = (0.7, 0.15, 0.15)
-Group = tuple[str, str]
+FRACTIONS = (0.8, 0.1, 0.1)
+Patient = tuple[str, str]
 
 
 def assign_splits(
-    entries: Sequence[Entry], fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0
+    entries: Sequence[Entry],
+    fractions: tuple[float, float, float] = FRACTIONS,
+    seed: int = 0,
+    duplicates: Iterable[tuple[str, str]] = (),
+    external: Collection[str] = (),
 ) -> list[Entry]:
     """Return `entries`, in their order, each with a split; those that have one keep it.
 
-    Patients, not films, are divided: in each source the patients without a split are ordered by the SHA-256
-    of seed, source and patient, and that order is cut at `fractions` (train, val, test). So the result
-    depends neither on the order of the rows nor on the machine. A patient of whom one film has a split
-    follows it with the others. Every split with a fraction above 0 gets a patient where a source has enough.
+    Patients, not films, are divided, and patients of whom films are copies of one another go together: in
+    each source these groups, without those that have a split, are ordered by the SHA-256 of seed, source and
+    patient, and that order is cut at `fractions` (train, val, test). A group counts in the source of its
+    first patient in the order of the alphabet. So the result depends neither on the order of the rows nor on
+    the machine. A group of which one film has a split follows it with the others. Every split with a fraction
+    above 0 gets a group where a source has enough.
+
+    Args:
+        entries: the films.
+        fractions: shares of train, val and test.
+        seed: another seed gives another division.
+        duplicates: pairs of ids of films that are copies; ids that are not among `entries` are passed over.
+        external: sources that stay whole, as test; their copies in other sources go with them.
 
     Raises:
-        ManifestError: the fractions are not three shares of 1, or a patient already stands in two splits.
-
+        ManifestError: the fractions are not three shares of 1, no film is of an external source, or films
+            that must stay together already stand in two splits (the sentence names two such films).
     """
     _check_fractions(fractions)
-    known = _known_splits(entries)
-    groups: dict[str, set[str]] = defaultdict(set)
+    groups = _Groups(entries, duplicates)
+    known = _known_splits(_with_external(entries, external), groups)
+    waiting: dict[str, set[Patient]] = defaultdict(set)
     for entry in entries:
-        if (entry.source, entry.patient_id) not in known:
-            groups[entry.source].add(entry.patient_id)
-    for source, patients in groups.items():
-        ordered = sorted(patients, key=lambda patient: (_rank(seed, source, patient), patient))
+        first = groups.first(_patient(entry))
+        if first not in known:
+            waiting[first[0]].add(first)
+    for patients in waiting.values():
+        ordered = sorted(patients, key=lambda patient: (_rank(seed, *patient), patient))
         for split, part in zip(SPLITS, _cut(ordered, fractions), strict=True):
-            known.update({(source, patient): split for patient in part})
+            known.update(dict.fromkeys(part, split))
     return [
-        entry if entry.split else replace(entry, split=known[entry.source, entry.patient_id])
+        entry if entry.split else replace(entry, split=known[groups.first(_patient(entry))])
         for entry in entries
     ]
+
+
+class _Groups:
+    """Which patients go together, because a film of one is a copy of a film of the other."""
+
+    def __init__(self, entries: Sequence[Entry], duplicates: Iterable[tuple[str, str]]) -> None:
+        self._above: dict[Patient, Patient] = {}
+        patients = {entry.id: _patient(entry) for entry in entries}
+        for a, b in duplicates:
+            if a in patients and b in patients:
+                # the smaller name leads, so that neither the order of rows nor of pairs matters
+                low, high = sorted((self.first(patients[a]), self.first(patients[b])))
+                if low != high:
+                    self._above[high] = low
+
+    def first(self, patient: Patient) -> Patient:
+        """Return the first patient, in the order of the alphabet, of the group of `patient`."""
+        while patient in self._above:
+            patient = self._above[patient]
+        return patient
+
+
+def _patient(entry: Entry) -> Patient:
+    return entry.source, entry.patient_id
 
 
 def _check_fractions(fractions: tuple[float, float, float]) -> None:
@@ -48,19 +87,50 @@ def _check_fractions(fractions: tuple[float, float, float]) -> None:
     if not sound or abs(sum(fractions) - 1) > 1e-6:
         raise ManifestError(
             "The fractions must be three numbers from 0 to 1 that sum to 1: give train, val and test, "
-            "for example 0.7,0.15,0.15."
+            "for example 0.8,0.1,0.1."
         )
 
 
-def _known_splits(entries: Sequence[Entry]) -> dict[Group, str]:
-    known: dict[Group, str] = {}
-    for entry in entries:
-        if entry.split and known.setdefault((entry.source, entry.patient_id), entry.split) != entry.split:
+def _with_external(entries: Sequence[Entry], external: Collection[str]) -> list[Entry]:
+    """Return the entries, those of external sources in test."""
+    sources = {entry.source for entry in entries}
+    for source in external:
+        if source not in sources:
             raise ManifestError(
-                f"The patient of film {entry.id!r} stands in more than one split: "
-                "give all films of a patient the same split, or leave their splits empty."
+                f"No film is of the external source {source!r}: name one of {', '.join(sorted(sources))}."
             )
-    return known
+    for entry in entries:
+        if entry.source in external and entry.split not in (None, "test"):
+            raise ManifestError(
+                f"The source {entry.source!r} is external, but its film {entry.id!r} stands in "
+                f"{entry.split}: empty its split, or do not name the source as external."
+            )
+    return [replace(entry, split="test") if entry.source in external else entry for entry in entries]
+
+
+def _known_splits(entries: Sequence[Entry], groups: _Groups) -> dict[Patient, str]:
+    """Return the split of each group that has one."""
+    holders: dict[Patient, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: entry.id):
+        if not entry.split:
+            continue
+        holder = holders.setdefault(groups.first(_patient(entry)), entry)
+        if holder.split != entry.split:
+            raise ManifestError(_leak(holder, entry))
+    return {first: holder.split for first, holder in holders.items() if holder.split}
+
+
+def _leak(first: Entry, second: Entry) -> str:
+    places = f"{first.id!r} ({first.split}) and {second.id!r} ({second.split})"
+    if _patient(first) == _patient(second):
+        return (
+            f"One patient stands in more than one split, with the films {places}: "
+            "give all films of a patient the same split, or leave their splits empty."
+        )
+    return (
+        f"The films {places} are copies of one film, or tied by copies, but stand in different splits: "
+        "give them the same split, leave their splits empty, or remove one."
+    )
 
 
 def _rank(seed: int, source: str, patient: str) -> str:
@@ -68,7 +138,7 @@ def _rank(seed: int, source: str, patient: str) -> str:
     return hashlib.sha256(repr((seed, source, patient)).encode()).hexdigest()
 
 
-def _cut(ordered: list[str], fractions: tuple[float, float, float]) -> list[list[str]]:
+def _cut(ordered: list[Patient], fractions: tuple[float, float, float]) -> list[list[Patient]]:
     counts = _counts(len(ordered), fractions)
     starts = [sum(counts[:i]) for i in range(len(counts))]
     return [ordered[start : start + count] for start, count in zip(starts, counts, strict=True)]

@@ -17,6 +17,7 @@ from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError
 from adaloraqat.files import atomic_path
 
+_FRACTIONS = (0.7, 0.15, 0.15)
 _SECOND_FILM = 0.2  # how often a patient comes back for a second film
 _MONOCHROME1 = 0.3  # how many of the DICOM files are stored inverted
 
@@ -52,7 +53,7 @@ def write_phantoms(
         entry = _entry(folder, look.name, seed, number, patient, phantom, ".dcm" if dicom else ".png")
         _write_film(entry, phantom, film_seed)
         entries.append(entry)
-    entries = assign_splits(entries, seed=seed)
+    entries = assign_splits(entries, _FRACTIONS, seed)
     write_manifest(folder / "manifest.csv", entries)
     return entries
 

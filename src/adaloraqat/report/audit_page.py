@@ -1,0 +1,135 @@
+"""An audit as one self-contained HTML page: what was found, with the films beside it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from adaloraqat.datasets.audit.audit import Audit
+from adaloraqat.datasets.audit.duplicates import Duplicate
+from adaloraqat.datasets.audit.record import Problem
+from adaloraqat.datasets.entry import Entry
+from adaloraqat.radiograph import Film, read_film, read_mask
+from adaloraqat.report.colours import TRUTH
+from adaloraqat.report.page import jpeg_address, write_report
+from adaloraqat.report.pictures import Outline, draw_outlines
+
+MOST_PAIRS = 60
+"""Pairs shown with pictures; audit.json and audit.csv list all."""
+
+MOST_OF_A_KIND = 12
+"""Films shown for each kind of problem."""
+
+_SIDE = 190  # px
+
+KINDS = {
+    "exact": "the pixels are equal",
+    "near": "the same film, stored otherwise (compressed, resized, brightened or cut)",
+    "inverted": "one is the negative of the other",
+    "mirrored": "left and right are exchanged",
+    "turned": "upside down",
+}
+
+
+def write_audit_page(path: Path, result: Audit) -> None:
+    """Write audit.html: a summary, sources and their masks, copies, leaks, problems, each with thumbnails.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    entries = dict(result.tasks)
+    thumbnails = _Thumbnails(entries)
+    counts = result.document["counts"]
+    content = {
+        "counts": counts,
+        "findings": result.findings,
+        "sources": result.document["sources"],
+        "manifests": result.document["manifests"],
+        "kinds": KINDS,
+        "leaks": result.split_leaks[:MOST_PAIRS],
+        "problem_counts": Counter(problem.kind for problem in result.problems).most_common(),
+        "total": {
+            "duplicates": len(result.duplicates),
+            "leaks": len(result.split_leaks),
+            "problems": len(result.problems),
+            "look_alikes": len(result.look_alikes),
+        },
+        "most": {"pairs": MOST_PAIRS, "of_a_kind": MOST_OF_A_KIND},
+    }
+    pictures = {
+        "duplicates": [_pair(pair, entries, thumbnails) for pair in result.duplicates[:MOST_PAIRS]],
+        "look_alikes": [_pair(pair, entries, thumbnails) for pair in result.look_alikes[:MOST_PAIRS]],
+        "problems": _problems(result.problems, thumbnails),
+    }
+    write_report(path, content, pictures, "audit.html")
+
+
+class _Thumbnails:
+    """Small pictures as data addresses, made once; "" where a film cannot be read."""
+
+    def __init__(self, entries: dict[str, Entry]) -> None:
+        self._entries = entries
+        self._made: dict[tuple[str, bool], str] = {}
+
+    def of(self, name: str, with_mask: bool = False) -> str:
+        key = (name, with_mask)
+        if key not in self._made:
+            self._made[key] = _address(self._entries[name], with_mask)
+        return self._made[key]
+
+
+def _address(entry: Entry, with_mask: bool) -> str:
+    try:
+        film = read_film(entry.path_image)
+    except Exception:  # the audit has told why; the page shows an empty frame
+        return ""
+    outlines = []
+    if with_mask:
+        try:
+            outlines = [Outline(_fitting(read_mask(entry.path_mask), film), TRUTH)]
+        except Exception:
+            outlines = []
+    return jpeg_address(draw_outlines(film, outlines, _SIDE))
+
+
+def _fitting(mask: Any, film: Film) -> Any:
+    """Return the mask on the film's grid, stretched where its size is another: it is for the eye."""
+    if mask.shape == film.shape:
+        return mask
+    height, width = film.shape
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _pair(pair: Duplicate, entries: dict[str, Entry], thumbnails: _Thumbnails) -> dict[str, Any]:
+    return {
+        "kind": pair.kind,
+        "similarity": pair.similarity,
+        "films": [
+            {
+                "id": name,
+                "source": entries[name].source,
+                "patient": entries[name].patient_id,
+                "split": entries[name].split or "no split",
+                "address": thumbnails.of(name),
+            }
+            for name in (pair.a, pair.b)
+        ],
+    }
+
+
+def _problems(problems: Sequence[Problem], thumbnails: _Thumbnails) -> list[dict[str, Any]]:
+    """Return each kind of problem with its first films, the most frequent kind first."""
+    return [
+        {
+            "kind": kind,
+            "count": count,
+            "films": [
+                {"id": problem.id, "message": problem.message, "address": thumbnails.of(problem.id, True)}
+                for problem in [problem for problem in problems if problem.kind == kind][:MOST_OF_A_KIND]
+            ],
+        }
+        for kind, count in Counter(problem.kind for problem in problems).most_common()
+    ]
