@@ -15,7 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import SamModel
-from transformers.models.sam.modeling_sam import SamAttention, SamVisionAttention
+from transformers.models.sam.modeling_sam import SamAttention, SamVisionLayer
+
+from adaloraqat.models.attention import write_out
+from adaloraqat.models.tiny_vit import WindowAttention
 
 
 class EncoderGraph(nn.Module):
@@ -25,10 +28,11 @@ class EncoderGraph(nn.Module):
         """Wrap `model`, which is changed: its relative positions are resized once and for all."""
         super().__init__()
         self.vision_encoder = model.vision_encoder
-        for layer in model.vision_encoder.layers:
-            layer.attn.forward = types.MethodType(
-                SamVisionAttention.forward, layer.attn
-            )  # written out, no SDPA
+        for module in model.vision_encoder.modules():
+            if isinstance(module, WindowAttention):
+                module.fused = False
+        for layer in (m for m in model.vision_encoder.modules() if isinstance(m, SamVisionLayer)):
+            write_out(layer.attn)  # no SDPA
             if model.vision_encoder.pos_embed.shape[1] % max(layer.window_size, 1) == 0:
                 layer.window_partition = _partition
                 layer.window_unpartition = _unpartition
@@ -57,7 +61,7 @@ class DecoderGraph(nn.Module):
         super().__init__()
         for module in model.mask_decoder.modules():
             if isinstance(module, SamAttention):
-                module.forward = types.MethodType(_attend, module)
+                write_out(module)
         self.prompt_encoder = model.prompt_encoder
         self.mask_decoder = model.mask_decoder
         self.image_size = float(model.config.prompt_encoder_config.image_size)
@@ -142,22 +146,6 @@ def _unpartition(windows: Tensor, window: int, padded: tuple[int, int], _: tuple
     height, width = padded
     cut = windows.reshape(-1, height // window, width // window, window, window, int(windows.shape[-1]))
     return cut.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, int(windows.shape[-1]))
-
-
-def _attend(attention: Any, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> tuple[Tensor, None]:
-    """Compute a decoder attention, (N, 1, tokens, D) each, with every size but N a constant of the graph."""
-    heads = attention.num_attention_heads
-    width = attention.internal_dim // heads
-
-    def separate(projected: Tensor) -> Tensor:
-        tokens = int(projected.shape[2])
-        return projected.reshape(-1, tokens, heads, width).transpose(1, 2)  # (N, heads, tokens, width)
-
-    queries, keys = separate(attention.q_proj(query)), separate(attention.k_proj(key))
-    values = separate(attention.v_proj(value))
-    weights = ((queries * attention.scaling) @ keys.transpose(-2, -1)).softmax(-1)
-    attended = (weights @ values).transpose(1, 2)  # (N, tokens, heads, width)
-    return attention.out_proj(attended.reshape(-1, 1, int(query.shape[2]), attention.internal_dim)), None
 
 
 def _fold_relative_positions(attention: Any) -> None:

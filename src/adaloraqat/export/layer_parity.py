@@ -1,8 +1,8 @@
 """Parity layer by layer: the file's integer products against the fake-quantised layers they came from.
 
-Every quantised product of a file is cut out (QuantizeLinear to Gemm), given the input that the trained
-model's layer gets, executed by the engine, and compared. 1 LSB is the step of an 8-bit grid over the layer's
-calibrated output range, (high - low) / 255.
+Every quantised product of a file is cut out (`cut.py`), given the input that the trained model's layer gets,
+executed by the engine, and compared. 1 LSB is the step of an 8-bit grid over the layer's calibrated output
+range, (high - low) / 255, or the step of the output's own grid where it has one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import SamModel
 
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.errors import BundleError
+from adaloraqat.export.cut import products_only, quantized_products
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize import FakeQuantized, fake_quantized_layers
+from adaloraqat.quantize import FakeQuantized, fake_quantized_layers, fake_quantized_products
+from adaloraqat.quantize.fake_product import FakeQuantizedProduct
 
 FloatArray = NDArray[np.float32]
 
@@ -76,7 +77,10 @@ def layer_parity(
         BundleError: the engine is unknown or not installed, or a layer of the files is not in the model.
     """
     inputs = recorded_inputs(model, image, box)
-    layers = fake_quantized_layers(model)
+    layers: dict[str, FakeQuantized | FakeQuantizedProduct] = {
+        **fake_quantized_layers(model),
+        **fake_quantized_products(model),
+    }
     errors: dict[str, float] = {}
     for file in files:
         for name, found in _executed(file, inputs, engine, threads).items():
@@ -85,21 +89,22 @@ def layer_parity(
 
 
 @torch.no_grad()
-def recorded_inputs(model: SamModel, image: Tensor, box: Tensor) -> dict[str, Tensor]:
-    """Return {layer: (rows, in)}, what each fake-quantised layer multiplies for one film."""
-    seen: dict[str, Tensor] = {}
+def recorded_inputs(model: SamModel, image: Tensor, box: Tensor) -> dict[str, tuple[Tensor, ...]]:
+    """Return what each fake-quantised layer multiplies for one film, by its name.
+
+    Rows (rows, in) of a layer that is one matrix product, (1, C, h, w) of a convolution, and two tensors
+    (..., m, k) and (..., k, n) of a product of activations.
+    """
+    seen: dict[str, tuple[Tensor, ...]] = {}
 
     def recorder(name: str) -> Any:
-        def record(layer: FakeQuantized, arguments: tuple[Tensor, ...]) -> None:
-            gathered = layer.layout.gather(arguments[0])
-            seen[name] = gathered.reshape(-1, gathered.shape[-1]).clone()
+        def record(layer: FakeQuantized | FakeQuantizedProduct, arguments: tuple[Tensor, ...]) -> None:
+            seen[name] = _multiplied(layer, arguments)
 
         return record
 
-    handles = [
-        layer.register_forward_pre_hook(recorder(name))
-        for name, layer in fake_quantized_layers(model).items()
-    ]
+    layers: dict[str, nn.Module] = {**fake_quantized_layers(model), **fake_quantized_products(model)}
+    handles = [layer.register_forward_pre_hook(recorder(name)) for name, layer in layers.items()]
     try:
         decode(model, encode(model, image), box)
     finally:
@@ -108,21 +113,38 @@ def recorded_inputs(model: SamModel, image: Tensor, box: Tensor) -> dict[str, Te
     return seen
 
 
+def _multiplied(
+    layer: FakeQuantized | FakeQuantizedProduct, arguments: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    if isinstance(layer, FakeQuantizedProduct):
+        bound = float(layer.right_quantizer.scale) * layer.right_quantizer.limit
+        return arguments[0].clone(), arguments[1].clamp(-bound, bound)  # the file clips too
+    gathered = layer.layout.gather(arguments[0])
+    if layer.precision.outputs:
+        return (gathered.clone(),)
+    return (gathered.reshape(-1, gathered.shape[-1]).clone(),)
+
+
 def _executed(
-    file: Path, inputs: Mapping[str, Tensor], engine: str, threads: int | None
+    file: Path, inputs: Mapping[str, tuple[Tensor, ...]], engine: str, threads: int | None
 ) -> dict[str, FloatArray]:
-    cut, tensors = products_only(onnx.load(str(file)))
-    if not tensors:
+    model = onnx.load(str(file))
+    products = quantized_products(model)
+    if not products:
         return {}
-    missing = sorted(set(tensors) - set(inputs))
+    missing = sorted({product.name for product in products} - set(inputs))
     if missing:
         raise BundleError(f"{file.name} holds a layer {missing[0]!r} that the model lacks: export it again.")
-    feeds = {source: inputs[name].numpy() for name, (source, _) in tensors.items()}
+    feeds = {
+        source: tensor.numpy()
+        for product in products
+        for source, tensor in zip(product.inputs, inputs[product.name], strict=True)
+    }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, file.name)
-        onnx.save(cut, str(path))
-        outputs = _run(path, feeds, [output for _, output in tensors.values()], engine, threads)
-    return dict(zip(tensors, outputs, strict=True))
+        onnx.save(products_only(model, products, {name: feed.shape for name, feed in feeds.items()}), path)
+        outputs = _run(path, feeds, [product.output for product in products], engine, threads)
+    return {product.name: found for product, found in zip(products, outputs, strict=True)}
 
 
 def _run(
@@ -137,52 +159,9 @@ def _run(
     raise BundleError(f"There is no engine called {engine!r}: choose onnxruntime or openvino.")
 
 
-def products_only(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[str, str]]]:
-    """Cut a file down to its quantised products, each with an input and an output of its own.
-
-    Returns:
-        the smaller model, and {layer: (input tensor, output tensor)}; both tensors are (rows, features).
-    """
-    graph = model.graph
-    makers = {output: node for node in graph.node for output in node.output}
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    nodes: dict[str, onnx.NodeProto] = {}  # by first output: a constant shared by layers is taken once
-    layers: dict[str, tuple[str, str]] = {}
-    dims: dict[str, list[int]] = {}
-    for gemm in (node for node in graph.node if node.op_type == "Gemm"):
-        dequantizers = [makers[tensor] for tensor in gemm.input if tensor in makers]
-        if [node.op_type for node in dequantizers] != ["DequantizeLinear"] * len(gemm.input):
-            continue
-        quantizer = makers[dequantizers[0].input[0]]
-        weight = dequantizers[1].input[0]
-        name = weight.removesuffix(".weight")
-        layers[name] = (quantizer.input[0], gemm.output[0])
-        for node in (quantizer, *dequantizers, gemm):
-            # the exporter writes equal constants once, and an Identity for every further name
-            copies = [makers[tensor] for tensor in node.input if tensor in makers]
-            nodes |= {copy.output[0]: copy for copy in copies if copy.op_type == "Identity"}
-            nodes[node.output[0]] = node
-        source = weight if weight in constants else makers[weight].input[0]
-        dims[name] = list(constants[source].dims)
-    used = {tensor for node in nodes.values() for tensor in node.input}
-    cut = helper.make_graph(
-        list(nodes.values()),
-        "quantised products",
-        [_rows(source, dims[name][0]) for name, (source, _) in layers.items()],
-        [_rows(output, dims[name][1]) for name, (_, output) in layers.items()],
-        [tensor for tensor in graph.initializer if tensor.name in used],
-    )
-    return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version), layers
-
-
-def _rows(tensor: str, features: int) -> onnx.ValueInfoProto:
-    # A number of rows for each tensor: the layers have nothing to do with each other any more.
-    return helper.make_tensor_value_info(tensor, TensorProto.FLOAT, [f"rows of {tensor}", features])
-
-
 @torch.no_grad()
-def _difference(layer: FakeQuantized, rows: Tensor, found: FloatArray) -> float:
-    expected = layer.product(rows).numpy()
-    low, high = (float(bound) for bound in layer.output_range)
-    step = max(high - low, float(np.finfo(np.float32).eps)) / 255
-    return float(np.abs(expected - found).max()) / step
+def _difference(
+    layer: FakeQuantized | FakeQuantizedProduct, inputs: tuple[Tensor, ...], found: FloatArray
+) -> float:
+    expected = layer.product(*inputs) if isinstance(layer, FakeQuantized) else layer(*inputs)
+    return float(np.abs(expected.numpy() - found).max()) / layer.output_step()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import SamConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
 
+from adaloraqat.models.attention import MatrixProduct
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 
 __all__ = ["BatchNorm", "ConvNorm", "TinyViT", "WindowAttention"]
@@ -58,6 +59,23 @@ class ConvNorm(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
         return self.bn(self.c(inputs))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Make the normalisation part of the convolution, in place: its weight is scaled and gets a bias.
+
+        Both compute the same in evaluation mode; from then on the statistics are fixed. Done once.
+        """
+        norm = self.bn
+        if not isinstance(norm, nn.BatchNorm2d):
+            return
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        gain = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (out,)
+        bias = norm.bias - norm.running_mean * gain
+        self.c.weight.mul_(gain[:, None, None, None])
+        self.c.bias = nn.Parameter(bias, requires_grad=self.c.weight.requires_grad)
+        self.bn = nn.Identity()
 
 
 class PatchEmbedding(nn.Module):
@@ -116,7 +134,9 @@ class WindowAttention(nn.Module):
             |dy| rows and |dx| columns apart.
         qkv: the fused projection. Its rows stand head by head: q, k and v of the first head, then of the
             second (`qkv_layout`).
-        fused: whether scores, softmax and sum are one operator (SDPA) instead of written out.
+        scores, mixture: the two products, where a policy can name them.
+        fused: whether scores, softmax and sum are one operator (SDPA) instead of written out, as they always
+            are where a product is quantised.
     """
 
     qkv_layout = "heads"
@@ -128,6 +148,7 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
+        self.scores, self.mixture = MatrixProduct(), MatrixProduct()
         self.fused = True
 
     def bias_table(self) -> Tensor:
@@ -148,11 +169,11 @@ class WindowAttention(nn.Module):
         size = width // self.num_heads
         fused = self.qkv(self.norm(tokens)).reshape(-1, count, self.num_heads, 3, size)
         query, key, value = fused.permute(3, 0, 2, 1, 4).unbind(0)  # (windows, heads, n·n, size) each
-        if self.fused:
+        if self.fused and not (self.scores.quantized or self.mixture.quantized):
             mixed = F.scaled_dot_product_attention(query, key, value, self.bias_table()[None])
         else:
-            scores = (query * size**-0.5) @ key.transpose(-2, -1) + self.bias_table()
-            mixed = scores.softmax(-1) @ value
+            scores = self.scores(query * size**-0.5, key.transpose(-2, -1)) + self.bias_table()
+            mixed = self.mixture(scores.softmax(-1), value)
         return self.proj(mixed.transpose(1, 2).reshape(-1, count, width))
 
 

@@ -9,7 +9,13 @@ from adaloraqat.quantize.convert import convert
 from adaloraqat.quantize.counts import per_precision
 from adaloraqat.quantize.fake_quantize import FakeQuantized
 from adaloraqat.quantize.policy import POLICIES, PRECISIONS, Precision, PrecisionPolicy, policy_named
-from adaloraqat.quantize.prepare import fake_quantized_layers, is_prepared, prepare, restore
+from adaloraqat.quantize.prepare import (
+    fake_quantized_layers,
+    fake_quantized_products,
+    is_prepared,
+    prepare,
+    restore,
+)
 
 __all__ = [
     "POLICIES",
@@ -20,6 +26,7 @@ __all__ = [
     "calibrate",
     "convert",
     "fake_quantized_layers",
+    "fake_quantized_products",
     "is_prepared",
     "per_precision",
     "policy_named",

@@ -11,9 +11,10 @@ from transformers import SamModel
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize.fake_quantize import FakeQuantized
+from adaloraqat.quantize.fake_product import FakeQuantizedProduct
+from adaloraqat.quantize.fake_quantize import ActivationQuantizer, FakeQuantized
 from adaloraqat.quantize.observer import RangeMethod, RangeObserver
-from adaloraqat.quantize.prepare import fake_quantized_layers
+from adaloraqat.quantize.prepare import fake_quantized_layers, fake_quantized_products
 
 
 def calibrate(
@@ -54,23 +55,26 @@ def observing(model: nn.Module, method: RangeMethod = "minmax") -> Iterator[None
     A layer that nothing flowed through (the mask branch, where only boxes are given) gets the range of a dead
     channel; it never takes part in the exported graph either.
     """
-    layers = fake_quantized_layers(model).values()
+    quantizers = [module for module in model.modules() if isinstance(module, ActivationQuantizer)]
+    layers: list[FakeQuantized | FakeQuantizedProduct] = [
+        *fake_quantized_layers(model).values(),
+        *fake_quantized_products(model).values(),
+    ]
+    for quantizer in quantizers:
+        quantizer.observer = RangeObserver(method)
     for layer in layers:
-        layer.input_quantizer.observer = RangeObserver(method)
         layer.output_observer = RangeObserver("minmax")
     try:
         yield
+        for quantizer in quantizers:
+            assert quantizer.observer is not None
+            quantizer.set_range(*quantizer.observer.range())
         for layer in layers:
-            _freeze(layer)
+            assert layer.output_observer is not None
+            low, high = layer.output_observer.range()
+            layer.output_range.copy_(torch.stack([low.to(layer.output_range), high.to(layer.output_range)]))
     finally:
+        for quantizer in quantizers:
+            quantizer.observer = None
         for layer in layers:
-            layer.input_quantizer.observer = None
             layer.output_observer = None
-
-
-def _freeze(layer: FakeQuantized) -> None:
-    assert layer.input_quantizer.observer is not None
-    assert layer.output_observer is not None
-    layer.input_quantizer.set_range(*layer.input_quantizer.observer.range())
-    low, high = layer.output_observer.range()
-    layer.output_range.copy_(torch.stack([low.to(layer.output_range), high.to(layer.output_range)]))

@@ -9,8 +9,12 @@ import torch
 from torch import nn
 
 from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.models.tiny_vit import ConvNorm
+from adaloraqat.quantize.fake_product import FakeQuantizedProduct
 from adaloraqat.quantize.fake_quantize import FakeQuantized
 from adaloraqat.quantize.integer import IntegerProduct, IntegerTable
+from adaloraqat.quantize.integer_attention import IntegerMatMul
+from adaloraqat.quantize.integer_convolution import IntegerConvolution
 from adaloraqat.quantize.storage import HalfStorage, TableStorage, parameter, stored
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -19,7 +23,8 @@ Model = TypeVar("Model", bound=nn.Module)
 def convert(model: Model) -> Model:
     """Return a copy of a prepared and calibrated model whose weights are what a file will hold.
 
-    Fake-quantised layers become `IntegerProduct`, int8 tables `IntegerTable`, 16-bit weights float16
+    Fake-quantised layers become `IntegerProduct` or `IntegerConvolution`, products of activations
+    `IntegerMatMul`, int8 tables `IntegerTable`, 16-bit weights float16
     parameters; an `AdaptedQKV` that stays float is merged into one `nn.Linear`. A float model comes back with
     its adapters merged. The copy computes what `model` computes (in float arithmetic on the same grids) and
     is in eval mode.
@@ -28,6 +33,9 @@ def convert(model: Model) -> Model:
         RuntimeError: a layer has no activation range: `calibrate` has not run.
     """
     converted = copy.deepcopy(model).eval()
+    for module in converted.modules():
+        if isinstance(module, ConvNorm):
+            module.fold()
     with torch.no_grad():
         for name, module in list(converted.named_modules()):
             replacement = _replacement(module)
@@ -41,7 +49,9 @@ def convert(model: Model) -> Model:
 
 def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, FakeQuantized):
-        return IntegerProduct(module)
+        return IntegerConvolution(module) if module.precision.outputs else IntegerProduct(module)
+    if isinstance(module, FakeQuantizedProduct):
+        return IntegerMatMul(module)
     if isinstance(module, AdaptedQKV):
         return module.merged()
     storage = stored(module).get("weight")

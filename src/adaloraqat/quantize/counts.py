@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from adaloraqat.quantize.policy import PrecisionPolicy
+from adaloraqat.quantize.policy import PrecisionPolicy, weighted_names
 
 
 def per_precision(model: nn.Module, policy: PrecisionPolicy | None) -> dict[str, int]:
@@ -13,7 +13,8 @@ def per_precision(model: nn.Module, policy: PrecisionPolicy | None) -> dict[str,
     """
     total = sum(parameter.numel() for parameter in model.parameters())
     counts: dict[str, int] = {}
-    for name, precision in (policy.describe(model) if policy is not None else {}).items():
+    for name in weighted_names(model):
+        precision = policy.precision_of(name) if policy is not None else "float32"
         counts[precision] = counts.get(precision, 0) + _size(model, name)
     counts["float32"] = counts.get("float32", 0) + total - sum(counts.values())
     return counts

@@ -8,7 +8,6 @@ ranges are calibrated and kept in buffers, so that a state_dict restores them.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
@@ -58,7 +57,29 @@ class ActivationQuantizer(nn.Module):
             return values
         if not self.calibrated:
             raise RuntimeError("this layer has no activation range yet: run calibrate() before using it")
+        return self.quantize(values)
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """Return `values` on the grid."""
         return numerics.fake_quantize_activation(values, self.scale, self.zero_point)
+
+
+class SymmetricQuantizer(ActivationQuantizer):
+    """Signed fake quantisation of one tensor with |q| ≤ `limit` and zero point 0, with a calibrated range."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    @torch.no_grad()
+    def set_range(self, low: Tensor, high: Tensor) -> None:
+        """Take the smallest symmetric range that covers [low, high]."""
+        self.scale.copy_(numerics.symmetric_scale(low, high, self.limit))
+        self.calibrated.fill_(True)
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """Return `values` on the grid."""
+        return numerics.fake_quantize_symmetric(values, self.scale, self.limit)
 
 
 class FakeQuantized(nn.Module):
@@ -69,6 +90,7 @@ class FakeQuantized(nn.Module):
 
     Attributes:
         input_quantizer: the input's grid.
+        output_quantizer: the output's grid, where the precision asks for one, else None.
         output_range: (2,) buffer, smallest and largest output seen in calibration. It quantises nothing: it
         defines
             the 1 LSB by which parity is judged, (high - low) / 255.
@@ -79,6 +101,7 @@ class FakeQuantized(nn.Module):
 
     output_range: Tensor
     input_quantizer: ActivationQuantizer
+    output_quantizer: ActivationQuantizer | None
     precision: Precision
     weight_limit: int
     layout: Layout
@@ -88,6 +111,7 @@ class FakeQuantized(nn.Module):
         self.layout, self.precision, self.weight_limit = layout, precision, weight_limit
         device = next(self.parameters()).device
         self.input_quantizer = ActivationQuantizer().to(device)
+        self.output_quantizer = ActivationQuantizer().to(device) if precision.outputs else None
         self.register_buffer("output_range", torch.zeros(2, device=device))
         self.output_observer: RangeObserver | None = None
 
@@ -112,17 +136,29 @@ class FakeQuantized(nn.Module):
         return self.layout.scatter(self.product(self.layout.gather(inputs)))
 
     def product(self, rows: Tensor) -> Tensor:
-        """Map (..., in) to (..., out): the layer as one matrix product, which is what an engine executes."""
+        """Map (..., in) to (..., out): the layer as one product, which is what an engine executes."""
         quantized = self.input_quantizer(rows)
         matrix, bias, scale = self.product_terms()
         if self.output_observer is None:  # while observing, the float layer is what is observed
             matrix = numerics.fake_quantize_weight(matrix, scale, self.weight_limit)
             if bias is not None:
                 bias = numerics.fake_quantize_bias(bias, self.input_quantizer.scale * scale)
-        outputs = F.linear(quantized, matrix, bias)
+        outputs = self.layout.multiply(quantized, matrix, bias)
         if self.output_observer is not None:
             self.output_observer.update(outputs)
-        return outputs
+        return outputs if self.output_quantizer is None else self.output_quantizer(outputs)
+
+    def output_step(self) -> float:
+        """Return 1 LSB of the output: its own grid's step, or (high - low) / 255 of what calibration saw."""
+        if self.output_quantizer is not None:
+            return float(self.output_quantizer.scale)
+        return observed_step(self.output_range)
+
+
+def observed_step(output_range: Tensor) -> float:
+    """Return (high - low) / 255 of an observed range (2,), positive."""
+    low, high = (float(bound) for bound in output_range)
+    return max(high - low, torch.finfo(torch.float32).eps) / numerics.ACTIVATION_LEVELS
 
 
 class FakeQuantizedLinear(FakeQuantized, nn.Linear):
@@ -138,7 +174,7 @@ class FakeQuantizedLinear(FakeQuantized, nn.Linear):
 
 
 class FakeQuantizedConv2d(FakeQuantized, nn.Conv2d):
-    """A fake-quantised `nn.Conv2d` whose stride equals its kernel."""
+    """A fake-quantised `nn.Conv2d`."""
 
     def float_weight(self) -> Tensor:
         """(out, in, k, k)."""

@@ -3,7 +3,8 @@
 Linear layers are that already. A convolution whose stride equals its kernel (patch embedding, the prompt
 encoder's mask branch, 1×1 convolutions) is a product over patches; a transposed convolution of that kind (the
 mask decoder's upscaling) is a product followed by laying each row out as a small square. ONNX Runtime has no
-integer transposed convolution at all: written as a product it runs in integers there too.
+integer transposed convolution at all: written as a product it runs in integers there too. Other convolutions
+stay what they are (`ConvolutionLayout`).
 
 Sizes other than the batch are taken as plain numbers: an exported graph may vary in its batch only.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
@@ -32,6 +34,10 @@ class Layout:
     def gather(self, inputs: Tensor) -> Tensor:
         """Return the inputs as (..., features in)."""
         return inputs
+
+    def multiply(self, inputs: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        """Return (..., rows out), the product of gathered inputs and matrix, plus bias."""
+        return F.linear(inputs, matrix, bias)
 
     def scatter(self, outputs: Tensor) -> Tensor:
         """Return (..., rows out) in the layer's own output shape."""
@@ -93,6 +99,51 @@ class UpscaleLayout(Layout):
         return squares.permute(0, 5, 1, 3, 2, 4).reshape(
             -1, channels, rows * self.height, columns * self.width
         )
+
+
+@dataclass(frozen=True)
+class ConvolutionLayout(Layout):
+    """Any `nn.Conv2d` padded with zeros, left as the convolution that it is: (B, C, H, W) -> (B, out, h, w).
+
+    Engines run it in integers where its output is quantised too.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """(out, C / groups, k, k) -> (out, C / groups · k · k)."""
+        return weight.flatten(1)
+
+    def kernels(self, matrix: Tensor) -> Tensor:
+        """Undo `matrix`."""
+        return matrix.unflatten(1, (-1, *self.kernel))
+
+    def multiply(self, inputs: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W) -> (B, out, h, w)."""
+        kernels = self.kernels(matrix)
+        return F.conv2d(inputs, kernels, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+def convolution_of(layer: nn.Module) -> ConvolutionLayout | None:
+    """Return the layout of `layer` as a convolution, or None if it is none (or not padded with zeros)."""
+    if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        return None
+    return ConvolutionLayout(
+        _pair(layer.kernel_size),
+        _pair(layer.stride),
+        _pair(layer.padding),
+        _pair(layer.dilation),
+        layer.groups,
+    )
+
+
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = sizes
+    return int(rows), int(columns)
 
 
 def layout_of(layer: nn.Module) -> Layout | None:

@@ -2,6 +2,8 @@
 
 Weights: signed, symmetric (zero point 0), |q| ≤ limit, scale = max|w| / limit, per tensor or per output row.
 Activations: unsigned 8 bits, asymmetric, per tensor, from a calibrated range that always contains 0.
+Where two activations are multiplied (attention), the right one is signed and symmetric like a weight, per
+tensor, with a calibrated range.
 Bias: int32 at scale s_input · s_weight, so that an engine adds it to the integer sums.
 """
 
@@ -87,6 +89,18 @@ def activation_parameters(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 def fake_quantize_activation(values: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
     """Round to the unsigned 8-bit grid; the gradient is 1 inside the range and 0 where it is clipped."""
     return torch.fake_quantize_per_tensor_affine(values, scale, zero_point, 0, ACTIVATION_LEVELS)
+
+
+def symmetric_scale(low: Tensor, high: Tensor, limit: int) -> Tensor:
+    """Return the scale () of a signed activation, |q| ≤ limit, that covers [low, high] (dead: 1)."""
+    largest = torch.maximum(low.float().abs(), high.float().abs())
+    return torch.where(largest > _DEAD_RANGE, largest, torch.ones_like(largest)) / limit
+
+
+def fake_quantize_symmetric(values: Tensor, scale: Tensor, limit: int) -> Tensor:
+    """Round to the signed grid of scale (); the gradient is 1 inside the range and 0 where it is clipped."""
+    zero = torch.zeros((), dtype=torch.int32, device=scale.device)
+    return torch.fake_quantize_per_tensor_affine(values, scale, zero, -limit, limit)
 
 
 def _column(scale: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 The `paper` table is AdaLoRA-QAT's stage 2 (arXiv 2604.01167): INT8, symmetric, per tensor, for the encoder's
 linear layers other than qkv, the mask decoder and the prompt encoder; qkv with P, Λ and Q stays FP32. The
 paper does not say how activations are quantised: unsigned 8 bits, asymmetric, per tensor, calibrated, is
-ours.
+ours. The `qmedsam` table is QMedSAM's (arXiv 2412.11186): W8A8 for every linear layer and convolution of
+encoder and decoder, the decoder's attention products too; the prompt encoder stays in floating point.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import nn
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.models.attention import PRODUCTS, is_attention
 
 WeightRange = Literal["portable", "full"]
 
@@ -37,13 +39,17 @@ class Precision:
         weights: "int8", "float16" (storage only; arithmetic stays float32) or "float32".
         per_channel: int8 only: one scale for each output row instead of one for the whole tensor.
         activations: int8 only: whether the layer's input is quantised too, so that the product is one of
-        integers.
-            False for tables, which are only looked up.
+            integers. False for tables, which are only looked up.
+        outputs: int8 only: the layer stays a convolution, and its output is quantised too: without that, ONNX
+            Runtime convolves in floating point.
+        product: for a product of two activations, which has no weight.
     """
 
     weights: Literal["int8", "float16", "float32"]
     per_channel: bool = False
     activations: bool = True
+    outputs: bool = False
+    product: bool = False
 
     @property
     def integer(self) -> bool:
@@ -54,6 +60,8 @@ class Precision:
 PRECISIONS: dict[str, Precision] = {
     "int8 per tensor": Precision("int8"),
     "int8 per channel": Precision("int8", per_channel=True),
+    "int8 convolution": Precision("int8", per_channel=True, outputs=True),
+    "int8 product": Precision("int8", product=True),
     "int8 table": Precision("int8", activations=False),
     "float16 storage": Precision("float16"),
     "float32": Precision("float32"),
@@ -69,7 +77,8 @@ class PrecisionPolicy:
         name: what recipes and bundles call it.
         rules: (pattern, precision) pairs; a pattern is a shell-style wildcard on the module's qualified name
             (a table that is a bare parameter counts under its own name, e.g. `vision_encoder.pos_embed`).
-            Modules that no line matches stay float32.
+            Modules that no line matches stay float32. The products of attention (`....attn.scores`,
+            `....attn.mixture`) heed lines of "int8 product" and "float32" only, and layers no "int8 product".
         weight_range: "portable" (|q| ≤ 63, exact on every CPU) or "full" (|q| ≤ 127, for CPUs with VNNI).
 
     Raises:
@@ -104,17 +113,22 @@ class PrecisionPolicy:
 
     def precision_of(self, module_name: str) -> str:
         """Return the name of the precision that the table gives to `module_name`."""
+        of_product = module_name.rpartition(".")[2] in PRODUCTS
         for pattern, precision in self.rules:
-            if fnmatchcase(module_name, pattern):
+            heeded = precision == "float32" or PRECISIONS[precision].product == of_product
+            if heeded and fnmatchcase(module_name, pattern):
                 return precision
         return "float32"
 
     def describe(self, model: nn.Module) -> dict[str, str]:
         """Return {name: precision} for every layer and table of `model` that holds a matrix, in model order.
 
-        Works on the model before and after `prepare` alike.
+        Then follow the products of attention that are not float32. Works on the model before and after
+        `prepare` alike.
         """
-        return {name: self.precision_of(name) for name in weighted_names(model)}
+        layers = {name: self.precision_of(name) for name in weighted_names(model)}
+        products = {name: self.precision_of(name) for name in product_names(model)}
+        return layers | {name: kind for name, kind in products.items() if kind != "float32"}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON and YAML; `from_dict` reads them back."""
@@ -164,6 +178,16 @@ def weighted_names(model: nn.Module) -> list[str]:
     return names
 
 
+def product_names(model: nn.Module) -> list[str]:
+    """Return the qualified names of all products of attention, in model order, before and after `prepare`."""
+    return [
+        f"{name}.{product}"
+        for name, module in model.named_modules()
+        if is_attention(module)
+        for product in PRODUCTS
+    ]
+
+
 _SIXTEEN_BITS = (
     ("vision_encoder.patch_embed.projection", "float16 storage"),
     ("vision_encoder.neck.conv*", "float16 storage"),
@@ -197,10 +221,26 @@ _INT8 = (
     *_SIXTEEN_BITS,
 )
 
+_QMEDSAM = (
+    ("vision_encoder.layers.*.attn.qkv", "int8 per channel"),
+    ("vision_encoder.layers.*.attn.proj", "int8 per channel"),
+    ("vision_encoder.layers.*.mlp.lin?", "int8 per channel"),
+    ("vision_encoder.*.c", "int8 convolution"),
+    ("vision_encoder.neck.conv?", "int8 convolution"),
+    ("vision_encoder.patch_embed.projection", "int8 per channel"),
+    *_TOKENS,
+    ("mask_decoder.*.scores", "int8 product"),
+    ("mask_decoder.*.mixture", "int8 product"),
+    ("mask_decoder.*", "int8 per channel"),
+    ("*.pos_embed", "float16 storage"),
+    ("*.rel_pos_?", "float16 storage"),
+)
+
 POLICIES: dict[str, PrecisionPolicy] = {
     "fp32": PrecisionPolicy("fp32"),
     "paper": PrecisionPolicy("paper", _PAPER),
     "int8": PrecisionPolicy("int8", _INT8),
+    "qmedsam": PrecisionPolicy("qmedsam", _QMEDSAM),
 }
 """The shipped policies, with the portable weight range; `policy_named` chooses another."""
 

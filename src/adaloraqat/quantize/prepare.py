@@ -8,6 +8,9 @@ from torch import nn
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.models.attention import MatrixProduct, fuse_again, write_out
+from adaloraqat.models.tiny_vit import ConvNorm
+from adaloraqat.quantize.fake_product import FakeQuantizedProduct
 from adaloraqat.quantize.fake_quantize import (
     FakeQuantized,
     FakeQuantizedConv2d,
@@ -15,7 +18,7 @@ from adaloraqat.quantize.fake_quantize import (
     FakeQuantizedLinear,
     FakeQuantizedQKV,
 )
-from adaloraqat.quantize.layout import layout_of
+from adaloraqat.quantize.layout import convolution_of, layout_of
 from adaloraqat.quantize.policy import PRECISIONS, Precision, PrecisionPolicy
 from adaloraqat.quantize.storage import HalfStorage, Storage, TableStorage, store, stored, unstore
 
@@ -32,6 +35,7 @@ _COUNTERPARTS: tuple[tuple[type[nn.Module], type[FakeQuantized]], ...] = (
 def prepare(model: Model, policy: PrecisionPolicy) -> Model:
     """Make `model` compute as `policy` will deploy it; its parameters stay the same objects.
 
+    Batch norms are folded into their convolutions first, for good: training goes on with folded weights.
     Layers get a fake-quantised subclass of their own type under the same name; tables and 16-bit weights are
     read through their storage. Run `calibrate` before the first forward pass.
 
@@ -44,13 +48,16 @@ def prepare(model: Model, policy: PrecisionPolicy) -> Model:
 
     Raises:
         RecipeError: the model is prepared already, or the policy asks for INT8 where no integer product
-        exists
-            (a convolution whose stride differs from its kernel).
+            exists (a convolution whose stride differs from its kernel and that is not to be an
+            "int8 convolution").
     """
     if is_prepared(model):
         raise RecipeError(
             "The model is fake-quantised already: restore() it before another policy is applied."
         )
+    for module in model.modules():
+        if isinstance(module, ConvNorm):
+            module.fold()
     for name, precision in policy.describe(model).items():
         _apply(model, name, PRECISIONS[precision], policy.weight_limit)
     return model
@@ -58,30 +65,50 @@ def prepare(model: Model, policy: PrecisionPolicy) -> Model:
 
 def is_prepared(model: nn.Module) -> bool:
     """Whether `prepare` has changed any layer of `model`."""
-    return any(isinstance(module, FakeQuantized) or stored(module) for module in model.modules())
+    quantized = (FakeQuantized, FakeQuantizedProduct)
+    return any(isinstance(module, quantized) or stored(module) for module in model.modules())
 
 
 def restore(model: Model) -> Model:
-    """Undo `prepare` in place: plain layers with the same, unrounded parameters; ranges are forgotten."""
+    """Undo `prepare` in place: plain layers with the same, unrounded parameters; ranges are forgotten.
+
+    Batch norms stay folded.
+    """
     for name, module in list(model.named_modules()):
+        owner, attribute = _owner(model, name)
         if isinstance(module, FakeQuantized):
-            owner, attribute = _owner(model, name)
             setattr(owner, attribute, _plain(module))
+        elif isinstance(module, FakeQuantizedProduct):
+            setattr(owner, attribute, MatrixProduct())
         elif stored(module):
             unstore(module)
+    for module in list(model.modules()):
+        if "fused_class" in vars(module):
+            fuse_again(module)
     return model
 
 
 def fake_quantized_layers(model: nn.Module) -> dict[str, FakeQuantized]:
-    """Return {name: layer} for every fake-quantised matrix product, in model order."""
+    """Return {name: layer} for every fake-quantised layer, in model order."""
     return {name: module for name, module in model.named_modules() if isinstance(module, FakeQuantized)}
 
 
+def fake_quantized_products(model: nn.Module) -> dict[str, FakeQuantizedProduct]:
+    """Return {name: product} for every fake-quantised product of two activations, in model order."""
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, FakeQuantizedProduct)
+    }
+
+
 def _apply(model: nn.Module, name: str, precision: Precision, weight_limit: int) -> None:
-    owner, attribute = _owner(model, name)
-    module = getattr(owner, attribute)
     if precision.weights == "float32":
         return
+    owner, attribute = _owner(model, name)
+    if precision.product:
+        write_out(owner)
+        setattr(owner, attribute, FakeQuantizedProduct(weight_limit).to(next(owner.parameters()).device))
+        return
+    module = getattr(owner, attribute)
     if not isinstance(module, nn.Module):  # a position table, a bare parameter of its owner
         store(owner, attribute, _storage(precision, weight_limit))
     elif precision.weights == "float16" or isinstance(module, nn.Embedding):
@@ -95,7 +122,7 @@ def _storage(precision: Precision, weight_limit: int) -> Storage:
 
 
 def _fake_quantized(layer: nn.Module, name: str, precision: Precision, weight_limit: int) -> FakeQuantized:
-    layout = layout_of(layer)
+    layout = convolution_of(layer) if precision.outputs else layout_of(layer)
     for plain, counterpart in _COUNTERPARTS:
         if isinstance(layer, plain) and layout is not None:
             quantized = counterpart.__new__(counterpart)
@@ -104,7 +131,7 @@ def _fake_quantized(layer: nn.Module, name: str, precision: Precision, weight_li
             return quantized
     raise RecipeError(
         f"The policy asks for INT8 in {name}, which is no matrix product over patches: "
-        "give it 'float16 storage' or 'float32'."
+        "give it 'int8 convolution', 'float16 storage' or 'float32'."
     )
 
 
@@ -113,9 +140,10 @@ def _plain(layer: FakeQuantized) -> nn.Module:
     plain = plain_type.__new__(plain_type)
     state = _shallow_state(layer)
     state["_modules"].pop("input_quantizer")
+    state["_modules"].pop("output_quantizer", None)
     state["_buffers"].pop("output_range")
-    for attribute in ("layout", "precision", "weight_limit", "output_observer"):
-        state.pop(attribute)
+    for attribute in ("layout", "precision", "weight_limit", "output_observer", "output_quantizer"):
+        state.pop(attribute, None)
     plain.__dict__.update(state)
     return plain
 
