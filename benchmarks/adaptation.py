@@ -8,16 +8,14 @@ docs/adaptation.md and docs/images/adaptation-ranks.png. Nothing is chosen on th
 
 import argparse
 import json
-import platform
 import re
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.bundle.cpu import cpu_name, has_vnni
+from machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("adalora", "decoder-only", "full", "scratch")
@@ -200,16 +198,6 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
     figure.colorbar(image, label="rank")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-
-
-def machine() -> dict[str, str]:
-    return {
-        "processor": cpu_name(),
-        "vnni": str(has_vnni()),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "onnxruntime": version("onnxruntime"),
-    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What one step of training minimises: the batch drawn by seed, varied and prompted, and its loss terms."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from adaloraqat.lowrank import orthogonality_loss
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.augment import Augmentation
+from adaloraqat.training.augment import Augmentation, Warp
 from adaloraqat.training.distillation import Distiller
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.losses import bce_loss, quality_loss, soft_dice_loss
@@ -19,6 +20,21 @@ from adaloraqat.training.prompts import draw_prompts
 from adaloraqat.training.recipe import AdaLoRAStage, Recipe, Stage
 from adaloraqat.training.sampling import FilmSampler, modality_of
 from adaloraqat.training.stages import embed, set_training
+
+
+class Batch(NamedTuple):
+    """One batch as the model sees it.
+
+    `indices` of its films; the `warp` they went through, None for none; `images` (B, 1, S, S) in [0, 1];
+    `valid` (B, 1, S, S), 1 on the film; `boxes` (B, 1, 4) in model pixels; `wanted` (B, 1, S, S) soft masks.
+    """
+
+    indices: list[int]
+    warp: Warp | None
+    images: Tensor
+    valid: Tensor
+    boxes: Tensor
+    wanted: Tensor
 
 
 class Objective:
@@ -45,14 +61,7 @@ class Objective:
 
         The orthogonality term exists only in stage 1, the teacher's terms only where there is one.
         """
-        generator = torch.Generator().manual_seed(_step_seed(self.recipe.seed, self.number, step))
-        indices = self.sampler.batch(self.stage.schedule.batch_size, step)
-        images, targets, valid = self.films.batch(indices)
-        images = self.augmentation.vary(images, generator)
-        warp = self.augmentation.draw_warp(len(indices), generator)
-        if warp is not None:
-            images, targets, valid = warp(images, targets, valid)
-        boxes, wanted = draw_prompts(targets, valid, self.recipe.prompts, generator)
+        indices, warp, images, valid, boxes, wanted = self.draw(step)
         with self._precision():
             embedding = embed(model, images, valid, self.preprocessing)
             logits, quality = decode(model, embedding, boxes)  # (B, 1, 4g, 4g), (B, 1)
@@ -62,6 +71,18 @@ class Objective:
             with self._precision():
                 terms |= self.distiller.terms(indices, warp, embedding, fine, boxes, wanted)
         return terms
+
+    def draw(self, step: int) -> "Batch":
+        """Return batch number `step`: films chosen, varied and prompted: a step's data."""
+        generator = torch.Generator().manual_seed(_step_seed(self.recipe.seed, self.number, step))
+        indices = self.sampler.batch(self.stage.schedule.batch_size, step)
+        images, targets, valid = self.films.batch(indices)
+        images = self.augmentation.vary(images, generator)
+        warp = self.augmentation.draw_warp(len(indices), generator)
+        if warp is not None:
+            images, targets, valid = warp(images, targets, valid)
+        boxes, wanted = draw_prompts(targets, valid, self.recipe.prompts, generator)
+        return Batch(indices, warp, images, valid, boxes, wanted)
 
     def start_distillation(self, model: SegmentationModel) -> None:
         """Fit the distiller to the model as it stands before the first step.
