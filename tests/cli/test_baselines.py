@@ -108,7 +108,7 @@ def test_saved_masks_score_as_the_model_that_made_them_and_a_missing_one_counts(
     [
         ((), "nothing to score"),
         (("--predictions", "labels"), "NAME=DIR"),
-        (("--predictions", "x=nowhere"), "no mask of these films"),
+        (("--predictions", "x=nowhere"), "no prediction of these films"),
     ],
 )
 def test_predictions_that_cannot_be_used(here: Path, run: Any, arguments: tuple[str, ...], says: str) -> None:
@@ -134,3 +134,9 @@ def test_every_baseline_recipe_is_valid() -> None:
         recipe = parse_recipe(yaml.safe_load(text), path.name)
         assert recipe.name == path.stem
         assert text.startswith(f"# adaloraqat train recipes/baselines/{path.name} ")
+
+
+def test_info_counts_a_baseline(run: Any) -> None:
+    document = json.loads(run("info", "tiny-unet", "--json").out)
+    assert document["architecture"]["family"] == "unet"
+    assert document["parameters"]["total"] == 97_897

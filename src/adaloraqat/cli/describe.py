@@ -14,6 +14,7 @@ from adaloraqat.lowrank import (
     scaled_ranks,
 )
 from adaloraqat.lowrank.counts import TrainableCount
+from adaloraqat.models.baseline_architectures import PromptFreeArchitecture
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import count_parameters
@@ -27,6 +28,11 @@ R_MAX, R_TARGET = 48, 32
 def describe_architecture(name: str) -> dict[str, Any]:
     """Count a preset under the paper's recipe; nothing is allocated (the meta device)."""
     measures = architecture(name)
+    if isinstance(measures, PromptFreeArchitecture):
+        with torch.device("meta"):
+            parameters = count_parameters(build(measures.to_dict()))
+        document = {"kind": "architecture", "name": name, "architecture": measures.to_dict()}
+        return {**document, "parameters": parameters}
     with torch.device("meta"):
         model = build(measures.to_dict())
         parameters = count_parameters(model)

@@ -58,9 +58,10 @@ def describe(subject: str) -> dict[str, Any]:
     """
     if Path(subject, _RECIPE).is_file():
         return _described("describe_run", Path(subject))
-    name = subject.lower().replace("-", "_")
-    if name in import_module("adaloraqat.models.registry").ARCHITECTURES:
-        return _described("describe_architecture", name)
+    registry = import_module("adaloraqat.models.registry")
+    for name in (subject.lower().replace("-", "_"), subject.lower()):
+        if name in registry.ARCHITECTURES or name in registry.BASELINES:
+            return _described("describe_architecture", name)
     return describe_bundle(load_bundle(subject))  # which says what there is to choose from
 
 
