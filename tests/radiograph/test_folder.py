@@ -35,3 +35,29 @@ def test_nothing_to_find_is_an_error(tmp_path: Path) -> None:
         find_films(tmp_path)
     with pytest.raises(FilmError, match="does not exist"):
         find_films(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("images", ["masks", "labels"]),
+        ("imagesTr", ["labelsTr"]),
+        ("CXR_png", ["ManualMask", "masks"]),
+        ("images", ["lung masks", "infection masks"]),
+        ("img", ["mask", "gt"]),
+    ],
+)
+def test_masks_beside_images_are_no_films(tmp_path: Path, images: str, masks: list[str]) -> None:
+    for folder in (images, *masks, f"{masks[0]}/left"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        (tmp_path / "set" / folder / "a.png").write_bytes(b"any")
+    assert find_films(tmp_path) == [tmp_path / "set" / images / "a.png"]
+    assert len(find_films(tmp_path / "set" / masks[0])) == 2  # asked for by name
+
+
+def test_a_folder_of_masks_alone_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "ward").mkdir()
+    for folder in ("masks", "ward"):
+        (tmp_path / folder / "a.png").write_bytes(b"any")
+    assert len(find_films(tmp_path)) == 2

@@ -1,6 +1,8 @@
 """Find the films in a folder."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from adaloraqat.errors import FilmError
@@ -9,6 +11,8 @@ from adaloraqat.radiograph.npz import is_segmentation
 from adaloraqat.radiograph.read import KINDS, is_dicom
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic", ".ima", ".npz"}
+_IMAGES = re.compile(r"^(images?|imgs?|films?|cxr|dicoms?)([^a-z].*|tr|ts)?$|_(images?|png)$")
+_MASKS = re.compile(r"masks?\b|mask[_s]|^(labels?|gts?|annotations?|segmentations?|segs?)([^a-z].*|tr|ts)?$")
 _OUTPUTS = ("_mask.png", "_overlay.png")
 
 
@@ -17,7 +21,8 @@ def find_films(path: str | os.PathLike[str]) -> list[Path]:
 
     A film is known by its suffix, or by the DICOM magic where the name has none (or a number, as in UIDs).
     Hidden files and folders, the tool's own `*_mask.png` and `*_overlay.png`, and npz files of masks alone
-    (`segs`, `gts`) are skipped.
+    (`segs`, `gts`) are skipped; and so is a folder of masks or labels that lies beside one of images, as in a
+    data set's `images/` and `masks/`. Given by itself, such a folder is searched.
 
     Raises:
         FilmError: no such path, or a folder without films.
@@ -29,11 +34,19 @@ def find_films(path: str | os.PathLike[str]) -> list[Path]:
         return [path]
     films = []
     for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = _searched(folders)
         films += [Path(folder, name) for name in names if _is_film(Path(folder, name))]
     if not films:
         raise FilmError(f"The folder {path.resolve().name} holds no films: give one with {KINDS} files.")
     return sorted(films)
+
+
+def _searched(folders: Sequence[str]) -> list[str]:
+    """Return the subfolders to search: beside films, as data sets are laid out, masks are no films."""
+    open_folders = [name for name in folders if not name.startswith(".")]
+    masks = [name for name in open_folders if _MASKS.search(name.lower())]
+    films = [name for name in open_folders if name not in masks and _IMAGES.search(name.lower())]
+    return [name for name in open_folders if name not in masks] if films else open_folders
 
 
 def _is_film(path: Path) -> bool:
