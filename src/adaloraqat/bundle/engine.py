@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.bundle.format import Bundle
+from adaloraqat.bundle.cache import openvino_cache
+from adaloraqat.bundle.format import DECODER, ENCODER, Bundle
 from adaloraqat.errors import BundleError
 
 FloatArray = NDArray[np.float32]
@@ -90,8 +91,9 @@ class OpenVinoEngine(_TwoGraphs):
     name = "openvino"
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        self._encoder = openvino_model(bundle.encoder, threads, ENCODER_NAMES)
-        self._decoder = openvino_model(bundle.decoder, threads, DECODER_NAMES)
+        encoder, decoder = (openvino_cache(bundle.files[name].sha256) for name in (ENCODER, DECODER))
+        self._encoder = openvino_model(bundle.encoder, threads, ENCODER_NAMES, encoder)
+        self._decoder = openvino_model(bundle.decoder, threads, DECODER_NAMES, decoder)
         self._bundle = bundle.name
 
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
@@ -144,9 +146,14 @@ def onnxruntime_session(
 
 
 def openvino_model(
-    path: Path, threads: int | None = None, names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    path: Path,
+    threads: int | None = None,
+    names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
+    cache: Path | None = None,
 ) -> Any:
     """Compile one ONNX file in OpenVINO for the CPU, for latency; `names` as in `onnxruntime_session`.
+
+    With the folder `cache` the compiled model is kept there, and read from there the next time.
 
     Raises:
         BundleError: OpenVINO is not installed, refuses the file, or its inputs or outputs are others.
@@ -166,6 +173,8 @@ def openvino_model(
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
+    if cache is not None:
+        config["CACHE_DIR"] = str(cache)
     try:
         model = openvino.Core().compile_model(str(path), "CPU", config)
     except Exception as error:
