@@ -12,6 +12,7 @@ from adaloraqat.datasets import (
     jsrt,
     listed_manifest,
     medsam_npz,
+    modalities,
     montgomery_shenzhen,
     nnunet,
     qata_cov19,
@@ -106,6 +107,7 @@ _ALL = (
     Source("medsam_npz", "MedSAM challenge files", medsam_npz.list_medsam_npz, licence=medsam_npz.LICENCE),
     Source("nnunet", "nnU-Net", nnunet.list_nnunet),
     Source("folder", "Folders images/ and masks/", folder.list_folder),
+    Source("modalities", "Folders <modality>/<data set>/ of images/ and masks/", modalities.list_modalities),
     Source("manifest", "Manifest", listed_manifest.list_manifest),
 )  # fmt: skip
 
