@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.split import assign_splits
@@ -79,3 +81,64 @@ def test_a_divided_patient_is_refused():
     first, second = films(2, films_a_patient=2)
     with pytest.raises(ManifestError, match=r"'s0' \(train\) and 's1' \(test\)"):
         assign_splits([replace(first, split="train"), replace(second, split="test")])
+
+
+def test_copies_go_together_across_patients_and_sources():
+    entries = films(60, "a") + films(40, "b")
+    pairs = [("a1", "a2"), ("a2", "b7"), ("b30", "a50"), ("a9", "not here")]
+    split = by_id(assign_splits(entries, duplicates=pairs, seed=3))
+    assert split["a1"] == split["a2"] == split["b7"]
+    assert split["b30"] == split["a50"]
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_neither_rows_nor_pairs_in_another_order_change_the_split(random, seed):
+    entries = films(30, "a", 2) + films(20, "b")
+    pairs = [("a1", "a9"), ("a9", "b3"), ("b3", "b4"), ("a20", "b19")]
+    expected = by_id(assign_splits(entries, seed=seed, duplicates=pairs, external=()))
+    mixed_pairs = [pair if random.random() < 0.5 else pair[::-1] for pair in random.sample(pairs, len(pairs))]
+    mixed = assign_splits(random.sample(entries, len(entries)), seed=seed, duplicates=mixed_pairs)
+    assert by_id(mixed) == expected
+
+
+def test_without_copies_the_division_is_that_of_before():
+    # 70:15:15 at seed 0 as written down before copies were known: published scores rest on it
+    written = "test train test train train train train val train val train train"
+    entries = films(12)
+    assert [e.split for e in assign_splits(entries, (0.7, 0.15, 0.15))] == written.split()
+    assert assign_splits(entries, (0.7, 0.15, 0.15), duplicates=[("x", "y")]) == assign_splits(
+        entries, (0.7, 0.15, 0.15)
+    )
+
+
+def test_external_sources_stay_whole_and_pull_their_copies():
+    entries = films(40, "a") + films(15, "hospital")
+    split = assign_splits(entries, external=["hospital"], duplicates=[("hospital3", "a8")])
+    assert {e.split for e in split if e.source == "hospital"} == {"test"}
+    assert by_id(split)["a8"] == "test"
+    assert Counter(e.split for e in split if e.source == "a") == {"train": 31, "val": 4, "test": 5}
+
+
+def test_an_external_source_that_is_not_there_or_was_trained_on_is_refused():
+    with pytest.raises(ManifestError, match="No film is of the external source 'x'"):
+        assign_splits(films(3), external=["x"])
+    trained = [replace(films(1)[0], split="train"), *films(3, "t")]
+    with pytest.raises(ManifestError, match="its film 's0' stands in train"):
+        assign_splits(trained, external=["s"])
+
+
+def test_copies_in_two_splits_are_refused_by_name():
+    first, second, third = films(3)
+    entries = [replace(first, split="train"), replace(second, split="test"), third]
+    with pytest.raises(ManifestError, match=r"'s0' \(train\) and 's1' \(test\) are copies"):
+        assign_splits(entries, duplicates=[("s0", "s1")])
+    # through a third film that has no split
+    with pytest.raises(ManifestError, match="tied by copies"):
+        assign_splits(entries, duplicates=[("s0", "s2"), ("s2", "s1")])
+
+
+def test_a_film_without_split_follows_its_copy():
+    first, second = films(2)
+    split = assign_splits([replace(first, split="val"), second], duplicates=[("s1", "s0")])
+    assert [e.split for e in split] == ["val", "val"]

@@ -61,7 +61,7 @@ def _pairs(manifest: Path, entries: list[Entry], stored: Path | None, compare: b
             "Copies of one film were not looked for (--no-duplicates): they may end in several splits."
         )
         return []
-    log.info("%d pairs of copies are kept together", len(pairs))
+    log.info("Pairs of copies kept together: %d", len(pairs))
     return pairs
 
 
