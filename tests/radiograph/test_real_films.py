@@ -10,28 +10,45 @@ import numpy as np
 import pytest
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph import Preprocessing, read_film, read_labels, read_mask
+from adaloraqat.radiograph import Frame, read_film, read_labels, read_mask
 from adaloraqat.radiograph.inverted import chest_likeness, looks_inverted
 
 FILMS = Path(os.environ.get("ADALORAQAT_FILMS", ""))
 real = pytest.mark.skipif("ADALORAQAT_FILMS" not in os.environ, reason="ADALORAQAT_FILMS is not set")
 
 
-def sample(count: int) -> list[dict[str, str]]:
+def sample(count: int | None) -> list[dict[str, str]]:
     with open(FILMS / "cxr" / "manifest.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    return rows[:: len(rows) // count]
+    return rows[:: len(rows) // count] if count else rows
+
+
+def returned(mask: np.ndarray, size: int, grid: int) -> np.ndarray:
+    """The mask, softened onto the model's square, averaged onto a logits grid, and back on its own grid."""
+    frame, factor = Frame.of((mask.shape[0], mask.shape[1]), size), size // grid
+    soft = frame.mask_to_model(mask).reshape(grid, factor, grid, factor).mean((1, 3))
+    return frame.logits_to_original(soft - 0.5) > 0
 
 
 @real
-def test_masks_survive_the_grid_of_the_logits() -> None:
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [
+        (60, 256),
+        pytest.param(None, 256, marks=pytest.mark.slow),
+        pytest.param(None, 512, marks=pytest.mark.slow),
+    ],
+)
+def test_masks_survive_the_grid_of_the_logits(count: int | None, size: int) -> None:
+    """Of all 1,122 masks the worst keeps Dice 0.996, the mean 0.998."""
     scores = []
-    for row in sample(60):
+    for row in sample(count):
         mask = read_mask(FILMS / "cxr" / row["path_mask"])
-        frame = Preprocessing().resize(mask.astype(np.float32))[1]
-        grid = frame.mask_to_model(mask).reshape(128, 2, 128, 2).mean((1, 3))
-        returned = frame.logits_to_original(grid - 0.5) > 0
-        scores.append(2 * (returned & mask).sum() / (returned.sum() + mask.sum()))
+        back = returned(mask, size, 128)
+        scores.append(2 * (back & mask).sum() / (back.sum() + mask.sum()))
+        if count:
+            assert (returned(mask, max(mask.shape), max(mask.shape)) == mask).all()  # at equal size: exact
+    assert len(scores) >= 60
     assert min(scores) >= 0.99
     assert np.mean(scores) >= 0.995
 
