@@ -15,8 +15,11 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder written by train.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="The bundle (folder) to write.", show_default=False)],
     precision: Annotated[
-        str | None, typer.Option(help="fp32, paper or int8; default: what stage 2 trained, else int8.")
+        str | None, typer.Option(help="fp32, paper, int8 or auto; default: what stage 2 trained, else int8.")
     ] = None,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="--precision auto: validation Dice that INT8 may cost.")
+    ] = 0.002,
     weight_range: Annotated[
         str | None, typer.Option(help="portable (7 bits, exact on every CPU) or full (needs VNNI).")
     ] = None,
@@ -51,6 +54,7 @@ def export(
         name=name,
         stage=stage,
         openvino=to == "openvino",
+        max_drop=max_drop,
         report=lambda line: log.info("%s", line),
     )
     log.info("Done. Next: adaloraqat segment FILM --model %s", out)

@@ -40,6 +40,9 @@ COMMANDS = {
         "adaloraqat.cli.robustness", "robustness", "Score models on films as a ward corrupts them."
     ),
     "export": Entry("adaloraqat.cli.export", "export", "Turn a run into a bundle that runs anywhere."),
+    "analyse": Entry(
+        "adaloraqat.cli.analyse", "analyse", "Show what INT8 does to a run's numbers, layer by layer."
+    ),
     "bench": Entry(
         "adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles on this computer."
     ),

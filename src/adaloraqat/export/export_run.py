@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
 from adaloraqat.export.precision import in_precision
+from adaloraqat.export.sensitivity import AUTO, Films, Proposal, propose
 from adaloraqat.lowrank import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.measure.overlap import dice
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 PARITY_FILMS = 32
 CALIBRATION_FILMS = 32
 SMALLEST_PART = 0.1
+DEFAULT_MAX_DROP = 0.002
 Report = Callable[[str], None]
 Pair = tuple[Entry, Film, np.ndarray[Any, np.dtype[np.bool_]]]
 
@@ -48,6 +51,7 @@ def export_run(
     name: str | None = None,
     stage: str | None = None,
     openvino: bool = False,
+    max_drop: float = DEFAULT_MAX_DROP,
     report: Report = logger.info,
 ) -> Bundle:
     """Write a finished stage of a run as a bundle.
@@ -57,7 +61,8 @@ def export_run(
         out: the bundle to write.
         precision: `fp32`, `paper`, `int8`; None is what stage 2 trained, or int8 where there was no stage 2
             (fp32 for a network without prompts).
-            Another precision than was trained is post-training quantisation, and the bundle says so.
+            Another precision than was trained is post-training quantisation, and the bundle says so. `auto`
+            measures each group of layers on the validation films and keeps in float what costs too much.
         weight_range: `portable` or `full`; None is what stage 2 trained, or portable.
         manifest: films for calibration (train), and for choosing the second pass and measuring parity (val);
             None looks for the manifest that the run was started with.
@@ -65,6 +70,7 @@ def export_run(
         stage: the finished stage to export; None is the last.
         openvino: also write OpenVINO's own format (encoder.xml, decoder.xml) into the folder `openvino` of
             the bundle.
+        max_drop: `auto` only: how much validation Dice INT8 may cost.
         report: receives one line of progress at a time.
 
     Raises:
@@ -77,8 +83,11 @@ def export_run(
     run = load_run(folder, stage)
     merge_lora(run.model)
     trained = run.policy
-    policy = _wanted(precision, weight_range, trained, run.model)
     training, validation = _films(run, manifest or manifest_of(folder))
+    proposal: Proposal | None = None
+    if precision == AUTO:
+        proposal = _proposed(run, weight_range, trained, training, validation, max_drop, report)
+    policy = proposal.policy if proposal else _wanted(precision, weight_range, trained, run.model)
     model, post_training = _in_precision(run, policy, trained, training)
     if post_training:
         report(
@@ -92,6 +101,8 @@ def export_run(
         model, run.structure, run.preprocessing, run.recipe, run.stage, run.result, run.fingerprint
     )
     second_pass, smallest_part, metrics = choose_passes(deployed, films)
+    if proposal is not None:
+        metrics |= {"auto": _described(proposal, max_drop)}
     report("writing the ONNX files" + (" and measuring parity" if films else ""))
     bundle = export_bundle(
         model,
@@ -216,6 +227,40 @@ def _wanted(
     if chosen not in ("portable", "full"):
         raise RecipeError(f"There is no weight range {chosen}; choose portable or full.")
     return policy_named(precision or default, chosen)  # type: ignore[arg-type]
+
+
+def _proposed(
+    run: LoadedRun,
+    weight_range: str | None,
+    trained: PrecisionPolicy | None,
+    training: Sequence[Entry],
+    validation: Sequence[Entry],
+    max_drop: float,
+    report: Report,
+) -> Proposal:
+    """Let the validation films decide which groups of layers become INT8."""
+    if not training or not validation:
+        raise RecipeError(
+            "Precision auto measures what INT8 costs: give --data with films of split train and of split val."
+        )
+    films = Films(
+        load_films(_spread(training, CALIBRATION_FILMS), run.preprocessing),
+        load_films(validation, run.preprocessing),
+        run.preprocessing,
+        CALIBRATION_FILMS,
+        run.recipe.seed,
+    )
+    return propose(run.model, _wanted("int8", weight_range, trained, run.model), films, max_drop, report)
+
+
+def _described(proposal: Proposal, max_drop: float) -> dict[str, Any]:
+    return {
+        "max_drop": max_drop,
+        "dice_float": proposal.dice_float,
+        "dice": proposal.dice,
+        "kept_float": list(proposal.kept_float),
+        "groups": [asdict(group) for group in proposal.groups],
+    }
 
 
 def _films(run: LoadedRun, manifest: Path | None) -> tuple[list[Entry], list[Entry]]:

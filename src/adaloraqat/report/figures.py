@@ -1,24 +1,13 @@
 """Figures of a run, as SVG text: the training curve and where the ranks went. matplotlib is imported late."""
 
-import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adaloraqat.report.colours import LOSS, STAGES
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from adaloraqat.report.figure_style import new_figure, style, svg_text
 
 _ADAPTER = re.compile(r"layers\.(\d+)\..*\.([qkv])$")
-_STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "svg.fonttype": "path",  # looks the same on a machine without our fonts
-    "svg.hashsalt": "adaloraqat",  # the same figure is the same bytes
-}
 
 
 def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = ()) -> str:
@@ -31,21 +20,19 @@ def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = (
     Returns:
         SVG.
     """
-    import matplotlib as mpl
-
-    with mpl.rc_context(_STYLE):
-        figure = _figure(5.4, 4.2)
+    with style():
+        figure = new_figure(5.4, 4.2)
         dice, loss = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         start = 0
         for number, stage in enumerate(dict.fromkeys(line["stage"] for line in lines)):
             own = [line for line in lines if line["stage"] == stage]
             colour = STAGES[number % len(STAGES)]
             steps = [start + line["step"] for line in own]
-            for key, style, what in (("dice_no_box", "o-", "no box"), ("dice_box", "s:", "true box")):
+            for key, mark, what in (("dice_no_box", "o-", "no box"), ("dice_box", "s:", "true box")):
                 if key not in own[0]["validation"]:
                     continue  # a network that takes no box
                 values = [line["validation"][key] for line in own]
-                dice.plot(steps, values, style, color=colour, ms=4, label=f"{stage}, {what}")
+                dice.plot(steps, values, mark, color=colour, ms=4, label=f"{stage}, {what}")
             trained = [
                 (step, line["loss"]["total"]) for step, line in zip(steps, own, strict=True) if line["loss"]
             ]
@@ -65,7 +52,7 @@ def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = (
         loss.set_ylabel("training loss")
         loss.set_xlabel("optimiser steps")
         loss.grid(axis="y", lw=0.4, alpha=0.6)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def rank_map(ranks: Mapping[str, int], full: int) -> str:
@@ -78,7 +65,6 @@ def rank_map(ranks: Mapping[str, int], full: int) -> str:
     Returns:
         SVG.
     """
-    import matplotlib as mpl
     import numpy as np
 
     places = {name: match for name in ranks if (match := _ADAPTER.search(name))}
@@ -86,8 +72,8 @@ def rank_map(ranks: Mapping[str, int], full: int) -> str:
     values = np.full((3, len(layers)), np.nan)
     for name, match in places.items():
         values["qkv".index(match[2]), layers.index(int(match[1]))] = ranks[name]
-    with mpl.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
-        figure = _figure(max(3.2, 0.48 * len(layers) + 1.4), 2.2)
+    with style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
+        figure = new_figure(max(3.2, 0.48 * len(layers) + 1.4), 2.2)
         axes = figure.subplots()
         image = axes.imshow(values, cmap="cividis", vmin=0, vmax=full, aspect="auto")
         for row, column in np.ndindex(values.shape):
@@ -102,19 +88,4 @@ def rank_map(ranks: Mapping[str, int], full: int) -> str:
         axes.tick_params(length=0)
         axes.set_xlabel("encoder layer")
         figure.colorbar(image, ax=axes, label=f"rank (of {full})", fraction=0.05, pad=0.02)
-        return _svg(figure)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)  # never a window, whatever the machine offers
-    return figure
-
-
-def _svg(figure: "Figure") -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+        return svg_text(figure)

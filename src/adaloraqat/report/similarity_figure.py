@@ -1,0 +1,64 @@
+"""SSIM heat maps: where two models' masks resemble the truth, and the ΔSSIM map between them."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.measure.similarity import ssim_map
+from adaloraqat.radiograph import Film, Preprocessing
+from adaloraqat.report.figure_style import new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Mask = NDArray[np.bool_]
+
+
+def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: tuple[str, Mask]) -> "Figure":
+    """Draw the film with all outlines, both SSIM maps (mask against true mask), and their difference.
+
+    In the last panel green is where the second model resembles the truth more, red where less (the paper's
+    ΔSSIM map); the hues are apart for the colour-blind in lightness too, and hatching is not needed.
+
+    Args:
+        film: (H, W).
+        truth: (H, W).
+        first: name and mask (H, W) of the reference.
+        second: name and mask (H, W) of the model that is compared with it.
+    """
+    maps = [ssim_map(mask, truth) for _, mask in (first, second)]
+    difference = maps[1] - maps[0]
+    with style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
+        figure = new_figure(10.6, 3.1)
+        panels = figure.subplots(1, 4)
+        _film(panels[0], film, truth, first, second)
+        for panel, (name, _), values in zip(panels[1:3], (first, second), maps, strict=True):
+            image = panel.imshow(values, cmap="viridis", vmin=0, vmax=1)
+            panel.set_title(f"SSIM, {name}\nmean {values.mean():.4f}")
+            figure.colorbar(image, ax=panel, shrink=0.7)
+        image = panels[3].imshow(difference, cmap=_green_and_red(), vmin=-1, vmax=1)
+        panels[3].set_title(f"ΔSSIM, {second[0]} − {first[0]}\nmean {difference.mean():+.4f}")
+        bar = figure.colorbar(image, ax=panels[3], shrink=0.7, ticks=[-1, 0, 1])
+        bar.ax.set_yticklabels(["worse", "0", "better"])
+        for panel in panels:
+            panel.set_xticks([])
+            panel.set_yticks([])
+        return figure
+
+
+def _film(panel: Any, film: Film, truth: Mask, first: tuple[str, Mask], second: tuple[str, Mask]) -> None:
+    panel.imshow(Preprocessing().stretch(film.pixels), cmap="gray")
+    lines = ((truth, "#F0E442", "-"), (first[1], "#D55E00", "--"), (second[1], "#56B4E9", "-"))
+    for mask, colour, line in lines:
+        if mask.any() and not mask.all():
+            panel.contour(mask, levels=[0.5], colors=[colour], linewidths=1.1, linestyles=line)
+    panel.set_title(f"truth yellow, {first[0]} dashed,\n{second[0]} blue")
+
+
+def _green_and_red() -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(
+        "worse-better", ["#8c0d26", "#e9a3a0", "#ffffff", "#9fd8a4", "#00561f"]
+    )

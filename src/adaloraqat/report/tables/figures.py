@@ -1,0 +1,125 @@
+"""Figures of a table: box plots per source, accuracy against size and speed, calibration of the quality."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaloraqat.report.figure_style import PALETTE, new_figure, style
+from adaloraqat.report.tables.rows import Method
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CALIBRATION_BINS = 8
+
+
+def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> "Figure":
+    """Draw the films' scores of every method, one group of boxes a source; each film is a dot.
+
+    Boxes are quartiles with the median, whiskers reach 1.5 quartile distances.
+
+    Args:
+        methods: of a table; those without scores for `prompt` are left out.
+        prompt: "no_box" or "true_box".
+        measure: a column of films.csv.
+    """
+    shown = [method for method in methods if any(film.prompt == prompt for film in method.films)]
+    sources = sorted({film.source for method in shown for film in method.films})
+    with style():
+        figure = new_figure(7.2, 0.9 + 0.34 * len(shown) * len(sources))
+        axes = figure.subplots(len(sources), 1, sharex=True, squeeze=False)[:, 0]
+        for source, panel in zip(sources, axes, strict=True):
+            values = [
+                [film.scores[measure] for film in m.films if (film.source, film.prompt) == (source, prompt)]
+                for m in shown
+            ]
+            places = np.arange(len(shown))[::-1]
+            panel.boxplot(
+                values, positions=places, orientation="horizontal", widths=0.6, showfliers=False,
+                medianprops={"color": "black", "lw": 1.6}, manage_ticks=False,
+            )  # fmt: skip
+            for number, (place, scores) in enumerate(zip(places, values, strict=True)):
+                spread = np.linspace(-0.22, 0.22, len(scores))
+                colour = PALETTE[number % len(PALETTE)]
+                panel.plot(scores, place + spread, ".", ms=3, color=colour, alpha=0.7, mew=0)
+            panel.set_yticks(places, [method.row.name for method in shown])
+            panel.set_title(source, loc="left")
+            panel.grid(axis="x", lw=0.4, alpha=0.6)
+        axes[-1].set_xlabel(f"{measure.capitalize()}, one dot a film")
+        return figure
+
+
+def accuracy_against(document: Mapping[str, Any], cost: str) -> "Figure | None":
+    """Draw mean Dice without a box over all films against a cost; None where fewer than two rows have it.
+
+    Args:
+        document: of `build_table`.
+        cost: "bytes" (size of the files), "speed" (times the reference's) or "trainable".
+    """
+    block: Mapping[str, Any] = next(
+        (b for b in reversed(document["blocks"]) if b["prompt"] == "no_box"), {"rows": [], "source": ""}
+    )
+    points: list[tuple[str, float, Mapping[str, Any]]] = []
+    for row in block["rows"]:
+        value = document["costs"][row["name"]][cost]
+        if value and row["cells"]:
+            cell = row["cells"]["dice"]
+            points.append((row["name"], value / 1e6 if cost == "bytes" else value, cell))
+    if len(points) < 2:
+        return None
+    labels = {
+        "bytes": "size of the ONNX files (MB)",
+        "speed": "speed (× reference)",
+        "trainable": "trainable",
+    }
+    with style():
+        figure = new_figure(6.2, 3.8)
+        axes = figure.subplots()
+        for number, (name, value, cell) in enumerate(points):
+            low, high = cell["interval"] or (cell["mean"], cell["mean"])
+            axes.errorbar(
+                value, cell["mean"], [[cell["mean"] - low], [high - cell["mean"]]], fmt="os^Dv"[number % 5],
+                color=PALETTE[number % len(PALETTE)], capsize=3, ms=7, label=name,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel(labels.get(cost, "trainable parameters"))
+        axes.set_ylabel("mean Dice, no box [95 % CI]")
+        axes.grid(lw=0.4, alpha=0.6)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return figure
+
+
+def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "Figure | None":
+    """Draw the predicted quality (IoU) against the true IoU; None where no method predicts one.
+
+    Dots are films; the line joins the means of equally filled bins. On the diagonal a prediction is right.
+    """
+    shown = [
+        (method, films)
+        for method in methods
+        if (films := [f for f in method.films if f.prompt == prompt and f.quality is not None])
+    ]
+    if not shown:
+        return None
+    with style():
+        figure = new_figure(6.2, 4.0)
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--", label="as predicted")
+        for number, (method, films) in enumerate(shown):
+            colour = PALETTE[number % len(PALETTE)]
+            predicted = np.array([film.quality for film in films], dtype=float)
+            true = np.array([film.scores["iou"] for film in films], dtype=float)
+            axes.plot(predicted, true, ".", ms=4, alpha=0.5, color=colour, mew=0)
+            bins = np.array_split(np.argsort(predicted), min(_CALIBRATION_BINS, len(films)))
+            means = [(predicted[part].mean(), true[part].mean()) for part in bins]
+            axes.plot(*zip(*means, strict=True), "o-", ms=5, color=colour, label=method.row.name)
+        lowest = min(
+            min(float(film.quality or 0), film.scores["iou"]) for _, films in shown for film in films
+        )
+        axes.set_xlim(max(0.0, lowest - 0.03), 1.0)
+        axes.set_ylim(max(0.0, lowest - 0.03), 1.0)
+        axes.set_xlabel("predicted quality (IoU)")
+        axes.set_ylabel("true IoU")
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return figure
