@@ -222,6 +222,8 @@ def _wanted(
         raise RecipeError(
             f"A network without prompts has no {precision} policy: export it with --precision fp32."
         )
+    if trained is not None and precision is None and weight_range in (None, trained.weight_range):
+        return trained  # where only a part was quantised, no shipped policy has its name
     default = trained.name if trained is not None else "int8" if boxes else "fp32"
     chosen = weight_range or (trained.weight_range if trained is not None else "portable")
     if chosen not in ("portable", "full"):
