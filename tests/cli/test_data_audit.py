@@ -116,6 +116,22 @@ def test_split_keeps_copies_together(run, site, way):
         assert splits[original] == splits["copy"]
 
 
+def test_sources_that_share_films_are_divided_together(run, site):
+    shutil.copytree(site, "other")
+    empty_splits(site / "manifest.csv")
+    empty_splits(Path("other/manifest.csv"))
+    text = Path("other/manifest.csv").read_text().replace("phantom-standard", "elsewhere")
+    Path("other/manifest.csv").write_text(text)
+    ended = run("data", "split", "site/manifest.csv", "other/manifest.csv", "--out", "both.csv")
+    assert ended.code == 0, ended.err
+    splits = {entry.id: entry.split for entry in read_manifest("both.csv")}
+    assert len(splits) == 16
+    for name, split in splits.items():
+        place, _, own = name.partition(":")
+        twin = {"site/manifest": "other/manifest", "other/manifest": "site/manifest"}[place]
+        assert splits[f"{twin}:{own}"] == split
+
+
 def test_split_refuses_what_leaks_and_says_which(run, site):
     first = read_manifest(site / "manifest.csv")[0]
     plant(site, "test" if first.split != "test" else "train")
@@ -141,8 +157,6 @@ def test_an_external_source_and_a_wrong_audit(run, site):
 
 
 def test_ctrl_c_leaves_nothing_half_written(process, tmp_path, run):
-    import time
-
     run("data", "phantom", "--count", 70, "--size", 128, "--out", "site")
     with open("site/manifest.csv") as stream:
         rows = list(csv.DictReader(stream))
@@ -152,7 +166,8 @@ def test_ctrl_c_leaves_nothing_half_written(process, tmp_path, run):
         for number in range(40):
             writer.writerows({**row, "id": f"{number}-{row['id']}"} for row in rows)
     running = process("data", "audit", "site/many.csv", "--out", "report")
-    time.sleep(3)
+    while " films" not in running.stderr.readline():  # the first films are done
+        assert running.poll() is None
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130

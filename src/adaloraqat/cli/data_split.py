@@ -1,6 +1,7 @@
 """`adaloraqat data split`: divide a manifest into train, val and test."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from adaloraqat.cli.console import progress
 from adaloraqat.datasets.audit.audit import duplicate_pairs
+from adaloraqat.datasets.audit.naming import named
 from adaloraqat.datasets.audit.stored import stored_pairs
 from adaloraqat.datasets.audit.workers import available_cores
 from adaloraqat.datasets.manifest import SPLITS, Entry, assign_splits, read_manifest, write_manifest
@@ -17,7 +19,9 @@ log = logging.getLogger(__name__)
 
 
 def split(
-    manifest: Annotated[Path, typer.Argument(help="The manifest to divide.")],
+    manifests: Annotated[
+        list[Path], typer.Argument(help="The manifest to divide; several become one, divided together.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The manifest to write; may be the same file.")],
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives another division.")] = 0,
     fractions: Annotated[
@@ -37,16 +41,23 @@ def split(
 ) -> None:
     """Divide a manifest's patients into train, val and test; films that have a split keep it.
 
-    Copies of one film stay in one split: the films are compared first, which takes about 40 ms a film.
+    Copies of one film stay in one split: the films are compared first, which takes about as long as to read
+    them. Several manifests are divided together into one, because published sources share films.
     """
     shares = _fractions(fractions)
-    entries = read_manifest(manifest)
-    pairs = _pairs(manifest, entries, duplicates, compare)
+    entries = _together(manifests)
+    pairs = _pairs(manifests[0], entries, duplicates, compare)
     divided = assign_splits(entries, shares, seed, pairs, external or ())
     write_manifest(out, divided)
     for name in SPLITS:
         log.info("%s: %d films", name, sum(entry.split == name for entry in divided))
     typer.echo(str(out))
+
+
+def _together(manifests: list[Path]) -> list[Entry]:
+    """Return the films of all manifests; those that share an id get their manifest's name before it."""
+    tasks = named([(manifest, read_manifest(manifest)) for manifest in manifests])
+    return [replace(entry, id=name) for name, entry in tasks]
 
 
 def _pairs(manifest: Path, entries: list[Entry], stored: Path | None, compare: bool) -> list[tuple[str, str]]:
