@@ -48,8 +48,8 @@ def _margin(c: "Comparison") -> str:
         )
     if c.noninferior:
         return (
-            f"It is shown that {first} is not inferior to {second}: worse, if at all, by less than the margin of "
-            f"{margin} fixed beforehand ({_p(c.noninferiority_p)}); "
+            f"It is shown that {first} is not inferior to {second}: worse, if at all, by less than the "
+            f"margin of {margin} fixed beforehand ({_p(c.noninferiority_p)}); "
             f"that the two are equivalent is not shown ({_p(c.equivalence_p)})."
         )
     if _beyond(c):

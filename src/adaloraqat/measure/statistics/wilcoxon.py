@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 _DECIMALS = 12  # differences of equal scores may be 1e-17 apart; ties and zeros must be seen as such
-_ENUMERATED = 13  # up to here all 2^n signs are tried where ties or zeros forbid the tables
+_EXACT = 50  # up to here the exact distribution is used, as SciPy does where there is neither tie nor zero
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def signed_rank(differences: Sequence[float]) -> SignedRank:
 
     Zeros are handled as Pratt (1959) does: they take part in the ranking and are dropped after it, so that
     many films without any change do not make the few that change look weightier. Ties get the mean rank. The
-    distribution is exact up to 50 differences without ties and zeros and up to 13 with them, else normal.
+    distribution is exact up to 50 differences, with ties and zeros too; beyond, SciPy's normal approximation.
 
     Raises:
         ValueError: there is no difference, or one is not finite.
@@ -48,16 +49,30 @@ def signed_rank(differences: Sequence[float]) -> SignedRank:
         return SignedRank(1.0, 0.0, len(values), zeros)
     ranks = stats.rankdata(np.abs(values))
     above, below = ranks[values > 0].sum(), ranks[values < 0].sum()
-    clean = zeros == 0 and len(np.unique(np.abs(values))) == len(values)
-    method = (
-        stats.PermutationMethod(n_resamples=2**_ENUMERATED)
-        if not clean and len(values) <= _ENUMERATED
-        else "auto"
-    )
-    result = stats.wilcoxon(values, zero_method="pratt", method=method)
+    if len(values) <= _EXACT:
+        p = _exact(ranks[values != 0], above)
+    else:
+        p = float(stats.wilcoxon(values, zero_method="pratt", method="asymptotic").pvalue)
     return SignedRank(
-        p=float(min(1.0, result.pvalue)),
+        p=min(1.0, p),
         effect_size=float((above - below) / (above + below)),
         n=len(values),
         zeros=zeros,
     )
+
+
+def _exact(ranks: NDArray[np.float64], above: float) -> float:
+    """Return the share of all 2^n signs whose rank sum lies at least as far from its mean as `above`.
+
+    Mean ranks are halves, so twice the ranks are whole numbers and the sums can be counted one by one.
+    """
+    doubled = np.rint(2 * ranks).astype(int)
+    total = int(doubled.sum())
+    share = np.zeros(total + 1)
+    share[0] = 1.0
+    for rank in doubled:  # each rank is in the sum or not, with equal chance
+        moved = np.zeros_like(share)
+        moved[rank:] = share[: total + 1 - rank]
+        share = (share + moved) / 2
+    distance = np.abs(2 * np.arange(total + 1) - total)
+    return float(share[distance >= abs(4 * above - total) - 1e-6].sum())
