@@ -2,10 +2,13 @@
 
 import io
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import gdcm
 import numpy as np
 import pydicom
 from PIL import Image
@@ -122,6 +125,26 @@ def jpeg2000() -> bytes:
     return picture(Image.fromarray(DEEP), "JPEG2000", irreversible=False, no_jp2=True)
 
 
+def jpeg_lossless() -> bytes:
+    """A DICOM file in the syntax of most CR archives, which only gdcm writes and reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, packed = Path(folder, "plain.dcm"), Path(folder, "packed.dcm")
+        plain.write_bytes(dicom(DEEP, ExplicitVRLittleEndian))
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(plain))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(packed))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return packed.read_bytes()
+
+
 def seeds() -> list[Seed]:
     """Return one valid file a format and variant."""
     grey, deep = Image.fromarray(FILM), Image.fromarray(DEEP)
@@ -135,6 +158,7 @@ def seeds() -> list[Seed]:
         "rle": dicom(DEEP, RLELossless),
         "jpeg-ls": dicom(DEEP, JPEGLSLossless),
         "jpeg": dicom(FILM, JPEGBaseline8Bit, baseline),
+        "jpeg-lossless": jpeg_lossless(),
         "jpeg2000": dicom(DEEP, JPEG2000Lossless, jpeg2000()),
     }
     return [

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.dicom_whole import check_inflated_size, is_cut_short
+from adaloraqat.radiograph.dicom_whole import check_inflated_size, decoded, is_cut_short
 from adaloraqat.radiograph.film import Film, check_size, grey, scaled
 
 if TYPE_CHECKING:
@@ -100,15 +100,13 @@ def _decoded(dataset: Dataset, name: str) -> NDArray[Any]:
 
 def _pixels(dataset: Dataset) -> NDArray[Any]:
     """Return stored values; where old files keep them in the upper bits of a word, shifted down."""
-    from pydicom.pixels import pixel_array
-
     stored, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
     shift = high + 1 - stored
     compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
     if shift <= 0 or stored <= 0 or compressed or high >= int(dataset.get("BitsAllocated") or 0):
-        return pixel_array(dataset)
+        return decoded(dataset)
     dataset.BitsStored = high + 1
-    return pixel_array(dataset) >> shift
+    return decoded(dataset) >> shift
 
 
 def _add_transfer_syntax(dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""What DICOM decoders let pass: compressed frames that end too early, and files that inflate without end."""
+"""What DICOM decoders cannot be trusted with: damaged JPEG, frames that end too early, endless inflation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import MAX_PIXELS
-from adaloraqat.radiograph.jpeg import ends_early
+from adaloraqat.radiograph.jpeg import ends_early, is_well_formed
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -24,6 +24,38 @@ if TYPE_CHECKING:
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_START = 132
 _MOST_INFLATED = 4 * MAX_PIXELS + (64 << 20)  # bytes: the largest film at 32 bits, and its header
+
+
+def decoded(dataset: Dataset) -> NDArray[Any]:
+    """Return the stored values, (H, W) or (H, W, 3), of one frame.
+
+    gdcm 3.2 ends the whole process (SIGABRT) at damaged JPEG headers, so it is asked only where nothing else
+    decodes, and for lossless JPEG only if every segment of the header is in its place.
+
+    Raises:
+        Exception: of many kinds, for what cannot be decoded.
+    """
+    from pydicom.encaps import generate_frames
+    from pydicom.pixels import pixel_array
+    from pydicom.uid import (
+        JPEGBaseline8Bit,
+        JPEGExtended12Bit,
+        JPEGLossless,
+        JPEGLosslessSV1,
+        JPEGLSLossless,
+        JPEGLSNearLossless,
+    )
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
+        return pixel_array(dataset, decoding_plugin="pillow")
+    if syntax in (JPEGLSLossless, JPEGLSNearLossless):
+        return pixel_array(dataset, decoding_plugin="pyjpegls")
+    if syntax in (JPEGLossless, JPEGLosslessSV1) and not is_well_formed(
+        next(generate_frames(dataset.PixelData, number_of_frames=1))
+    ):
+        raise ValueError("the JPEG header is damaged")
+    return pixel_array(dataset)
 
 
 def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:

@@ -42,6 +42,14 @@ def ends_early(
     return end > 0 and not np.array_equal(decode(data[:end] + probe + data[end:]), pixels)
 
 
+def is_well_formed(data: bytes) -> bool:
+    """Tell whether a JPEG is its start, segments without a gap, one scan, and the end marker (and padding)."""
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    kind, end = _scan(data)
+    return kind >= 0 and end > 0 and data[end : end + 2] == _END and len(data) - end <= 4
+
+
 def _scan(data: bytes) -> tuple[int, int]:
     """Return the kind of frame (C0 to CF) and where the first scan ends; -1 for what is not there."""
     place, frame = 2, -1
