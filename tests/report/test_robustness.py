@@ -151,3 +151,12 @@ def test_jitter_is_a_share_of_the_longer_side_and_stays_on_the_film() -> None:
 def test_films_are_spread_over_sources(entries: list[Entry]) -> None:
     assert spread(entries, 99) == sorted(entries, key=lambda entry: (entry.source, entry.id))
     assert spread(entries, 2) == [spread(entries, 9)[0], spread(entries, 9)[-1]]
+
+
+@pytest.mark.parametrize("file", ["setup.json", "films.jsonl"])
+def test_a_damaged_folder_is_refused_with_a_sentence(file: str, entries: list[Entry], tmp_path: Path) -> None:
+    models, settings = {"a": segmenter(tmp_path / "a")}, Settings((), jitters=())
+    robustness(models, entries[:1], tmp_path / "out", settings=settings)
+    (tmp_path / "out" / file).write_text("[]\n")
+    with pytest.raises(OutputError, match=f"{file} in out is damaged"):
+        robustness(models, entries[:1], tmp_path / "out", settings=settings)

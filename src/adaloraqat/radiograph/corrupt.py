@@ -25,6 +25,8 @@ Mask = NDArray[np.bool_]
 Change = Callable[[Pixels, Mask, np.random.Generator], tuple[Pixels, Mask]]
 
 CLEAN = "clean"
+VERSION = 1
+"""Counts up when a corruption changes, so that results of two versions are never mixed."""
 CROPPED = (0.05, 0.12)
 """Share of a side that `cropped` cuts off at each edge, from and to."""
 COLLIMATED = (0.05, 0.12)

@@ -5,10 +5,9 @@ any machine. A film's scores are written as soon as they are known: an interrupt
 """
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry, fingerprint
-from adaloraqat.errors import AdaloraqatError, OutputError
-from adaloraqat.files import write_json, write_text
+from adaloraqat.errors import AdaloraqatError
+from adaloraqat.files import write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, score_film, worst_scores
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
 from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow, film_row
+from adaloraqat.report.robustness_store import append_scores, begin, read_scores, setup_of
 from adaloraqat.report.robustness_table import jitter_prompt, summarise, write_tables
 
 __all__ = ["JITTERS", "JITTER_GRID", "Settings", "jittered", "robustness", "spread"]
@@ -33,7 +33,6 @@ JITTERS = (5, 10, 20)
 JITTER_GRID = 1024
 """SAM's grid: a jitter means the same share of a film of any size."""
 
-SETUP, SCORES = "setup.json", "films.jsonl"
 Each = Callable[[Sequence[Entry]], Iterable[Entry]]
 
 
@@ -83,16 +82,14 @@ def robustness(
     Raises:
         AdaloraqatError: an unknown condition, a film has gone, or `out` holds results of something else.
     """
-    _begin(out, _setup(models, entries, settings))
-    done = _read(out / SCORES)
-    with open(out / SCORES, "a", encoding="utf-8") as stream:
-        for entry in each(entries):
-            for condition in settings.all_conditions:
-                missing = {n: model for n, model in models.items() if (entry.id, condition, n) not in done}
-                for name, rows in _score(missing, entry, condition, settings).items():
-                    done[entry.id, condition, name] = rows
-                    stream.write(_line(entry.id, condition, name, rows))
-                stream.flush()
+    begin(out, setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed))
+    done = read_scores(out)
+    for entry in each(entries):
+        for condition in settings.all_conditions:
+            missing = {n: model for n, model in models.items() if (entry.id, condition, n) not in done}
+            for name, rows in _score(missing, entry, condition, settings).items():
+                done[entry.id, condition, name] = rows
+                append_scores(out, entry.id, condition, name, rows)
     found = {
         (name, condition): [row for entry in entries for row in done[entry.id, condition, name]]
         for name in models
@@ -200,68 +197,3 @@ def _row(name: str, model: Segmenter, entry: Entry, case: _Case, prompt: str, se
 def _seed(seed: int, *texts: str) -> int:
     """Return a seed for one film in one condition, the same on every machine."""
     return int.from_bytes(hashlib.sha256(repr((seed, *texts)).encode()).digest()[:8], "big")
-
-
-def _setup(models: Mapping[str, Segmenter], entries: Sequence[Entry], settings: Settings) -> dict[str, Any]:
-    """Return what decides a film's scores; results of two setups are never mixed."""
-    return {
-        "fingerprint": fingerprint(entries),
-        "seed": settings.seed,
-        "jitters": list(settings.jitters),
-        "tolerances": list(settings.tolerances),
-        "models": {name: _identity(model) for name, model in models.items()},
-    }
-
-
-def _identity(model: Segmenter) -> str:
-    """Return a hash of a bundle's files and description, or of a run's weights."""
-    bundle = model.bundle
-    parts = [bundle.preprocessing.to_dict(), vars(bundle.prompt), bundle.smallest_part, model.engine.name]
-    files = {name: record.sha256 for name, record in bundle.files.items()}
-    digest = hashlib.sha256(json.dumps([*parts, files], sort_keys=True).encode())
-    weights = getattr(model.engine, "model", None)
-    for name, tensor in weights.state_dict().items() if weights is not None else ():
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _begin(out: Path, setup: dict[str, Any]) -> None:
-    """Write down what is being done, or check that an interrupted run did the same."""
-    path = out / SETUP
-    if not path.exists():
-        write_json(path, setup)
-        return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        same = {**before, "models": None} == {**setup, "models": None}
-        models = {**before["models"], **setup["models"]}
-        same = same and all(models[name] == identity for name, identity in before["models"].items())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{SETUP} in {out.name} is damaged: choose another --out.") from error
-    if not same:
-        raise OutputError(
-            f"{out.name} holds results of other films, models or settings: choose another --out."
-        )
-    write_json(path, {**setup, "models": models})
-
-
-def _line(identity: str, condition: str, name: str, rows: Sequence[FilmRow]) -> str:
-    document = {"id": identity, "condition": condition, "model": name, "rows": [asdict(row) for row in rows]}
-    return json.dumps(document, allow_nan=False) + "\n"
-
-
-def _read(path: Path) -> dict[tuple[str, str, str], list[FilmRow]]:
-    """Return what is known; a last line that was cut off in writing is dropped from the file."""
-    if not path.exists():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(path, whole)
-    found = {}
-    for line in whole.splitlines():
-        document = json.loads(line)
-        rows = [FilmRow(**row) for row in document["rows"]]
-        found[document["id"], document["condition"], document["model"]] = rows
-    return found
