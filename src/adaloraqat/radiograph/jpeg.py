@@ -43,7 +43,7 @@ def ends_early(
 
 
 def is_well_formed(data: bytes) -> bool:
-    """Tell whether a JPEG is its start, segments without a gap, one scan, and the end marker (and padding)."""
+    """Tell whether a JPEG is a start, segments without a gap, one scan, an end marker (and padding)."""
     if not data.startswith(b"\xff\xd8"):
         return False
     kind, end = _scan(data)
