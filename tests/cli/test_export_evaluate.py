@@ -142,6 +142,8 @@ def test_evaluate_scores_the_saved_masks_of_runs_and_bundles_side_by_side(here: 
     assert ended.code == 0
     summary = json.loads(ended.out)
     assert set(summary["models"]) == {"run-stage1", "run-stage2", "bundle"}
+    assert summary["comparisons"]["reference"] == "run-stage1"
+    assert {row["model"] for row in summary["comparisons"]["rows"]} == {"run-stage2", "bundle"}
     with open(here / "films/manifest.csv", newline="") as stream:
         truths = {row["id"]: here / "films" / row["path_mask"] for row in csv.DictReader(stream)}
     by_hand = [
@@ -178,6 +180,8 @@ def test_a_film_that_cannot_be_read_scores_zero_is_counted_and_named(here: Path,
         (("nowhere", "--data", "films/manifest.csv", "--out", "e"), "nowhere"),
         (("run", "--data", "nothing.csv", "--out", "e"), "nothing.csv"),
         (("run", "--data", "films/manifest.csv", "--split", "holiday", "--out", "e"), "holiday"),
+        (("run", "--data", "films/manifest.csv", "--split", "all", "--reference", "no", "--out", "e"), "no"),
+        (("run", "--data", "films/manifest.csv", "--split", "all", "--margin", "0", "--out", "e"), "margin"),
     ],
 )
 def test_evaluate_refuses_with_one_sentence(
