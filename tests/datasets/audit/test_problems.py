@@ -114,6 +114,13 @@ def test_facts_of_a_mask_by_hand():
     assert mask_facts(np.pad(np.ones((20, 20), bool), 20)).gap is None
 
 
+def test_labels_of_another_size(entries, tmp_path):
+    Image.new("L", (20, 30), 1).save(tmp_path / "labels.png")
+    assert problems(replace(entries[0], path_labels=tmp_path / "labels.png")) == [
+        (entries[0].id, "labels-size")
+    ]
+
+
 def test_messages_name_no_folder(entries, tmp_path):
     gone = replace(entries[0], path_image=tmp_path / "gone.png", path_mask=tmp_path / "gone-too.png")
     result = audit([(Path("films.csv"), [gone])])

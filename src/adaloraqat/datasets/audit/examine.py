@@ -69,7 +69,12 @@ def _mask(film: Film, entry: Entry) -> tuple[MaskFacts | None, list[Finding]]:
         found.append(("mask-unreadable", _said(entry.path_mask.name, error)))
     if entry.path_labels is not None:
         try:
-            found += label_findings(read_labels(entry.path_labels, film.shape), mask, lungs)
+            labels = read_labels(entry.path_labels)
+            found += (
+                label_findings(labels, mask, lungs)
+                if labels.shape == film.shape
+                else [("labels-size", "The label file has another size than its film: give one on its grid.")]
+            )
         except Exception as error:
             found.append(("labels-unreadable", _said(entry.path_labels.name, error)))
     return facts, found
