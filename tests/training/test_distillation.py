@@ -221,3 +221,35 @@ def test_a_network_without_prompts_is_no_teacher(both_stages: Make, manifest: Pa
     with pytest.raises(RecipeError, match="cannot be a teacher"):
         train(recipe, manifest, tmp_path / "student", report=lambda _: None)
     assert not (tmp_path / "student").exists()
+
+
+def test_what_cannot_be_taught_is_refused(both_stages: Make, manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="leaves the encoder as it is"):
+        parse_recipe(distilling(both_stages, "base", train="decoder"))
+    document = distilling(both_stages, "base")
+    document["base"] = {"architecture": "tiny-unet", "image_size": 32}
+    document["prompts"] = {"whole_film": 1.0, "one_lung": 0.0}
+    with pytest.raises(RecipeError, match="has no embedding"):
+        train(parse_recipe(document), manifest, tmp_path / "student", report=lambda _: None)
+
+
+def test_a_network_without_prompts_learns_a_teachers_masks(
+    teacher_folder: Path, both_stages: Make, manifest: Path, tmp_path: Path
+) -> None:
+    document = distilling(both_stages, str(teacher_folder))
+    document["base"] = {"architecture": "tiny-unet", "image_size": 32}
+    document["prompts"] = {"whole_film": 1.0, "one_lung": 0.0}
+    document["stages"][0]["distillation"] |= {"embedding": 0.0, "masks": 1.0}
+    train(parse_recipe(document), manifest, tmp_path / "net", report=lambda _: None)
+    lines = [json.loads(line) for line in (tmp_path / "net" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"]["teacher_masks"] < lines[1]["loss"]["teacher_masks"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_said_in_a_sentence(
+    both_stages: Make, manifest: Path, tmp_path: Path
+) -> None:
+    document = distilling(both_stages, "base") | {"device": "cuda"}
+    with pytest.raises(RecipeError, match="finds no GPU"):
+        train(parse_recipe(document), manifest, tmp_path / "run", report=lambda _: None)
+    assert not (tmp_path / "run").exists()

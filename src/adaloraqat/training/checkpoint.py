@@ -70,4 +70,6 @@ def restore_optimizer(
     """Put back what `optimizer_tensors` gave."""
     for key, value in tensors.items():
         name, entry = key.rsplit("|", 1)
-        optimizer.state[parameters[name]][entry] = value.clone()
+        parameter = parameters[name]
+        same = value.shape == parameter.shape  # AdamW's step count stays on the CPU
+        optimizer.state[parameter][entry] = value.to(parameter.device, copy=True) if same else value.clone()

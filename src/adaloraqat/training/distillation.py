@@ -30,8 +30,10 @@ class Distiller:
     def __init__(self, choice: Distillation, teacher: Teacher, student_width: int, student_size: int) -> None:
         """Take a teacher and the student's embedding width D and image side S, px."""
         self.choice, self.teacher, self._size = choice, teacher, student_size
-        width = teacher.embed([0], None).shape[1]
-        self.projection = nn.Conv2d(student_width, width, 1) if width != student_width else None
+        answer = teacher.embed([0], None)
+        width = answer.shape[1]
+        differs = width != student_width
+        self.projection = nn.Conv2d(student_width, width, 1, device=answer.device) if differs else None
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return what learns beside the model, by the names it has in checkpoints."""
@@ -111,11 +113,11 @@ def least_squares(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tenso
     gram: Tensor | float = 0.0
     cross: Tensor | float = 0.0
     for inputs, outputs in pairs:
-        rows = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1).double()  # (n, D + 1)
+        rows = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1).double()  # (n, D + 1)
         gram, cross = gram + rows.T @ rows, cross + rows.T @ outputs.double()
     assert isinstance(gram, Tensor)
     assert isinstance(cross, Tensor)
-    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     solution = torch.linalg.solve(gram + ridge, cross).float()  # (D + 1, E)
     return solution[:-1].T, solution[-1]
 

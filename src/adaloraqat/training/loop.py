@@ -241,7 +241,8 @@ class StageTraining:
         return self.allocator is not None
 
     def _singular_values(self) -> dict[str, Tensor]:
-        return {n: a.singular_values.detach().clone() for n, a in adapters_of(self.model).items()}
+        found = adapters_of(self.model).items()
+        return {n: a.singular_values.detach().to("cpu", copy=True) for n, a in found}
 
     def _largest_change(self) -> float | None:
         """Return max |Δλ| over the stage, None where the stage changed the number of components."""

@@ -13,6 +13,7 @@ from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Augmentation, Warp
+from adaloraqat.training.device import device_of
 from adaloraqat.training.distillation import Distiller
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.losses import bce_loss, quality_loss, soft_dice_loss
@@ -62,13 +63,15 @@ class Objective:
         The orthogonality term exists only in stage 1, the teacher's terms only where there is one.
         """
         indices, warp, images, valid, boxes, wanted = self.draw(step)
-        with self._precision():
+        device = device_of(model)
+        boxes, wanted = boxes.to(device), wanted.to(device)  # drawn on the CPU: the same films everywhere
+        with self._precision(device):
             embedding = embed(model, images, valid, self.preprocessing)
             logits, quality = decode(model, embedding, boxes)  # (B, 1, 4g, 4g), (B, 1)
         fine = F.interpolate(logits.float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False)
         terms = self._own_terms(model, fine, quality, wanted)
         if self.distiller is not None:
-            with self._precision():
+            with self._precision(device):
                 terms |= self.distiller.terms(indices, warp, embedding, fine, boxes, wanted)
         return terms
 
@@ -116,9 +119,9 @@ class Objective:
             terms["orthogonality"] = weights.orthogonality * orthogonality_loss(model)
         return terms
 
-    def _precision(self) -> torch.autocast:
+    def _precision(self, device: torch.device) -> torch.autocast:
         half = self.stage.schedule.precision == "bfloat16"
-        return torch.autocast("cpu", torch.bfloat16, enabled=half)
+        return torch.autocast(device.type, torch.bfloat16, enabled=half)
 
 
 def _step_seed(*parts: int) -> int:

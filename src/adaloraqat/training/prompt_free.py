@@ -41,6 +41,11 @@ def _check_stage(stage: Stage, family: str) -> None:
         raise RecipeError(
             f"A {family} predicts no quality: leave losses.quality out of stage {stage.name}, or set it to 0."
         )
+    if stage.distillation is not None and stage.distillation.embedding:
+        raise RecipeError(
+            f"A {family} has no embedding that a teacher's could be compared with: give the distillation "
+            f"of stage {stage.name} embedding: 0 and masks: 1."
+        )
     if family == "deeplab_v3_plus" and stage.schedule.batch_size < 2:
         raise RecipeError(
             f"A {family} normalises over the batch: give stage {stage.name} a batch_size of 2 or more."

@@ -237,7 +237,7 @@ class Recipe(_Strict):
     data: DataChoice = DataChoice()
     prompts: Prompts = Prompts()
     monitor: Literal["dice_no_box", "dice_box"] = "dice_no_box"
-    device: Literal["cpu"] = "cpu"  # GPU training is not built yet
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
     stages: tuple[Stage, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -256,6 +256,13 @@ class Recipe(_Strict):
             raise ValueError(
                 "a full stage cannot follow an adalora stage; put it before, or in its own recipe"
             )
+        for stage in self.stages:
+            frozen = getattr(stage, "train", "all") in ("decoder", "nothing")
+            if stage.distillation and frozen and stage.distillation.embedding:
+                raise ValueError(
+                    f"stage {stage.name} leaves the encoder as it is, so no teacher can move its embedding: "
+                    "leave distillation out of it"
+                )
         lambdas = any(stage.train == "singular_values" for stage in quantizing)
         if lambdas and "adalora" not in kinds and self.base.weights is None:
             raise ValueError("stage 2 trains singular_values, but no adalora stage comes before it")

@@ -15,6 +15,7 @@ from adaloraqat.models.sam import architecture_of, encode
 from adaloraqat.quantize import PrecisionPolicy, calibrate, policy_named, prepare
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.calibration import calibration_batches
+from adaloraqat.training.device import device_of
 from adaloraqat.training.films import FilmSet, normalise
 from adaloraqat.training.parts import (
     PARTS,
@@ -89,7 +90,9 @@ def calibrate_films(
         return
     model.eval()
     kept = calibrated_ranges(model)
-    calibrate(model, calibration_batches(films, preprocessing, count, seed))
+    device = device_of(model)
+    batches = calibration_batches(films, preprocessing, count, seed)
+    calibrate(model, ((images.to(device), boxes.to(device)) for images, boxes in batches))
     model.load_state_dict(kept, strict=False)
 
 
@@ -169,7 +172,9 @@ def embedding_width(model: SegmentationModel) -> int:
     model.eval()
     measures = architecture_of(model)
     size = int(measures["image_size"])
-    return encode(model, torch.zeros(1, int(measures["channels"]), size, size)).shape[1]
+    return encode(
+        model, torch.zeros(1, int(measures["channels"]), size, size, device=device_of(model))
+    ).shape[1]
 
 
 def learning_rate(stage: Stage, rate: str) -> float:
@@ -178,5 +183,5 @@ def learning_rate(stage: Stage, rate: str) -> float:
 
 
 def embed(model: SegmentationModel, images: Tensor, valid: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Return the embedding (B, D, g, g) of (B, 1, S, S) films in [0, 1]."""
-    return encode(model, normalise(images, valid, preprocessing))
+    """Return the embedding (B, D, g, g), on the model's device, of (B, 1, S, S) films in [0, 1]."""
+    return encode(model, normalise(images, valid, preprocessing).to(device_of(model)))

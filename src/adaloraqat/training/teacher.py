@@ -19,6 +19,7 @@ from adaloraqat.models.families import SegmentationModel, accepts_boxes, resize
 from adaloraqat.models.sam import architecture_of, decode, encode
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Warp
+from adaloraqat.training.device import device_of
 from adaloraqat.training.films import FilmSet, normalise
 from adaloraqat.training.run import is_run, load_float_run
 from adaloraqat.training.start import load_weights
@@ -48,12 +49,15 @@ class Teacher:
     def embed(self, indices: Sequence[int], warp: Warp | None) -> Tensor:
         """Return the embedding (B, D, g, g) float32 of films moved by `warp`, with no change of look."""
         if warp is None and self.embeddings is not None:
-            return torch.from_numpy(self.embeddings[list(indices)].astype(np.float32))
+            remembered = torch.from_numpy(self.embeddings[list(indices)].astype(np.float32))
+            return remembered.to(device_of(self.model))
         images, _, valid = self.films.batch(indices)
         if warp is not None:
             moved = warp.sample(torch.cat([images, valid], dim=1))
             images, valid = moved[:, :1], moved[:, 1:].round()
-        return encode(self.model, normalise(images, valid, self.preprocessing)).float()
+        return encode(
+            self.model, normalise(images, valid, self.preprocessing).to(device_of(self.model))
+        ).float()
 
     @torch.no_grad()
     def masks(self, embedding: Tensor, boxes: Tensor, size: int) -> Tensor:
@@ -112,7 +116,7 @@ def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
             )
             for start in range(0, len(teacher.films), BATCH):
                 indices = range(start, min(start + BATCH, len(teacher.films)))
-                table[start : indices.stop] = teacher.embed(indices, None).numpy()
+                table[start : indices.stop] = teacher.embed(indices, None).cpu().numpy()
             table.flush()
             del table
     table = np.load(path, mmap_mode="r")
@@ -129,7 +133,7 @@ def _digest(teacher: Teacher) -> str:
     digest = hashlib.sha256(repr(teacher.preprocessing).encode())
     for name, tensor in sorted(teacher.model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
     for entry in teacher.films.entries:
         digest.update(_film_mark(entry))
     return digest.hexdigest()[:16]

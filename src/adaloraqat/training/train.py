@@ -17,6 +17,7 @@ from adaloraqat.lowrank.lora import save_lora
 from adaloraqat.models.families import SegmentationModel, check
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_tensors, save_tensors
+from adaloraqat.training.device import chosen_device
 from adaloraqat.training.distillation import Distiller
 from adaloraqat.training.films import FilmSet, draw_indices, load_films
 from adaloraqat.training.loop import Report, StageTraining, Steps, no_steps
@@ -161,6 +162,7 @@ def _run_stage(
         model, structure = enter_stage(model, structure, stage, recipe.seed)
         settle_memory(model)
     preprocessing, training, validation = films.at(structure.architecture)
+    model.to(teachers.device)
     if position.saved is None and isinstance(stage, QuantizeStage):
         calibrate_films(model, training, preprocessing, stage.calibration_films, recipe.seed)
     distiller = teachers.distiller(stage, model, preprocessing, report)
@@ -179,6 +181,7 @@ def _run_stage(
     )
     loop.progress.lines = position.lines
     result = loop.train(position.saved)
+    loop.model.to("cpu")
     if isinstance(stage, AdaLoRAStage):
         save_peft(loop.model, run.folder / "adapter", recipe.base.weights)
     if isinstance(stage, LoRAStage) and loop.structure.lora is not None:
@@ -239,12 +242,15 @@ def _same_picture(one: Preprocessing, other: Preprocessing) -> bool:
 
 
 class _Teachers:
-    """The teachers of a recipe, each loaded once, before anything is written."""
+    """The teachers of a recipe on its device, each loaded once, before anything is written."""
 
     def __init__(self, recipe: Recipe, films: _Films, folder: Path) -> None:
         self._films, self._folder = films, folder
+        self.device = chosen_device(recipe.device)
         wanted = {(d.teacher, d.image_size) for stage in recipe.stages if (d := stage.distillation)}
         self._loaded = {choice: load_teacher(*choice) for choice in sorted(wanted, key=str)}
+        for model, _ in self._loaded.values():
+            model.to(self.device)
 
     def distiller(
         self, stage: Stage, model: SegmentationModel, preprocessing: Preprocessing, report: Report

@@ -10,6 +10,7 @@ from adaloraqat.measure.overlap import dice
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.radiograph import Box, Preprocessing, read_mask
+from adaloraqat.training.device import device_of
 from adaloraqat.training.films import FilmSet, normalise
 
 BATCH = 8
@@ -30,7 +31,7 @@ def validate(model: SegmentationModel, films: FilmSet, preprocessing: Preprocess
     for start in range(0, len(films), BATCH):
         indices = range(start, min(start + BATCH, len(films)))
         images, _, valid = films.batch(indices)
-        embedding = encode(model, normalise(images, valid, preprocessing))
+        embedding = encode(model, normalise(images, valid, preprocessing).to(device_of(model)))
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]
         whole = [Box.whole(films.frames[i].original) for i in indices]
         no_box += _scores(model, embedding, films, indices, whole, truths)
@@ -61,8 +62,8 @@ def _scores(
 ) -> list[float]:
     frames = [films.frames[i] for i in indices]
     prompts = np.stack([frame.box_to_model(box) for frame, box in zip(frames, boxes, strict=True)])
-    logits, _ = decode(model, embedding, torch.from_numpy(prompts)[:, None, :])
+    logits, _ = decode(model, embedding, torch.from_numpy(prompts)[:, None, :].to(embedding.device))
     return [
         dice(frame.logits_to_original(grid.numpy()) > 0, truth)
-        for frame, grid, truth in zip(frames, logits[:, 0], truths, strict=True)
+        for frame, grid, truth in zip(frames, logits[:, 0].cpu(), truths, strict=True)
     ]
