@@ -1,10 +1,10 @@
 """Scores of the shipped models on the test splits, INT8 beside FP32, and the model cards' numbers.
 
-    python benchmarks/shipped.py --data MANIFEST [--runs runs]
+    python benchmarks/shipped.py --data MANIFEST [--runs runs] [--tables reports]
 
-MANIFEST holds jsrt, shenzhen and covid_v7 with splits; runs/ holds the runs lung-base, lung-field and lung-whole
-that made the models (their FP32 rows come from the stage before quantisation). Writes
-benchmarks/results/shipped.json and docs/results.md.
+MANIFEST holds jsrt, shenzhen and covid_v7 with splits; runs/ holds the runs lung-field and lung-whole that made the
+models (their FP32 rows come from the stage before quantisation). Writes benchmarks/results/shipped.json and
+docs/results.md, and appends the tables that `adaloraqat report recipes/tables/N.yaml` left below reports/.
 """
 
 import argparse
@@ -16,13 +16,14 @@ from adaptation import ROOT, adaloraqat, machine
 
 from adaloraqat.bundle.shipped import shipped_base, shipped_path
 
-FLOAT_RUNS = {"lung-field-fp32": ("lung-base", "fine"), "lung-whole-fp32": ("lung-whole", "stage1")}
+FLOAT_RUNS = {"lung-field-fp32": ("lung-field", "settle"), "lung-whole-fp32": ("lung-whole", "stage1")}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--tables", type=Path, default=ROOT / "reports")
     options = parser.parse_args()
     models: list[object] = ["lung-field", "lung-whole"]
     for name, (run, stage) in FLOAT_RUNS.items():
@@ -60,7 +61,7 @@ def main() -> None:
         "command": "python benchmarks/shipped.py --data MANIFEST",
     }
     (ROOT / "benchmarks/results/shipped.json").write_text(json.dumps(result, indent=1) + "\n")
-    (ROOT / "docs/results.md").write_text(page(result))
+    (ROOT / "docs/results.md").write_text("\n".join([page(result), *tables(options.tables)]))
     for name in MADE:
         (shipped_path(name) / "README.md").write_text(card(name, result))
 
@@ -85,7 +86,7 @@ LICENSE, or in the repository).
 """
 MADE = {
     "lung-field": (
-        "trained from scratch, then quantisation-aware training to INT8.",
+        "trained from scratch (the base), trained on for 14 epochs, then quantisation-aware training to INT8.",
         "jsrt (168 films) and shenzhen (388 films).",
     ),
     "lung-whole": (
@@ -93,6 +94,16 @@ MADE = {
         "covid_v7 (235 films), from a base trained on jsrt and shenzhen.",
     ),
 }
+
+
+def tables(reports: Path) -> list[str]:
+    """Return the Markdown of every table below `reports`, and keep its numbers beside the other results."""
+    found = []
+    for folder in sorted(reports.glob("table-*")):
+        if (folder / "table.md").exists():
+            found.append((folder / "table.md").read_text())
+            (ROOT / f"benchmarks/results/{folder.name}.json").write_text((folder / "table.json").read_text())
+    return found
 
 
 def card(name: str, result: dict[str, Any]) -> str:
@@ -116,7 +127,9 @@ def size(folder: Path) -> int:
 def page(result: dict[str, Any]) -> str:
     """Return docs/results.md."""
     lines = [
-        "# Results of the models that ship",
+        "# Results",
+        "",
+        "## The models that ship",
         "",
         "Test splits (15 % of the patients of each source, never used for any choice), Dice and IoU of the saved mask on",
         "each film's original grid, all films counted. `no box` is how a person uses the model; `true box` is the",
