@@ -33,7 +33,7 @@ def train(
     cache: Annotated[
         Path | None,
         typer.Option(
-            envvar="ADALORAQAT_CACHE", help="Folder that keeps decoded films for this and other runs."
+            envvar="ADALORAQAT_FILM_CACHE", help="Folder that keeps decoded films for this and other runs."
         ),
     ] = None,
 ) -> None:
