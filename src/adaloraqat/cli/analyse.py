@@ -24,6 +24,9 @@ def analyse(
     max_drop: Annotated[
         float, typer.Option("--max-drop", help="Validation Dice that the proposed policy may cost.")
     ] = 0.002,
+    films: Annotated[
+        int, typer.Option(min=1, help="Validation films that rank the groups; the proposal is proved on all.")
+    ] = 64,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
 ) -> None:
     """Draw what INT8 does to weights and activations, and measure which layers can bear it.
@@ -43,6 +46,7 @@ def analyse(
         tuple(policy or ("int8", "paper")),
         max_drop,
         lambda line: log.info("%s", line),
+        films,
     )
     found = document["sensitivity"]
     for group in found["groups"]:

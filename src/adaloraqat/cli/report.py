@@ -25,21 +25,33 @@ def report(
     audit: Annotated[
         Path | None, typer.Option("--audit", help="audit.json of these films, for the page.")
     ] = None,
+    analysis: Annotated[
+        Path | None, typer.Option("--analysis", help="Folder written by analyse, for the page.")
+    ] = None,
+    robustness: Annotated[
+        Path | None, typer.Option("--robustness", help="Folder written by robustness, for the page.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads for training.")] = None,
 ) -> None:
     """Make a table of the paper: train what is missing, reuse what is there, score, test, write.
 
-    Interrupted, the same command continues. Writes table.csv, .md, .tex and .json, and report.html.
+    Interrupted, the same command continues. Writes table.csv, .md, .tex and .json, report.html, figures/.
     """
     from adaloraqat.cli.console import progress
     from adaloraqat.cli.torch_setup import set_up_torch
 
     set_up_torch(threads)
+    from adaloraqat.report.tables.extras import analysis_of, audit_of, robustness_of
     from adaloraqat.report.tables.make import make_table
     from adaloraqat.report.tables.page import write_page
     from adaloraqat.report.tables.recipe import load_table
 
     table = load_table(recipe)
+    extras = {
+        "audit": audit_of(audit),
+        "analysis": analysis_of(analysis) if analysis else [],
+        "robustness": robustness_of(robustness) if robustness else [],
+    }
     command = f"adaloraqat report {recipe.name if recipe.is_absolute() else recipe} --data MANIFEST --out OUT"
     document, methods, entries = make_table(
         table,
@@ -50,7 +62,7 @@ def report(
         lambda line: log.info("%s", line),
         lambda films: progress(list(films), "films"),
     )
-    write_page(out / "report.html", document, table, methods, entries, out / "scores", audit=audit)
+    write_page(out / "report.html", document, table, methods, entries, out / "scores", extras)
     typer.echo((out / "table.md").read_text(encoding="utf-8"))
     failed = sum(row["failed"] or 0 for block in document["blocks"] for row in block["rows"])
     if failed:

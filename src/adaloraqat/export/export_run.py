@@ -16,7 +16,7 @@ from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
 from adaloraqat.export.precision import in_precision
-from adaloraqat.export.sensitivity import AUTO, Films, Proposal, propose
+from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, propose
 from adaloraqat.lowrank import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.measure.overlap import dice
@@ -251,6 +251,7 @@ def _proposed(
         run.preprocessing,
         CALIBRATION_FILMS,
         run.recipe.seed,
+        ranked=RANKING_FILMS,
     )
     return propose(run.model, _wanted("int8", weight_range, trained, run.model), films, max_drop, report)
 

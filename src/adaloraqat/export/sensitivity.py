@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 from transformers import SamModel
 
 from adaloraqat.errors import RecipeError
@@ -23,6 +24,8 @@ from adaloraqat.training.validate import validate
 
 Report = Callable[[str], None]
 AUTO = "auto"
+RANKING_FILMS = 64
+"""Validation films that groups are ranked with, evenly spread; what is proposed is proved on all."""
 _NUMBER = re.compile(r"\d+")
 _DECODER_DEPTH = 2  # mask_decoder.transformer, mask_decoder.output_hypernetworks_mlps, ...
 
@@ -37,6 +40,8 @@ class Films:
         preprocessing: of the model.
         count: how many calibration films are drawn.
         seed: of the draw.
+        ranked: how many validation films, evenly spread, the groups are ranked with; all if not given. What
+            is proposed is proved on all.
     """
 
     calibration: FilmSet
@@ -44,6 +49,15 @@ class Films:
     preprocessing: Preprocessing
     count: int = 32
     seed: int = 0
+    ranked: int | None = None
+
+    def ranking(self) -> Films:
+        """Return these films with the validation films that groups are ranked with."""
+        whole = self.validation
+        if self.ranked is None or self.ranked >= len(whole):
+            return self
+        places = np.linspace(0, len(whole) - 1, self.ranked).round().astype(int).tolist()
+        return replace(self, validation=whole.subset(places))
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,7 @@ class Proposal:
 
     Attributes:
         policy: for `export` and for a bundle, named "auto".
-        dice_float: validation Dice of the float model.
+        dice_float: validation Dice of the float model, on all validation films.
         dice: validation Dice of the model under `policy`: measured with the whole policy, not added up.
         kept_float: groups that stay float.
         groups: every group alone, the most sensitive first.
@@ -162,7 +176,11 @@ def propose(
     """
     if not max_drop >= 0:
         raise RecipeError(f"The largest drop {max_drop:g} is not 0 or more: give one such as 0.002.")
-    baseline, ranked = sensitivity(model, policy, films, report)
+    ranking = films.ranking()
+    baseline, ranked = sensitivity(model, policy, ranking, report)
+    if ranking is not films:
+        baseline = _dice(model, PrecisionPolicy("fp32"), films)
+        report(f"float: Dice {baseline:.4f} on all {len(films.validation)} validation films")
     members = groups_of(model, policy)
     tried: list[tuple[int, float]] = []
     for kept in range(len(ranked) + 1):

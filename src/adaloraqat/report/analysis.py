@@ -10,13 +10,14 @@ import numpy as np
 
 from adaloraqat.datasets.manifest import fingerprint, read_manifest
 from adaloraqat.export.precision import in_precision
-from adaloraqat.export.sensitivity import Films, Proposal, propose
-from adaloraqat.files import write_json
+from adaloraqat.export.sensitivity import Films, propose
+from adaloraqat.files import write_json, write_text
 from adaloraqat.quantize import policy_named
 from adaloraqat.quantize.error_analysis import activation_errors, weight_errors
 from adaloraqat.report.environment import environment
-from adaloraqat.report.figure_style import PALETTE, new_figure, save_figure, style
+from adaloraqat.report.figure_style import save_figure
 from adaloraqat.report.quantisation_figure import quantisation_figure
+from adaloraqat.report.sensitivity_table import sensitivity_csv, sensitivity_figure, sensitivity_markdown
 from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.films import load_films
 from adaloraqat.training.run import LoadedRun
@@ -35,12 +36,13 @@ def analyse(
     policies: Sequence[str],
     max_drop: float,
     report: Report,
+    ranked: int | None = None,
 ) -> dict[str, Any]:
     """Write the quantisation-error figures and the sensitivity of a run to `out`.
 
     Figures `errors-<policy>-<weight range>-weights` and `-activations` and `sensitivity` (SVG, PDF, PNG), and
-    analysis.json with every number in them. Ranges are calibrated on training films, scores are of the
-    validation split; nothing looks at test films.
+    analysis.json with every number in them, and the groups as sensitivity.csv and .md. Ranges are calibrated
+    on training films, scores are of the validation split; nothing looks at test films.
 
     Args:
         run: a float or fake-quantised stage.
@@ -49,6 +51,8 @@ def analyse(
         policies: of "int8", "paper", "qmedsam": whose errors are drawn, each with both weight ranges.
         max_drop: the validation Dice that the proposed policy may cost.
         report: receives one line of progress at a time.
+        ranked: how many validation films rank the groups; all if not given. The proposed policy is measured
+            on all.
 
     Raises:
         AdaloraqatError: with one sentence for anything that a user can mend.
@@ -56,7 +60,7 @@ def analyse(
     training, validation = choose_films(read_manifest(manifest), run.recipe)
     places = np.linspace(0, len(training) - 1, min(_CALIBRATION_FILMS, len(training))).round().astype(int)
     calibration = load_films([training[place] for place in places], run.preprocessing)
-    films = Films(calibration, load_films(validation, run.preprocessing), run.preprocessing)
+    films = Films(calibration, load_films(validation, run.preprocessing), run.preprocessing, ranked=ranked)
     document: dict[str, Any] = {"stage": run.stage, "errors": {}}
     for policy in policies:
         for weight_range in WEIGHT_RANGES:
@@ -72,11 +76,17 @@ def analyse(
             **{key: value for key, value in asdict(proposal).items() if key != "policy"},
             "rules": proposal.policy.to_dict()["rules"],
         },
-        "films": {"calibration": len(calibration), "validation": len(validation)},
+        "films": {
+            "calibration": len(calibration),
+            "validation": len(validation),
+            "ranking": len(films.ranking().validation),
+        },
         "fingerprint": fingerprint([*training, *validation]),
         "environment": environment(),
     }
     write_json(out / "analysis.json", document)
+    write_text(out / "sensitivity.csv", sensitivity_csv(document["sensitivity"]))
+    write_text(out / "sensitivity.md", sensitivity_markdown(document))
     return document
 
 
@@ -94,31 +104,3 @@ def _errors(run: LoadedRun, policy: str, weight_range: str, films: Films, out: P
             "layers": {layer.name: {"step": layer.step, "decibels": layer.decibels} for layer in errors}
         }
     return numbers
-
-
-def sensitivity_figure(proposal: Proposal) -> Any:
-    """Draw the drop of Dice that each group of layers causes alone; what stays float is hatched."""
-    groups = proposal.groups[::-1]
-    with style():
-        figure = new_figure(8.0, 1.2 + 0.28 * len(groups))
-        axes = figure.subplots()
-        for place, group in enumerate(groups):
-            kept = group.group in proposal.kept_float
-            axes.barh(
-                place,
-                100 * group.drop,
-                color=PALETTE[1] if kept else PALETTE[0],
-                hatch="//" if kept else None,
-            )
-        axes.set_yticks(
-            range(len(groups)), [f"{group.group} ({group.modules})" for group in groups], fontsize=8
-        )
-        axes.axvline(0, color="black", lw=0.8)
-        axes.set_xlabel("drop of validation Dice, in points, with only this group in INT8 (PTQ)")
-        axes.set_title(
-            f"float {proposal.dice_float:.4f}; proposed policy {proposal.dice:.4f}, "
-            f"{len(proposal.kept_float)} of {len(groups)} groups kept in float (hatched)",
-            loc="left",
-        )
-        axes.grid(axis="x", lw=0.4, alpha=0.6)
-        return figure

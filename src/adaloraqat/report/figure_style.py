@@ -49,6 +49,14 @@ def svg_text(figure: "Figure") -> str:
     return text.getvalue()
 
 
+def png_bytes(figure: "Figure", dots_per_inch: int = 110) -> bytes:
+    """Return the figure as PNG; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    with style():
+        figure.savefig(stream, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    return stream.getvalue()
+
+
 def save_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
     """Write `<name>.svg`, `<name>.pdf` and `<name>.png` to `folder`, each whole or not at all.
 

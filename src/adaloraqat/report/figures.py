@@ -1,24 +1,29 @@
-"""Figures of a run, as SVG text: the training curve and where the ranks went. matplotlib is imported late."""
+"""Figures of a run: the training curve and where the ranks went. matplotlib is imported late."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaloraqat.report.colours import LOSS, STAGES
 from adaloraqat.report.figure_style import new_figure, style, svg_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _ADAPTER = re.compile(r"layers\.(\d+)\..*\.([qkv])$")
 
 
 def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = ()) -> str:
+    """Return `training_figure` as SVG."""
+    return svg_text(training_figure(lines, prunes))
+
+
+def training_figure(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = ()) -> "Figure":
     """Draw validation Dice and training loss over optimiser steps, stage after stage.
 
     Args:
         lines: the lines of a run's metrics.jsonl.
         prunes: steps of the first stage after which ranks were pruned.
-
-    Returns:
-        SVG.
     """
     with style():
         figure = new_figure(5.4, 4.2)
@@ -52,7 +57,7 @@ def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = (
         loss.set_ylabel("training loss")
         loss.set_xlabel("optimiser steps")
         loss.grid(axis="y", lw=0.4, alpha=0.6)
-        return svg_text(figure)
+        return figure
 
 
 def rank_map(ranks: Mapping[str, int], full: int) -> str:
@@ -89,3 +94,58 @@ def rank_map(ranks: Mapping[str, int], full: int) -> str:
         axes.set_xlabel("encoder layer")
         figure.colorbar(image, ax=axes, label=f"rank (of {full})", fraction=0.05, pad=0.02)
         return svg_text(figure)
+
+
+def rank_history(lines: Sequence[Mapping[str, Any]]) -> "Figure | None":
+    """Draw the rank of every adapted matrix epoch by epoch: a panel each for q, k and v, one row a layer.
+
+    Args:
+        lines: the lines of a run's metrics.jsonl; those with `ranks` count.
+
+    Returns:
+        the figure, or None where no line tells ranks.
+    """
+    import numpy as np
+
+    told = [line for line in lines if line.get("ranks")]
+    names = sorted({name for line in told for name in line["ranks"] if _ADAPTER.search(name)})
+    if not names:
+        return None
+    layers = sorted({_place(name)[0] for name in names})
+    values = np.full((3, len(layers), len(told)), np.nan)
+    for epoch, line in enumerate(told):
+        for name in names:
+            layer, projection = _place(name)
+            values[projection, layers.index(layer), epoch] = line["ranks"].get(name, np.nan)
+    full = float(np.nanmax(values))
+    with style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
+        figure = new_figure(max(6.4, 0.26 * 3 * len(told) + 1.6), 1.1 + 0.24 * len(layers))
+        panels = figure.subplots(1, 3, sharey=True)
+        for panel, projection, ranks in zip(panels, "qkv", values, strict=True):
+            image = panel.imshow(ranks, cmap="cividis", vmin=0, vmax=full, aspect="auto")
+            for row, column in np.ndindex(ranks.shape):
+                _rank_text(panel, column, row, ranks, full)
+            marked = range(0, len(told), max(1, len(told) // 7))
+            panel.set_xticks(marked, [str(told[epoch]["epoch"]) for epoch in marked])
+            panel.set_yticks(range(len(layers)), [str(layer + 1) for layer in layers])
+            panel.tick_params(length=0)
+            panel.set_title(projection)
+            panel.set_xlabel("epoch")
+        panels[0].set_ylabel("encoder layer")
+        figure.colorbar(image, ax=list(panels), label="rank", fraction=0.05, pad=0.02)
+        return figure
+
+
+def _rank_text(panel: Any, column: int, row: int, ranks: Any, full: float) -> None:
+    """Write a rank where it is the first or differs from the epoch before."""
+    rank = ranks[row, column]
+    if rank != rank or (column and rank == ranks[row, column - 1]):
+        return
+    colour = "black" if rank > 0.55 * full else "white"
+    panel.text(column, row, f"{rank:.0f}", ha="center", va="center", fontsize=7, color=colour)
+
+
+def _place(name: str) -> tuple[int, int]:
+    match = _ADAPTER.search(name)
+    assert match is not None
+    return int(match[1]), "qkv".index(match[2])

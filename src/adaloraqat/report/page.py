@@ -62,6 +62,11 @@ def svg_address(svg: str) -> str:
     return _address("image/svg+xml", svg.encode())
 
 
+def png_address(content: bytes) -> str:
+    """Return the bytes of a PNG as a data address."""
+    return _address("image/png", content)
+
+
 def megabytes(size: float | None) -> str:
     """Return bytes as a text, as `18.2 MB` (a million bytes each)."""
     if size is None:

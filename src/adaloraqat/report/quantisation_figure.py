@@ -55,6 +55,8 @@ def quantisation_figure(layers: Sequence[LayerErrors], what: str) -> tuple["Figu
         quantiles.set_title("Q–Q: on the line, errors would be Gaussian", loc="left")
         for axes in (scatter, amplitude, quantiles):
             axes.grid(lw=0.4, alpha=0.6)
+        for axes in (histogram, scatter, amplitude, quantiles):
+            _few_ticks(axes)
         return figure, summary
 
 
@@ -72,6 +74,17 @@ def _histogram(axes: Any, errors: Any, summary: ErrorSummary) -> None:
     )
     axes.set_xlabel("error (INT8 − FP32), 99.9 % of all")
     axes.set_ylabel("density")
+
+
+def _few_ticks(axes: Any) -> None:
+    """Mark five places an axis, small numbers as multiples of a power of ten: labels never overlap."""
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        formatter = ScalarFormatter(useMathText=True)
+        formatter.set_powerlimits((-2, 3))
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(formatter)
 
 
 def _dots(axes: Any, across: Any, up: Any) -> None:

@@ -40,6 +40,16 @@ class FilmSet:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def subset(self, indices: Sequence[int]) -> "FilmSet":
+        """Return the films at `indices`, in that order."""
+        chosen = torch.as_tensor(list(indices))
+        return FilmSet(
+            self.images[chosen],
+            self.targets[chosen],
+            tuple(self.frames[index] for index in indices),
+            tuple(self.entries[index] for index in indices),
+        )
+
     def valid(self, indices: Sequence[int]) -> Tensor:
         """Return (B, 1, S, S): 1 where the film is, 0 in the padding."""
         valid = torch.zeros(len(indices), 1, *self.images.shape[-2:])

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CALIBRATION_BINS = 8
+_MARKS = "os^Dv"
 
 
-def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> "Figure":
+def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> "Figure | None":
     """Draw the films' scores of every method, one group of boxes a source; each film is a dot.
 
     Boxes are quartiles with the median, whiskers reach 1.5 quartile distances.
@@ -23,11 +24,21 @@ def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> 
         methods: of a table; those without scores for `prompt` are left out.
         prompt: "no_box" or "true_box".
         measure: a column of films.csv.
+
+    Returns:
+        the figure, or None where no method was scored with `prompt`.
     """
-    shown = [method for method in methods if any(film.prompt == prompt for film in method.films)]
+    numbered = [
+        (number, method)
+        for number, method in enumerate(methods)
+        if any(film.prompt == prompt for film in method.films)
+    ]
+    if not numbered:
+        return None
+    shown = [method for _, method in numbered]
     sources = sorted({film.source for method in shown for film in method.films})
     with style():
-        figure = new_figure(7.2, 0.9 + 0.34 * len(shown) * len(sources))
+        figure = new_figure(7.2, 0.9 + (0.34 * len(shown) + 0.3) * len(sources))
         axes = figure.subplots(len(sources), 1, sharex=True, squeeze=False)[:, 0]
         for source, panel in zip(sources, axes, strict=True):
             values = [
@@ -39,11 +50,12 @@ def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> 
                 values, positions=places, orientation="horizontal", widths=0.6, showfliers=False,
                 medianprops={"color": "black", "lw": 1.6}, manage_ticks=False,
             )  # fmt: skip
-            for number, (place, scores) in enumerate(zip(places, values, strict=True)):
+            for (number, _), place, scores in zip(numbered, places, values, strict=True):
                 spread = np.linspace(-0.22, 0.22, len(scores))
                 colour = PALETTE[number % len(PALETTE)]
                 panel.plot(scores, place + spread, ".", ms=3, color=colour, alpha=0.7, mew=0)
             panel.set_yticks(places, [method.row.name for method in shown])
+            panel.set_ylim(-0.6, len(shown) - 0.4)
             panel.set_title(source, loc="left")
             panel.grid(axis="x", lw=0.4, alpha=0.6)
         axes[-1].set_xlabel(f"{measure.capitalize()}, one dot a film")
@@ -60,30 +72,31 @@ def accuracy_against(document: Mapping[str, Any], cost: str) -> "Figure | None":
     block: Mapping[str, Any] = next(
         (b for b in reversed(document["blocks"]) if b["prompt"] == "no_box"), {"rows": [], "source": ""}
     )
-    points: list[tuple[str, float, Mapping[str, Any]]] = []
-    for row in block["rows"]:
+    points: list[tuple[int, str, float, Mapping[str, Any]]] = []
+    for number, row in enumerate(block["rows"]):
         value = document["costs"][row["name"]][cost]
         if value and row["cells"]:
             cell = row["cells"]["dice"]
-            points.append((row["name"], value / 1e6 if cost == "bytes" else value, cell))
+            points.append((number, row["name"], value / 1e6 if cost == "bytes" else value, cell))
     if len(points) < 2:
         return None
     labels = {
         "bytes": "size of the ONNX files (MB)",
         "speed": "speed (× reference)",
-        "trainable": "trainable",
+        "trainable": "trainable parameters",
     }
     with style():
-        figure = new_figure(6.2, 3.8)
+        figure = new_figure(7.6, 3.8)
         axes = figure.subplots()
-        for number, (name, value, cell) in enumerate(points):
+        for number, name, value, cell in points:
             low, high = cell["interval"] or (cell["mean"], cell["mean"])
             axes.errorbar(
-                value, cell["mean"], [[cell["mean"] - low], [high - cell["mean"]]], fmt="os^Dv"[number % 5],
-                color=PALETTE[number % len(PALETTE)], capsize=3, ms=7, label=name,
+                value, cell["mean"], [[cell["mean"] - low], [high - cell["mean"]]],
+                fmt=_MARKS[number % len(_MARKS)], color=PALETTE[number % len(PALETTE)], capsize=3, ms=7,
+                label=name,
             )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_xlabel(labels.get(cost, "trainable parameters"))
+        _round_log_ticks(axes, [value for _, _, value, _ in points])
+        axes.set_xlabel(labels[cost])
         axes.set_ylabel("mean Dice, no box [95 % CI]")
         axes.grid(lw=0.4, alpha=0.6)
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -96,26 +109,27 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
     Dots are films; the line joins the means of equally filled bins. On the diagonal a prediction is right.
     """
     shown = [
-        (method, films)
-        for method in methods
+        (number, method, films)
+        for number, method in enumerate(methods)
         if (films := [f for f in method.films if f.prompt == prompt and f.quality is not None])
     ]
     if not shown:
         return None
     with style():
-        figure = new_figure(6.2, 4.0)
+        figure = new_figure(7.6, 4.0)
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--", label="as predicted")
-        for number, (method, films) in enumerate(shown):
+        for number, method, films in shown:
             colour = PALETTE[number % len(PALETTE)]
             predicted = np.array([film.quality for film in films], dtype=float)
             true = np.array([film.scores["iou"] for film in films], dtype=float)
             axes.plot(predicted, true, ".", ms=4, alpha=0.5, color=colour, mew=0)
             bins = np.array_split(np.argsort(predicted), min(_CALIBRATION_BINS, len(films)))
             means = [(predicted[part].mean(), true[part].mean()) for part in bins]
-            axes.plot(*zip(*means, strict=True), "o-", ms=5, color=colour, label=method.row.name)
+            mark = f"{_MARKS[number % len(_MARKS)]}-"
+            axes.plot(*zip(*means, strict=True), mark, ms=5, color=colour, label=method.row.name)
         lowest = min(
-            min(float(film.quality or 0), film.scores["iou"]) for _, films in shown for film in films
+            min(float(film.quality or 0), film.scores["iou"]) for _, _, films in shown for film in films
         )
         axes.set_xlim(max(0.0, lowest - 0.03), 1.0)
         axes.set_ylim(max(0.0, lowest - 0.03), 1.0)
@@ -123,3 +137,17 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
         axes.set_ylabel("true IoU")
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return figure
+
+
+def _round_log_ticks(axes: Any, values: Sequence[float]) -> None:
+    """Scale the x axis by ratio and mark 1, 2 and 5 times the powers of ten around `values`."""
+    low, high = min(values) / 1.35, max(values) * 1.35
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    if high / low > 200:
+        ticks = [10.0**power for power in powers]
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_xticks([], minor=True)
+    kept = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks(kept, [f"{tick:,.10g}" for tick in kept])
