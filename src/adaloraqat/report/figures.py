@@ -52,7 +52,7 @@ def training_figure(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = 
             dice.axvline(step, color=LOSS, lw=0.8, ls="--", label=label)
             loss.axvline(step, color=LOSS, lw=0.8, ls="--")
         dice.set_ylabel("validation Dice")
-        dice.legend(frameon=False, fontsize=9, loc="lower right")
+        dice.legend(facecolor="white", edgecolor="white", framealpha=1, fontsize=9, loc="lower right")
         dice.grid(axis="y", lw=0.4, alpha=0.6)
         loss.set_ylabel("training loss")
         loss.set_xlabel("optimiser steps")

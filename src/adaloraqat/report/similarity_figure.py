@@ -1,5 +1,6 @@
 """SSIM heat maps: where two models' masks resemble the truth, and the ΔSSIM map between them."""
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Mask = NDArray[np.bool_]
+_TITLE_WIDTH = 34  # characters that a panel is wide
 
 
 def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: tuple[str, Mask]) -> "Figure":
@@ -30,15 +32,17 @@ def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: 
     maps = [ssim_map(mask, truth) for _, mask in (first, second)]
     difference = maps[1] - maps[0]
     with style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
-        figure = new_figure(10.6, 3.1)
+        figure = new_figure(11.6, 3.4)
         panels = figure.subplots(1, 4)
         _film(panels[0], film, truth, first, second)
         for panel, (name, _), values in zip(panels[1:3], (first, second), maps, strict=True):
             image = panel.imshow(values, cmap="viridis", vmin=0, vmax=1)
-            panel.set_title(f"SSIM, {name}\nmean {values.mean():.4f}")
+            panel.set_title(_title(f"SSIM, {name}", f"mean {values.mean():.4f}"), fontsize=9)
             figure.colorbar(image, ax=panel, shrink=0.7)
         image = panels[3].imshow(difference, cmap=_green_and_red(), vmin=-1, vmax=1)
-        panels[3].set_title(f"ΔSSIM, {second[0]} − {first[0]}\nmean {difference.mean():+.4f}")
+        panels[3].set_title(
+            _title(f"ΔSSIM, {second[0]} − {first[0]}", f"mean {difference.mean():+.4f}"), fontsize=9
+        )
         bar = figure.colorbar(image, ax=panels[3], shrink=0.7, ticks=[-1, 0, 1])
         bar.ax.set_yticklabels(["worse", "0", "better"])
         for panel in panels:
@@ -53,7 +57,12 @@ def _film(panel: Any, film: Film, truth: Mask, first: tuple[str, Mask], second: 
     for mask, colour, line in lines:
         if mask.any() and not mask.all():
             panel.contour(mask, levels=[0.5], colors=[colour], linewidths=1.1, linestyles=line)
-    panel.set_title(f"truth yellow, {first[0]} dashed,\n{second[0]} blue")
+    panel.set_title(_title("truth yellow", f"dashed: {first[0]}", f"blue: {second[0]}"), fontsize=9)
+
+
+def _title(*parts: str) -> str:
+    """Return the parts below each other, each broken where a panel ends."""
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, _TITLE_WIDTH))
 
 
 def _green_and_red() -> Any:

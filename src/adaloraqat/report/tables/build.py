@@ -7,6 +7,7 @@ from adaloraqat.measure.film_scores import nsd_key
 from adaloraqat.report.comparisons import comparisons
 from adaloraqat.report.film_rows import FilmRow
 from adaloraqat.report.summary import summarise
+from adaloraqat.report.tables.formats import PROMPT_WORDS
 from adaloraqat.report.tables.recipe import TableRecipe
 from adaloraqat.report.tables.rows import Method
 
@@ -65,7 +66,11 @@ def build_table(table: TableRecipe, methods: Sequence[Method], speeds: Mapping[s
         "costs": {method.row.name: _costs(method, speeds) for method in methods},
         "paper": {row.name: dict(row.paper) for row in table.rows if row.paper},
         "notes": {row.name: row.note for row in table.rows if row.note},
-        "sentences": [row["sentence"] for row in compared["rows"] if row["measure"] == "dice"],
+        "sentences": [
+            f"{row['source']}, {PROMPT_WORDS[row['prompt']]}: {row['sentence']}"
+            for row in compared["rows"]
+            if row["measure"] == "dice"
+        ],
     }
 
 

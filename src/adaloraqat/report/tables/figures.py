@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _CALIBRATION_BINS = 8
 _MARKS = "os^Dv"
+_NARROW = 6  # largest over smallest cost, below which the axis needs more marks than 1, 2 and 5
+_DIGITS = {False: (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), True: (1, 2, 5)}
 
 
 def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> "Figure | None":
@@ -140,10 +142,10 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
 
 
 def _round_log_ticks(axes: Any, values: Sequence[float]) -> None:
-    """Scale the x axis by ratio and mark 1, 2 and 5 times the powers of ten around `values`."""
+    """Scale the x axis by ratio and mark round numbers around `values`."""
     low, high = min(values) / 1.35, max(values) * 1.35
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    ticks = [digit * 10.0**power for power in powers for digit in _DIGITS[high / low > _NARROW]]
     if high / low > 200:
         ticks = [10.0**power for power in powers]
     axes.set_xscale("log")

@@ -133,6 +133,6 @@ _TRAINING = (
     "Validation Dice and training loss, stage after stage; each stage's first point is before its first step."
 )
 _RANKS = (
-    "Rank of each adapted matrix of the encoder after each epoch; a number stands where it changed. One budget "
-    "is shared by all matrices."
+    "Rank of each adapted matrix of the encoder after each epoch; a number stands where it changed. One "
+    "budget is shared by all matrices."
 )
