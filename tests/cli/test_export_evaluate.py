@@ -188,3 +188,18 @@ def test_evaluate_refuses_with_one_sentence(
     here: Path, run: Any, arguments: tuple[str, ...], says: str
 ) -> None:
     refused(run("evaluate", *arguments), says)
+
+
+def test_export_auto_says_what_it_kept_in_float_and_proves_it(here: Path, run: Any) -> None:
+    asked = ("--precision", "auto", "--max-drop", "0.5", "--data", "films/manifest.csv")
+    assert run("export", "run", "--out", "auto", *asked).code == 0
+    document = json.loads((here / "auto/bundle.json").read_text())
+    measured = document["metrics"]["auto"]
+    assert document["precision"]["policy"] == "auto"
+    assert measured["max_drop"] == 0.5
+    assert measured["dice_float"] - measured["dice"] <= 0.5
+    assert {"group", "drop", "dice", "modules", "parameters"} == set(measured["groups"][0])
+    assert set(measured["kept_float"]) <= {group["group"] for group in measured["groups"]}
+    asked = ("--precision", "auto", "--max-drop", "-1", "--data", "films/manifest.csv")
+    refused(run("export", "run", "--out", "other", *asked), "0 or more")
+    assert not (here / "other").exists()

@@ -26,7 +26,7 @@ Report = Callable[[str], None]
 AUTO = "auto"
 RANKING_FILMS = 64
 """Validation films that groups are ranked with, evenly spread; what is proposed is proved on all."""
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")  # of a block; lin1 and lin2 are different layers
 _DECODER_DEPTH = 2  # mask_decoder.transformer, mask_decoder.output_hypernetworks_mlps, ...
 
 
