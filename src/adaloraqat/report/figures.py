@@ -121,7 +121,7 @@ def rank_history(lines: Sequence[Mapping[str, Any]]) -> "Figure | None":
     with style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
         figure = new_figure(max(6.4, 0.26 * 3 * len(told) + 1.6), 1.1 + 0.24 * len(layers))
         panels = figure.subplots(1, 3, sharey=True)
-        for panel, projection, ranks in zip(panels, "qkv", values, strict=True):
+        for panel, letter, ranks in zip(panels, "qkv", values, strict=True):
             image = panel.imshow(ranks, cmap="cividis", vmin=0, vmax=full, aspect="auto")
             for row, column in np.ndindex(ranks.shape):
                 _rank_text(panel, column, row, ranks, full)
@@ -129,7 +129,7 @@ def rank_history(lines: Sequence[Mapping[str, Any]]) -> "Figure | None":
             panel.set_xticks(marked, [str(told[epoch]["epoch"]) for epoch in marked])
             panel.set_yticks(range(len(layers)), [str(layer + 1) for layer in layers])
             panel.tick_params(length=0)
-            panel.set_title(projection)
+            panel.set_title(letter)
             panel.set_xlabel("epoch")
         panels[0].set_ylabel("encoder layer")
         figure.colorbar(image, ax=list(panels), label="rank", fraction=0.05, pad=0.02)
