@@ -19,6 +19,9 @@ MASK_KINDS = {
 LUNG_KINDS = ("lungs", "lung-field", "whole-lung")
 """The conventions that answer to a request for lungs; they differ behind the heart, so each has a name."""
 
+FINDING_KINDS = ("infection", "pneumothorax")
+"""What a film may be free of: an empty mask of it says that it was looked for and is not there."""
+
 
 @dataclass(frozen=True)
 class Entry:

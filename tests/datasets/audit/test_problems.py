@@ -128,3 +128,10 @@ def test_messages_name_no_folder(entries, tmp_path):
     assert mask_findings(np.zeros((9, 8), np.float32), np.ones((4, 5), bool), True)[0][1].startswith(
         "The mask has 5 x 4 pixels and its film 8 x 9"
     )
+
+
+def test_a_film_without_the_finding_has_an_empty_mask_and_no_problem(entries, tmp_path):
+    Image.fromarray(np.zeros((160, 160), np.uint8)).save(tmp_path / "none.png")
+    film = replace(entries[0], path_mask=tmp_path / "none.png", path_labels=None)
+    assert problems(replace(film, outlines="pneumothorax")) == []
+    assert problems(replace(film, outlines="heart")) == [(film.id, "mask-empty")]

@@ -10,7 +10,7 @@ from adaloraqat.datasets.audit.film_checks import film_findings
 from adaloraqat.datasets.audit.mask_checks import Finding, label_findings, mask_facts, mask_findings
 from adaloraqat.datasets.audit.record import FilmRecord, MaskFacts, Problem
 from adaloraqat.datasets.audit.thumbnail import thumbnail
-from adaloraqat.datasets.entry import LUNG_KINDS, Entry
+from adaloraqat.datasets.entry import FINDING_KINDS, LUNG_KINDS, Entry
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Film, read_film, read_labels, read_mask
 
@@ -63,7 +63,7 @@ def _mask(film: Film, entry: Entry) -> tuple[MaskFacts | None, list[Finding]]:
     facts = None
     try:
         mask = read_mask(entry.path_mask)
-        found += mask_findings(film.pixels, mask, lungs)
+        found += mask_findings(film.pixels, mask, lungs, entry.outlines in FINDING_KINDS)
         facts = mask_facts(mask) if lungs and mask.any() and mask.shape == film.shape else None
     except Exception as error:
         found.append(("mask-unreadable", _said(entry.path_mask.name, error)))

@@ -21,10 +21,17 @@ _THIN = 128
 _SPECK = 0.05  # of the mask
 
 
-def mask_findings(pixels: NDArray[np.float32], mask: NDArray[np.bool_], lungs: bool) -> list[Finding]:
-    """Return what is wrong with a (H, W) mask of a (H, W) film; `lungs`: it should outline both lungs."""
+def mask_findings(
+    pixels: NDArray[np.float32], mask: NDArray[np.bool_], lungs: bool, may_be_empty: bool = False
+) -> list[Finding]:
+    """Return what is wrong with a (H, W) mask of a (H, W) film.
+
+    `lungs`: it should outline both lungs. `may_be_empty`: it outlines what not every film has.
+    """
     if mask.shape != pixels.shape:
         return _other_size(pixels.shape, mask)
+    if not mask.any() and may_be_empty:
+        return []
     if not mask.any():
         return [("mask-empty", "The mask is empty: outline the film, or remove its row.")]
     if mask.all():
