@@ -142,3 +142,14 @@ def test_a_film_without_split_follows_its_copy():
     first, second = films(2)
     split = assign_splits([replace(first, split="val"), second], duplicates=[("s1", "s0")])
     assert [e.split for e in split] == ["val", "val"]
+
+
+def test_a_patient_whom_two_sources_share_by_a_collection_goes_to_one_split():
+    entries = [
+        replace(entry, patient_id=f"bimcv-S{i % 20}") for i, entry in enumerate(films(20) + films(20, "t"))
+    ]
+    split = assign_splits(entries, seed=2)
+    assert [e.split for e in split[:20]] == [e.split for e in split[20:]]
+    divided = [replace(entries[0], split="train"), replace(entries[20], split="test")]
+    with pytest.raises(ManifestError, match="One patient stands in more than one split"):
+        assign_splits(divided)

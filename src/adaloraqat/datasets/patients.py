@@ -17,6 +17,7 @@ _PATIENTS = (
     (re.compile(r"^(?:NORMAL2-)?(IM-\d+)-\d+", re.IGNORECASE), "kermany-{}"),
     (re.compile(r"^(\d{8})_\d{3}$"), "nih-{}"),
 )
+_COLLECTIONS = ("bimcv-", "kermany-", "nih-", "cohen-")  # the last: see `v7_covid19`
 _VIEW = re.compile(r"_vp-([a-z]+)", re.IGNORECASE)
 _VIEWS = {"ap": "AP", "pa": "PA", "ll": "lateral", "lat": "lateral", "l": "lateral"}
 
@@ -32,6 +33,17 @@ def patient_in(stem: str) -> str | None:
         if match:
             return name.format(match[1])
     return None
+
+
+def person(source: str, patient_id: str) -> tuple[str, str]:
+    """Return who a patient is: a number counts within its source, a collection's name in every source.
+
+    >>> person("qata_cov19", "bimcv-S09345") == person("covid_qu_ex", "bimcv-S09345")
+    True
+    >>> person("a", "12") == person("b", "12")
+    False
+    """
+    return ("", patient_id) if patient_id.startswith(_COLLECTIONS) else (source, patient_id)
 
 
 def view_in(stem: str) -> str | None:

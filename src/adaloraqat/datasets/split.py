@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from adaloraqat.datasets.entry import SPLITS, Entry
+from adaloraqat.datasets.patients import person
 from adaloraqat.errors import ManifestError
 
 FRACTIONS = (0.8, 0.1, 0.1)
@@ -22,8 +23,9 @@ def assign_splits(
 ) -> list[Entry]:
     """Return `entries`, in their order, each with a split; those that have one keep it.
 
-    Patients, not films, are divided, and patients of whom films are copies of one another go together: in
-    each source these groups, without those that have a split, are ordered by the SHA-256 of seed, source and
+    Patients, not films, are divided. Patients of whom films are copies of one another go together, and so do
+    those that several sources know by one collection's name (see `patients.person`): in each source these
+    groups, without those that have a split, are ordered by the SHA-256 of seed, source and
     patient, and that order is cut at `fractions` (train, val, test). A group counts in the source of its
     first patient in the order of the alphabet. So the result depends neither on the order of the rows nor on
     the machine. A group of which one film has a split follows it with the others. Every split with a fraction
@@ -59,23 +61,29 @@ def assign_splits(
 
 
 class _Groups:
-    """Which patients go together, because a film of one is a copy of a film of the other."""
+    """Which patients go together: they share a film, or are one person in two sources."""
 
     def __init__(self, entries: Sequence[Entry], duplicates: Iterable[tuple[str, str]]) -> None:
         self._above: dict[Patient, Patient] = {}
         patients = {entry.id: _patient(entry) for entry in entries}
+        persons: dict[tuple[str, str], Patient] = {}
+        for patient in patients.values():
+            self._join(patient, persons.setdefault(person(*patient), patient))
         for a, b in duplicates:
             if a in patients and b in patients:
-                # the smaller name leads, so that neither the order of rows nor of pairs matters
-                low, high = sorted((self.first(patients[a]), self.first(patients[b])))
-                if low != high:
-                    self._above[high] = low
+                self._join(patients[a], patients[b])
 
     def first(self, patient: Patient) -> Patient:
         """Return the first patient, in the order of the alphabet, of the group of `patient`."""
         while patient in self._above:
             patient = self._above[patient]
         return patient
+
+    def _join(self, one: Patient, other: Patient) -> None:
+        # the smaller name leads, so that neither the order of rows nor of pairs matters
+        low, high = sorted((self.first(one), self.first(other)))
+        if low != high:
+            self._above[high] = low
 
 
 def _patient(entry: Entry) -> Patient:
@@ -122,7 +130,7 @@ def _known_splits(entries: Sequence[Entry], groups: _Groups) -> dict[Patient, st
 
 def _leak(first: Entry, second: Entry) -> str:
     places = f"{first.id!r} ({first.split}) and {second.id!r} ({second.split})"
-    if _patient(first) == _patient(second):
+    if person(*_patient(first)) == person(*_patient(second)):
         return (
             f"One patient stands in more than one split, with the films {places}: "
             "give all films of a patient the same split, or leave their splits empty."

@@ -26,3 +26,13 @@ def test_equal_patient_numbers_of_two_sources_are_two_patients(entries):
         replace(entries[1], split="test", patient_id="1", source="elsewhere"),
     ]
     assert audit([(Path("films.csv"), films)]).split_leaks == ()
+
+
+def test_a_patient_named_by_a_collection_is_one_in_every_source(entries):
+    films = [
+        replace(entries[0], split="train", patient_id="bimcv-S1", source="qata_cov19"),
+        replace(entries[1], split="test", patient_id="bimcv-S1", source="covid_qu_ex"),
+    ]
+    (leak,) = audit([(Path("films.csv"), films)]).split_leaks
+    assert (leak["patient_id"], leak["splits"]) == ("bimcv-S1", ["train", "test"])
+    assert leak["source"] == "covid_qu_ex and qata_cov19"

@@ -17,6 +17,7 @@ from adaloraqat.datasets.audit.naming import manifest_labels, named
 from adaloraqat.datasets.audit.record import Problem
 from adaloraqat.datasets.audit.workers import in_order
 from adaloraqat.datasets.entry import Entry
+from adaloraqat.datasets.patients import person
 from adaloraqat.errors import ManifestError
 from adaloraqat.files import write_json, write_text
 
@@ -62,7 +63,7 @@ def audit(
     results = in_order(examine, tasks, several, crashed)
     records = [record for _, record in zip(track(tasks, "films"), results, strict=True)]
     looked = time.perf_counter()
-    patients = {name: (entry.source, entry.patient_id) for name, entry in tasks}
+    patients = {name: person(entry.source, entry.patient_id) for name, entry in tasks}
     duplicates, alike = find_duplicates(records, patients, processes, track)
     done = time.perf_counter()
     problems = [problem for record in records for problem in record.problems]
@@ -106,7 +107,7 @@ def duplicate_pairs(
     several = processes if len(tasks) >= WORTH_PROCESSES else 1
     results = in_order(glance, tasks, several, crashed)
     records = [record for _, record in zip(track(tasks, "films"), results, strict=True)]
-    patients = {name: (entry.source, entry.patient_id) for name, entry in tasks}
+    patients = {name: person(entry.source, entry.patient_id) for name, entry in tasks}
     duplicates, _ = find_duplicates(records, patients, processes, track)
     return [(pair.a, pair.b) for pair in duplicates]
 
@@ -141,5 +142,5 @@ def _pair(pair: Duplicate, entries: dict[str, Entry]) -> dict[str, Any]:
         "source_b": second.source,
         "split_a": first.split,
         "split_b": second.split,
-        "same_patient": (first.source, first.patient_id) == (second.source, second.patient_id),
+        "same_patient": person(first.source, first.patient_id) == person(second.source, second.patient_id),
     }

@@ -7,26 +7,25 @@ from typing import Any
 from adaloraqat.datasets.audit.duplicates import Duplicate
 from adaloraqat.datasets.audit.examine import Task
 from adaloraqat.datasets.entry import SPLITS
-
-Patient = tuple[str, str]
+from adaloraqat.datasets.patients import person
 
 
 def patient_leaks(tasks: Iterable[Task]) -> list[dict[str, Any]]:
-    """Return the patients (of one source) whose films lie in several splits."""
-    splits: dict[Patient, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name, entry in tasks:
-        if entry.split:
-            splits[entry.source, entry.patient_id][entry.split].append(name)
+    """Return the patients whose films lie in several splits; see `person` for who is one patient."""
+    films: dict[tuple[str, str], list[Task]] = defaultdict(list)
+    for task in tasks:
+        if task.entry.split:
+            films[person(task.entry.source, task.entry.patient_id)].append(task)
     return [
         {
             "patient_id": patient,
-            "splits": [split for split in SPLITS if split in found],
+            "splits": splits,
             "kind": "patient",
-            "source": source,
-            "films": sorted(name for names in found.values() for name in names),
+            "source": " and ".join(sorted({task.entry.source for task in found})),
+            "films": sorted(task.name for task in found),
         }
-        for (source, patient), found in sorted(splits.items())
-        if len(found) > 1
+        for (_, patient), found in sorted(films.items())
+        if len(splits := [split for split in SPLITS if any(task.entry.split == split for task in found)]) > 1
     ]
 
 
