@@ -156,6 +156,45 @@ def test_an_external_source_and_a_wrong_audit(run, site):
     assert "a.json is no audit.json" in ended.err
 
 
+def test_films_with_a_split_keep_it_unless_divided_afresh(run, site):
+    before = [entry.split for entry in read_manifest(site / "manifest.csv")]
+    ended = run("data", "split", "site/manifest.csv", "--out", "x.csv", "--seed", 1)
+    assert "8 of 8 films have a split and keep it" in ended.err
+    assert [entry.split for entry in read_manifest("x.csv")] == before
+    ended = run("data", "split", "site/manifest.csv", "--out", "x.csv", "--fresh", "--fractions", "0,0,1")
+    assert ended.code == 0
+    assert {entry.split for entry in read_manifest("x.csv")} == {"test"}
+
+
+def test_split_says_which_films_it_could_not_compare(run, site):
+    (site / "images" / "broken.png").write_bytes(b"\x89PNG broken")
+    add_row(site / "manifest.csv", site / "images" / "broken.png", "broken", "")
+    ended = run("data", "split", "site/manifest.csv", "--out", "x.csv")
+    assert ended.code == 0
+    assert "broken.png is" in ended.err
+    assert "Films that cannot be read: 1; whether they have copies is unknown." in ended.err
+    assert len(read_manifest("x.csv")) == 9
+
+
+def test_an_audit_of_several_manifests_serves_their_split(run, site):
+    shutil.copytree(site, "other")
+    run("data", "audit", "site/manifest.csv", "other/manifest.csv", "--out", "report")
+    ended = run(
+        "data", "split", "site/manifest.csv", "other/manifest.csv", "--out", "both.csv", "--fresh",
+        "--duplicates", "report/audit.json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "Pairs of copies kept together: 8" in ended.err
+    assert "another number of films" not in ended.err
+
+
+def test_an_audit_is_not_written_into_a_file(run, site):
+    ended = run("data", "audit", "site/manifest.csv", "--out", "site/manifest.csv")
+    assert ended.code == 2
+    assert "manifest.csv is a file" in ended.err
+    assert "looked at" not in ended.err
+
+
 def test_ctrl_c_leaves_nothing_half_written(process, tmp_path, run):
     run("data", "phantom", "--count", 70, "--size", 128, "--out", "site")
     with open("site/manifest.csv") as stream:

@@ -41,7 +41,7 @@ def test_two_columns_are_enough(films):
     assert read[0] == entry(films, "a", source="films")
 
 
-def test_known_columns_are_read_and_others_left_out(films):
+def test_known_columns_are_read_and_others_kept(films):
     text = (
         "\ufeffnote,id, patient_id ,split,spacing_mm,path_labels,path_mask,path_image,source\n"
         '"x, y",one,p1,Validation,0.5 0.25,masks/b.png,masks/a.png,images/a.png,site\n'
@@ -56,6 +56,7 @@ def test_known_columns_are_read_and_others_left_out(films):
         films / "masks/a.png",
         films / "masks/b.png",
         (0.5, 0.25),
+        others=(("note", "x, y"),),
     )
 
 
@@ -165,3 +166,14 @@ def test_real_manifest():
     assert all((e.path_labels is not None) == (e.source == "jsrt") for e in entries)
     assert {e.outlines for e in entries} == {None}  # its mask_kind says how the masks were made
     assert all(e.diagnosis and e.licence for e in entries if e.source == "jsrt")
+
+
+def test_columns_of_the_users_own_survive(films):
+    first = written(
+        films, 'path_image,age,path_mask,ward\nimages/a.png,61,masks/a.png,"3, east"\n', "one.csv"
+    )
+    second = written(films, "path_image,path_mask,ward,\nimages/b.png,masks/b.png,4,\n", "two.csv")
+    write_manifest(films / "both.csv", [*read_manifest(first), *read_manifest(second)])
+    again = read_manifest(films / "both.csv")
+    assert again[0].others == (("age", "61"), ("ward", "3, east"))
+    assert again[1].others == (("age", ""), ("ward", "4"))

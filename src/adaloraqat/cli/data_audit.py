@@ -11,6 +11,7 @@ from adaloraqat.cli.console import progress
 from adaloraqat.datasets.audit.audit import Audit, audit, write_audit
 from adaloraqat.datasets.audit.workers import available_cores
 from adaloraqat.datasets.manifest import read_manifest
+from adaloraqat.errors import OutputError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ def audit_command(
 ) -> None:
     """Find copies, leaking splits, damaged files, wrong masks and films that are no frontal chest films."""
     films = [(manifest, read_manifest(manifest, files_exist=False)) for manifest in manifests]
+    if out.exists() and not out.is_dir():  # said before all films are read, not after
+        raise OutputError(f"{out.name} is a file: name a folder for the audit with --out.")
     result = audit(films, available_cores(), progress)
     written = write_audit(result, out)
     _say(result)

@@ -38,6 +38,9 @@ def split(
     compare: Annotated[
         bool, typer.Option("--compare/--no-duplicates", help="Keep copies of one film in one split.")
     ] = True,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Divide films that have a split again, too.")
+    ] = False,
 ) -> None:
     """Divide a manifest's patients into train, val and test; films that have a split keep it.
 
@@ -45,7 +48,7 @@ def split(
     them. Several manifests are divided together into one, because published sources share films.
     """
     shares = _fractions(fractions)
-    entries = _together(manifests)
+    entries = _together(manifests, fresh)
     pairs = _pairs(manifests[0], entries, duplicates, compare)
     divided = assign_splits(entries, shares, seed, pairs, external or ())
     write_manifest(out, divided)
@@ -54,10 +57,15 @@ def split(
     typer.echo(str(out))
 
 
-def _together(manifests: list[Path]) -> list[Entry]:
+def _together(manifests: list[Path], fresh: bool) -> list[Entry]:
     """Return the films of all manifests; those that share an id get their manifest's name before it."""
     tasks = named([(manifest, read_manifest(manifest)) for manifest in manifests])
-    return [replace(entry, id=name) for name, entry in tasks]
+    kept = 0 if fresh else sum(entry.split is not None for _, entry in tasks)
+    if kept:
+        log.info(
+            "%d of %d films have a split and keep it; --fresh divides them again, too.", kept, len(tasks)
+        )
+    return [replace(entry, id=name, split=None if fresh else entry.split) for name, entry in tasks]
 
 
 def _pairs(manifest: Path, entries: list[Entry], stored: Path | None, compare: bool) -> list[tuple[str, str]]:
@@ -66,7 +74,13 @@ def _pairs(manifest: Path, entries: list[Entry], stored: Path | None, compare: b
         if notice:
             log.warning("%s", notice)
     elif compare:
-        pairs = duplicate_pairs(manifest, entries, available_cores(), progress)
+        pairs, unreadable = duplicate_pairs(manifest, entries, available_cores(), progress)
+        for sentence in unreadable:
+            log.warning("%s", sentence)
+        if unreadable:
+            log.warning(
+                "Films that cannot be read: %d; whether they have copies is unknown.", len(unreadable)
+            )
     else:
         log.warning(
             "Copies of one film were not looked for (--no-duplicates): they may end in several splits."

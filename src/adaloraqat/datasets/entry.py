@@ -34,7 +34,8 @@ class Entry:
     `outlines` says what the mask outlines: one of `MASK_KINDS`, another word, or None where nothing is said.
     `diagnosis`, `licence` and `view` ("PA", "AP", "lateral", ...) are as the source says, or None.
     `modality` is the kind of image ("CT", "ultrasound", ...), by which training may be balanced; None counts
-    as the source.
+    as the source. `others` are the columns of its manifest that mean nothing here, as (name, cell): they are
+    kept when the manifest is written again.
     """
 
     id: str
@@ -50,3 +51,4 @@ class Entry:
     licence: str | None = None
     view: str | None = None
     modality: str | None = None
+    others: tuple[tuple[str, str], ...] = ()

@@ -2,7 +2,7 @@
 
 Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm`,
 `path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence`, `view` and `modality` are known;
-any other column is left out. Relative paths are relative to the manifest's folder.
+any other column is kept as it is. Relative paths are relative to the manifest's folder.
 """
 
 import csv
@@ -77,11 +77,14 @@ def write_manifest(path: str | os.PathLike[str], entries: Iterable[Entry]) -> No
 
     """
     folder = Path(path).parent.resolve()
+    entries = list(entries)
+    others = list(dict.fromkeys(name for entry in entries for name, _ in entry.others))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow((*COLUMNS, *others))
     for entry in entries:
         labels = _relative(entry.path_labels, folder) if entry.path_labels else ""
+        cells = dict(entry.others)
         writer.writerow(
             (
                 entry.source,
@@ -97,6 +100,7 @@ def write_manifest(path: str | os.PathLike[str], entries: Iterable[Entry]) -> No
                 entry.licence or "",
                 entry.view or "",
                 entry.modality or "",
+                *(cells.get(name, "") for name in others),
             )
         )
     write_text(path, text.getvalue())
@@ -204,6 +208,7 @@ def _entry(row: dict[str, str], folder: Path, place: str, files_exist: bool) -> 
         licence=row.get("licence") or None,
         view=row.get("view") or None,
         modality=row.get("modality") or None,
+        others=tuple((name, cell) for name, cell in row.items() if name and name not in COLUMNS),
     )
 
 

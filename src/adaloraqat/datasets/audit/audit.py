@@ -101,15 +101,16 @@ def audit(
 
 def duplicate_pairs(
     path: Path, entries: Sequence[Entry], processes: int = 1, track: Track = no_track
-) -> list[tuple[str, str]]:
-    """Return the ids of the copies among one manifest's films, and look at nothing else."""
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the ids of the copies among one manifest's films, and a sentence for each unreadable film."""
     tasks = named([(path, entries)])
     several = processes if len(tasks) >= WORTH_PROCESSES else 1
     results = in_order(glance, tasks, several, crashed)
     records = [record for _, record in zip(track(tasks, "films"), results, strict=True)]
     patients = {name: person(entry.source, entry.patient_id) for name, entry in tasks}
     duplicates, _ = find_duplicates(records, patients, processes, track)
-    return [(pair.a, pair.b) for pair in duplicates]
+    unreadable = [problem.message for record in records for problem in record.problems]
+    return [(pair.a, pair.b) for pair in duplicates], unreadable
 
 
 def write_audit(result: Audit, out: Path) -> list[Path]:

@@ -27,7 +27,7 @@ def stored_pairs(path: Path, manifest: Path, entries: Sequence[Entry]) -> tuple[
         if a is not None and b is not None:
             pairs.append((a, b))
     films = [found.get("films") for found in document.get("manifests", []) if isinstance(found, dict)]
-    if films and len(entries) not in films:
+    if films and len(entries) not in (*films, sum(filter(None, films))):
         return pairs, (
             f"{path.name} was made of a manifest with another number of films: "
             "copies among newer films are unknown."
