@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from typer.testing import CliRunner
 from adaloraqat.cli.main import app
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.errors import RecipeError
+from adaloraqat.radiograph import write_mask
 from adaloraqat.report.film_rows import FilmRow
 from adaloraqat.report.tables.build import build_table
 from adaloraqat.report.tables.formats import to_csv, to_latex, to_markdown
+from adaloraqat.report.tables.make import make_table
 from adaloraqat.report.tables.recipe import Row, TableRecipe, load_table
 from adaloraqat.report.tables.rows import Method, file_name
 
@@ -152,3 +155,45 @@ def test_report_trains_scores_and_reuses(tmp_path: Path, monkeypatch: pytest.Mon
     assert second.exit_code == 0
     assert "training" not in second.stderr
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_predictions_are_scored_and_scored_again_when_they_change(tmp_path: Path) -> None:
+    entries = write_phantoms(tmp_path / "films", 8, seed=5, size=64)
+    (tmp_path / "masks").mkdir()
+    for entry in entries:
+        shutil.copy(entry.path_mask, tmp_path / "masks" / f"{entry.id}_mask.png")
+    row = Row(name="nnU-Net", predictions=tmp_path / "masks")
+    table = TableRecipe(name="t", title="T", reference="nnU-Net", rows=(row,), columns=("dice",))
+    lines: list[str] = []
+
+    def dice() -> float:
+        manifest, out = tmp_path / "films/manifest.csv", tmp_path / "out"
+        document, _, _ = make_table(table, manifest, tmp_path / "runs", out, "", lines.append)
+        assert [block["rows"][0]["cells"] for block in document["blocks"][1:]] == [{}]  # none with a box
+        return document["blocks"][0]["rows"][0]["cells"]["dice"]["mean"]
+
+    assert dice() == dice() == 1.0
+    assert len(lines) == 1  # read back the second time
+    scored = next(entry for entry in entries if entry.split == "test")
+    write_mask(tmp_path / "masks" / f"{scored.id}_mask.png", np.eye(64, dtype=bool))
+    assert dice() < 1.0
+
+
+def test_a_run_of_another_recipe_is_not_passed_off_as_the_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_phantoms(tmp_path / "films", 8, seed=5, size=64)
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(RECIPE))
+    trained = ["train", "small.yaml", "--data", "films/manifest.csv", "--out", "runs/small"]
+    assert CliRunner().invoke(app, trained, catch_exceptions=False).exit_code == 0
+    row = {"name": "small", "recipe": "small.yaml", "precision": "fp32"}
+    report = ["report", "t.yaml", "--data", "films/manifest.csv", "--out", "out"]
+    for change, words in (({"settings": ["seed=1"]}, "another recipe"), ({}, "other films")):
+        table = {"name": "t", "title": "T", "reference": "small", "rows": [row | change]}
+        (tmp_path / "t.yaml").write_text(yaml.safe_dump(table))
+        if not change:
+            write_phantoms(tmp_path / "films", 8, seed=6, size=64)
+        ended = CliRunner().invoke(app, report, catch_exceptions=False)
+        assert ended.exit_code == 2
+        assert words in ended.stderr

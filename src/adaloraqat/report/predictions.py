@@ -1,5 +1,6 @@
 """Masks that another program saved, scored as a model's: nnU-Net's, or those of `evaluate` itself."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.nnunet import case_name, read_predictions
 from adaloraqat.errors import FilmError, ManifestError
+from adaloraqat.files import sha256
 from adaloraqat.radiograph import read_mask
 
 
@@ -45,3 +47,8 @@ class Predictions:
         if entry.id not in self._paths:
             raise FilmError(f"{self.folder.name} holds no mask of this film: predict it, too.")
         return read_mask(self._paths[entry.id], shape)
+
+    def identity(self) -> str:
+        """Return 64 hexadecimal digits that change with any of the masks."""
+        marks = [f"{identity}\t{sha256(path)}\n" for identity, path in sorted(self._paths.items())]
+        return hashlib.sha256("".join(marks).encode()).hexdigest()

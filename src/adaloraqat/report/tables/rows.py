@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.bundle import Bundle, Segmenter, load_bundle
-from adaloraqat.datasets.manifest import Entry, fingerprint
-from adaloraqat.errors import BundleError, RecipeError
+from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
+from adaloraqat.errors import BundleError, ManifestError, RecipeError
 from adaloraqat.export.export_run import export_run
 from adaloraqat.files import write_json
 from adaloraqat.report.evaluation import Each, Options, evaluate
 from adaloraqat.report.film_rows import FilmRow, read_rows
+from adaloraqat.report.predictions import Predictions
 from adaloraqat.report.tables.recipe import Row, TableRecipe
-from adaloraqat.training import load_recipe
+from adaloraqat.training import Recipe, load_recipe
 from adaloraqat.training.run import finished_stages, is_run, trainable_parameters
-from adaloraqat.training.train import train
+from adaloraqat.training.run_folder import RunFolder
+from adaloraqat.training.train import choose_films, train
 
 Report = Callable[[str], None]
-_STAMP = "scored.json"
+_STAMP, _SCORES = "scored.json", "films.csv"
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,16 @@ def make_method(
     if row.model is not None:
         bundle = load_bundle(row.model)
         return Method(row, bundle, _scored(row, bundle, table, entries, out, report, each))
+    if row.predictions is not None:
+        masks = Predictions(row.predictions, entries)
+        return Method(row, films=_scored(row, masks, table, entries, out, report, each))
     if row.recipe is None:
         return Method(row)
     recipe = load_recipe(row.recipe, row.settings)
     run = runs / (row.run or recipe.name)
     stage = row.stage or recipe.stages[-1].name
+    if is_run(run):
+        _check_same(row, recipe, run, manifest)
     if not (is_run(run) and stage in finished_stages(run)):
         if not row.train:
             report(f"{row.name}: not trained here, its row stays empty")
@@ -84,6 +91,23 @@ def make_method(
     bundle = _exported(row, run, stage, manifest, report)
     films = _scored(row, bundle, table, entries, out, report, each)
     return Method(row, bundle, films, trainable_parameters(run).get(stage), run)
+
+
+def _check_same(row: Row, recipe: Recipe, run: Path, manifest: Path) -> None:
+    """Refuse a run that was trained by another recipe or, where the manifest has some, on other films.
+
+    Raises:
+        RecipeError: the row would show something else than what it says.
+    """
+    remedy = "give the row another `run`, or choose another --runs"
+    if load_recipe(run / "recipe.yaml") != recipe:
+        raise RecipeError(f"{row.name}: {run.name} was trained with another recipe; {remedy}.")
+    try:
+        training, validation = choose_films(read_manifest(manifest), recipe)
+    except ManifestError:
+        return  # films to score alone, such as another hospital's
+    if RunFolder(run).identity() != fingerprint([*training, *validation]):
+        raise RecipeError(f"{row.name}: {run.name} was trained on other films than --data names; {remedy}.")
 
 
 def _exported(row: Row, run: Path, stage: str, manifest: Path, report: Report) -> Bundle:
@@ -106,27 +130,36 @@ def _exported(row: Row, run: Path, stage: str, manifest: Path, report: Report) -
 
 def _scored(
     row: Row,
-    bundle: Bundle,
+    scored: Bundle | Predictions,
     table: TableRecipe,
     entries: Sequence[Entry],
     out: Path,
     report: Report,
     each: Each,
 ) -> tuple[FilmRow, ...]:
-    """Return the row's film scores; scores of the same bundle on the same films are read back."""
+    """Return the row's film scores; scores of the same bundle or masks on the same films are read back."""
     folder = out / "scores" / file_name(row.name)
     stamp = {
-        "files": {name: record.sha256 for name, record in bundle.files.items()},
+        **_identity(scored),
         "films": fingerprint(entries),
         "tolerances": list(table.tolerances),
         "row": row.name,
     }
-    if _read_stamp(folder) != stamp:
+    if _read_stamp(folder) != stamp or not (folder / _SCORES).exists():
         report(f"{row.name}: scoring {len(entries)} films")
-        segmenter = Segmenter.load(str(bundle.folder))
-        evaluate({row.name: segmenter}, entries, folder, each, Options(table.tolerances, seed=table.seed))
+        model = scored if isinstance(scored, Predictions) else Segmenter.load(str(scored.folder))
+        evaluate({row.name: model}, entries, folder, each, Options(table.tolerances, seed=table.seed))
         write_json(folder / _STAMP, stamp)
-    return tuple(film for film in read_rows(folder / "films.csv") if film.prompt in table.prompts)
+    return tuple(film for film in read_rows(folder / _SCORES) if film.prompt in table.prompts)
+
+
+def _identity(scored: Bundle | Predictions) -> dict[str, Any]:
+    """Return all that decides the masks, as JSON has it: the files, and how a bundle uses them."""
+    if isinstance(scored, Predictions):
+        return {"masks": scored.identity()}
+    use = [scored.preprocessing.to_dict(), vars(scored.prompt), scored.smallest_part]
+    files = {name: record.sha256 for name, record in scored.files.items()}
+    return {"files": files, "use": hashlib.sha256(json.dumps(use, sort_keys=True).encode()).hexdigest()}
 
 
 def _read_stamp(folder: Path) -> Any:
