@@ -131,6 +131,8 @@ def test_a_film_that_cannot_be_read_counts_as_the_worst(entries: list[Entry], tm
     )
     row = numbers(document)["a", "noisy", "no_box"]
     assert (row["films"], row["failed"], row["dice_worst"]) == (2, 1, 0.0)
+    for row in document["rows"]:  # nor does it vanish from the means with a box
+        assert (row["films"], row["failed"]) == (2, 1), row["prompt"]
     assert "empty.png" in (tmp_path / "out/films.jsonl").read_text()
     assert str(tmp_path) not in (tmp_path / "out/films.jsonl").read_text()
 

@@ -19,6 +19,7 @@ from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.files import write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, score_film, worst_scores
+from adaloraqat.measure.surface import Spacing
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
 from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow, film_row
@@ -140,6 +141,7 @@ class _Case:
 
     film: Film
     truth: NDArray[np.bool_]
+    spacing_mm: Spacing | None
     prompts: Mapping[str, Box | None]
 
 
@@ -153,7 +155,14 @@ def _score(
         case = _case(entry, condition, settings)
     except AdaloraqatError as error:
         worst = worst_scores((JITTER_GRID, JITTER_GRID), entry.spacing_mm, settings.tolerances)
-        return {name: [film_row(entry, name, NO_BOX, worst, error=str(error))] for name in models}
+        jitters = [jitter_prompt(jitter) for jitter in settings.jitters if condition == CLEAN]
+        return {
+            name: [
+                film_row(entry, name, prompt, worst, error=str(error))
+                for prompt in ([NO_BOX, TRUE_BOX, *jitters] if model.accepts_boxes else [NO_BOX])
+            ]
+            for name, model in models.items()
+        }
     return {
         name: [
             _row(name, model, entry, case, prompt, settings)
@@ -180,17 +189,17 @@ def _case(entry: Entry, condition: str, settings: Settings) -> _Case:
         for jitter in settings.jitters if condition == CLEAN else ():
             drawn = jittered(box, truth.shape, jitter, _seed(settings.seed, entry.id, "jitter"))
             prompts[jitter_prompt(jitter)] = drawn
-    return _Case(changed, truth, prompts)
+    # No corruption resamples, and the ward's file says nothing of it: the film's own spacing holds.
+    return _Case(changed, truth, entry.spacing_mm or film.spacing_mm, prompts)
 
 
 def _row(name: str, model: Segmenter, entry: Entry, case: _Case, prompt: str, settings: Settings) -> FilmRow:
-    spacing = entry.spacing_mm or case.film.spacing_mm
     try:
         result = model.segment(case.film, case.prompts[prompt])
-        scores = score_film(result.mask, case.truth, spacing, None, settings.tolerances)
+        scores = score_film(result.mask, case.truth, case.spacing_mm, None, settings.tolerances)
         return film_row(entry, name, prompt, scores, result.quality, empty=not result.mask.any())
     except AdaloraqatError as error:
-        worst = worst_scores(case.film.shape, spacing, settings.tolerances)
+        worst = worst_scores(case.film.shape, case.spacing_mm, settings.tolerances)
         return film_row(entry, name, prompt, worst, error=str(error))
 
 
