@@ -11,7 +11,7 @@ from transformers import SamModel
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.errors import RecipeError
-from adaloraqat.export.sensitivity import Films, Proposal, groups_of, propose
+from adaloraqat.export.sensitivity import Films, Proposal, _without, groups_of, propose
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import decode, encode
@@ -110,3 +110,11 @@ def test_groups_are_all_integer_layers_each_once(name: str) -> None:
     assert set(names) <= set(modules)
     assert len(groups) < len(names)  # equal places in different blocks are one group
     assert not any(part.isdigit() for group in groups for part in group.split("."))
+
+
+def test_products_of_attention_that_stay_float_are_not_rounded() -> None:
+    model, policy = build(architecture("lite_medsam_tiny").to_dict()), POLICIES["qmedsam"]
+    names = [name for members in groups_of(model, policy).values() for name in members]
+    assert any(name.endswith(".scores") for name in names)
+    described = _without(policy, names).describe(model).values()
+    assert not any("int8" in precision for precision in described)

@@ -124,6 +124,7 @@ def test_steps_of_the_last_prune_are_counted(both_stages: Make) -> None:
         (("quantize", "full"), "only quantize stages can follow a quantize stage"),
         (("adalora", "adalora"), "at most one adalora"),
         (("adalora", "full"), "cannot follow an adalora"),
+        (("adalora", "lora"), "cannot follow an adalora"),
     ],
 )
 def test_orders_of_stages_that_cannot_be(kinds: tuple[str, ...], says: str, both_stages: Make) -> None:

@@ -15,7 +15,8 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder written by train.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="The bundle (folder) to write.", show_default=False)],
     precision: Annotated[
-        str | None, typer.Option(help="fp32, paper, int8 or auto; default: what stage 2 trained, else int8.")
+        str | None,
+        typer.Option(help="fp32, paper, int8, qmedsam or auto; default: what stage 2 trained, else int8."),
     ] = None,
     max_drop: Annotated[
         float, typer.Option("--max-drop", help="--precision auto: validation Dice that INT8 may cost.")

@@ -26,7 +26,7 @@ from adaloraqat.quantize import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.films import load_films
-from adaloraqat.training.recipe import QuantizeStage, Recipe
+from adaloraqat.training.recipe import QuantizeStage, Recipe, public_document
 from adaloraqat.training.run import LoadedRun, load_float_run, load_run, manifest_of, trainable_parameters
 from adaloraqat.training.torch_engine import quality_trained, run_segmenter
 from adaloraqat.training.train import choose_films
@@ -115,7 +115,7 @@ def export_run(
         smallest_part=smallest_part,
         quality_trained=quality_trained(run.recipe),
         training={
-            "recipe": _public(run.recipe),
+            "recipe": public_document(run.recipe),
             "data_fingerprint": run.fingerprint,
             "stage": run.stage,
             "post_training_quantisation": post_training,
@@ -241,15 +241,17 @@ def _proposed(
     report: Report,
 ) -> Proposal:
     """Let the validation films decide which groups of layers become INT8."""
+    validation = [entry for entry in validation if entry.split == "val"]  # never test films
     if not training or not validation:
         raise RecipeError(
             "Precision auto measures what INT8 costs: give --data with films of split train and of split val."
         )
+    count = _calibration_films(run.recipe)  # the same ranges as those that are exported
     films = Films(
-        load_films(_spread(training, CALIBRATION_FILMS), run.preprocessing),
+        load_films(_spread(training, count), run.preprocessing),
         load_films(validation, run.preprocessing),
         run.preprocessing,
-        CALIBRATION_FILMS,
+        count,
         run.recipe.seed,
         ranked=RANKING_FILMS,
     )
@@ -275,7 +277,9 @@ def _films(run: LoadedRun, manifest: Path | None) -> tuple[list[Entry], list[Ent
         return choose_films(entries, run.recipe)
     except ManifestError:
         validation = [entry for entry in entries if entry.split == "val"]
-        return [entry for entry in entries if entry.split == "train"], validation or entries
+        return [entry for entry in entries if entry.split == "train"], validation or [
+            entry for entry in entries if entry.split != "test"
+        ]
 
 
 def _in_precision(
@@ -288,11 +292,15 @@ def _in_precision(
             f"Precision {policy.name} was not trained by this run and needs calibration; give --data "
             "with a manifest that has films of split train."
         )
-    stages = [stage for stage in run.recipe.stages if isinstance(stage, QuantizeStage)]
-    count = stages[-1].calibration_films if stages else CALIBRATION_FILMS
+    count = _calibration_films(run.recipe)
     films = load_films(_spread(training, count), run.preprocessing)
     batches = calibration_batches(films, run.preprocessing, count, run.recipe.seed)
     return in_precision(run.model, policy, trained, batches)
+
+
+def _calibration_films(recipe: Recipe) -> int:
+    stages = [stage for stage in recipe.stages if isinstance(stage, QuantizeStage)]
+    return stages[-1].calibration_films if stages else CALIBRATION_FILMS
 
 
 def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
@@ -307,11 +315,3 @@ def _read(entries: Sequence[Entry]) -> list[Pair]:
         film = read_film(entry.path_image)
         pairs.append((entry, film, read_mask(entry.path_mask, film.shape)))
     return pairs
-
-
-def _public(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe without the folders of the computer it ran on."""
-    document = recipe.model_dump(mode="json")
-    if recipe.base.weights is not None:
-        document["base"]["weights"] = Path(recipe.base.weights).name
-    return document

@@ -204,9 +204,13 @@ def _only(policy: PrecisionPolicy, names: Sequence[str]) -> PrecisionPolicy:
 
 
 def _without(policy: PrecisionPolicy, names: Sequence[str]) -> PrecisionPolicy:
-    """Return `policy` with `names` in float, stored in 16 bits; named auto."""
-    floats = tuple((name, "float16 storage") for name in names)
+    """Return `policy` with `names` in float, weights stored in 16 bits; named auto."""
+    floats = tuple((name, "float32" if _is_product(policy, name) else "float16 storage") for name in names)
     return PrecisionPolicy(AUTO, floats + policy.rules, policy.weight_range)
+
+
+def _is_product(policy: PrecisionPolicy, name: str) -> bool:
+    return PRECISIONS[policy.precision_of(name)].product  # it has no weight that could be stored
 
 
 def _dice(model: SamModel, policy: PrecisionPolicy, films: Films) -> float:

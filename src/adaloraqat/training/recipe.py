@@ -256,6 +256,8 @@ class Recipe(_Strict):
             raise ValueError(
                 "a full stage cannot follow an adalora stage; put it before, or in its own recipe"
             )
+        if "lora" in kinds[kinds.index("adalora") if "adalora" in kinds else len(kinds) :]:
+            raise ValueError("a lora stage cannot follow an adalora stage; put it in its own recipe")
         for stage in self.stages:
             frozen = getattr(stage, "train", "all") in ("decoder", "nothing")
             if stage.distillation and frozen and stage.distillation.embedding:
@@ -267,6 +269,17 @@ class Recipe(_Strict):
         if lambdas and "adalora" not in kinds and self.base.weights is None:
             raise ValueError("stage 2 trains singular_values, but no adalora stage comes before it")
         return self
+
+
+def public_document(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as plain values, without the folders of the computer it ran on."""
+    document = recipe.model_dump(mode="json")
+    if recipe.base.weights is not None:
+        document["base"]["weights"] = Path(recipe.base.weights).name
+    for stage in document["stages"]:
+        if stage["distillation"] is not None:
+            stage["distillation"]["teacher"] = Path(stage["distillation"]["teacher"]).name
+    return document
 
 
 SHIPPED_RECIPES = Path(__file__).resolve().parents[1] / "recipes"

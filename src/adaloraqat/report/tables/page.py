@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.radiograph import read_film, read_mask
@@ -14,6 +16,7 @@ from adaloraqat.report.tables.formats import PROMPT_WORDS, cells, heading, legen
 from adaloraqat.report.tables.illustrate import illustrate
 from adaloraqat.report.tables.recipe import TableRecipe
 from adaloraqat.report.tables.rows import Method
+from adaloraqat.training.recipe import load_recipe, public_document
 
 FAILED_BELOW = 0.8
 """Dice below which a film counts as failed for the page: half of such outlines are useless to a reader."""
@@ -111,7 +114,9 @@ def _failed_picture(score: FilmRow, entries: Sequence[Entry], scores: Path) -> d
 
 
 def _recipe_text(method: Method) -> str:
-    """Return the recipe as the run resolved it, or as it stands where nothing was trained."""
-    path = method.run / "recipe.yaml" if method.run is not None else method.row.recipe
-    assert path is not None
-    return path.read_text(encoding="utf-8")
+    """Return the recipe as the run resolved it, without this computer's folders; untrained, as it stands."""
+    if method.run is not None:
+        document = public_document(load_recipe(method.run / "recipe.yaml"))
+        return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    assert method.row.recipe is not None
+    return method.row.recipe.read_text(encoding="utf-8")
