@@ -15,9 +15,13 @@ from adaloraqat.models.baseline_architectures import (
     SegFormerArchitecture,
     UNetArchitecture,
 )
+from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training import parse_recipe
-from adaloraqat.training.checkpoint import load_tensors
+from adaloraqat.training.checkpoint import load_tensors, save_tensors
 from adaloraqat.training.run import load_run
+from adaloraqat.training.run_folder import RunFolder
+from adaloraqat.training.stages import enter_stage
+from adaloraqat.training.start import load_start
 from adaloraqat.training.train import train
 
 NETWORKS = {
@@ -171,3 +175,30 @@ def test_stopped_and_resumed_equals_uninterrupted(
     for name in ("checkpoint.safetensors", f"stages/{recipe.stages[0].name}.safetensors"):
         tensors, wanted = (load_tensors(tmp_path / folder / name)[0] for folder in ("run", "whole"))
         assert all(torch.equal(tensors[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "says"),
+    [
+        ("adalora", {}, "carries adapters already"),
+        ("lora", {}, "carries adapters already"),
+        ("full", {"image_size": 64}, "works at 32 px"),
+    ],
+)
+def test_a_run_with_adapters_is_no_base_for_others(
+    kind: str, base: dict[str, Any], says: str, both_stages: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = parse_recipe(both_stages())
+    model, structure = load_start(recipe.base, 0)
+    model, structure = enter_stage(model, structure, recipe.stages[0], 0)
+    RunFolder(tmp_path / "first").start(recipe, "films", tmp_path / "manifest.csv")
+    stored = {"structure": structure.to_dict(), "result": {}, "preprocessing": Preprocessing(32).to_dict()}
+    save_tensors(RunFolder(tmp_path / "first").stage_path("stage1"), model.state_dict(), stored)
+    document = {
+        "name": "next",
+        "base": {"weights": str(tmp_path / "first"), **base},
+        "stages": [{"name": "next", "kind": kind, "schedule": {"epochs": 13}}],
+    }
+    following = parse_recipe(document)
+    with pytest.raises(RecipeError, match=says):
+        enter_stage(*load_start(following.base, 0), following.stages[0], 0)

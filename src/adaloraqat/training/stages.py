@@ -40,7 +40,17 @@ def enter_stage(
     if structure.lora is not None:  # what follows starts from the merged weights
         merge_lora(model)
         structure = structure.with_lora(None)
-    if isinstance(stage, FullStage) and stage.image_size not in (None, architecture_of(model)["image_size"]):
+    resized = isinstance(stage, FullStage) and stage.image_size not in (
+        None,
+        architecture_of(model)["image_size"],
+    )
+    if adapters_of(model) and (resized or isinstance(stage, AdaLoRAStage | LoRAStage)):
+        raise RecipeError(
+            f"Stage {stage.name} would adapt or resize a base that carries adapters already: merge them with "
+            "`adaloraqat export RUN --to huggingface --out FOLDER`, and start from that folder."
+        )
+    if resized:
+        assert isinstance(stage, FullStage)
         assert stage.image_size is not None
         model = resize(model, stage.image_size)
         return model, Structure(architecture_of(model), structure.ranks, structure.policy)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from adaloraqat.bundle.shipped import shipped_base
+from adaloraqat.errors import RecipeError
 from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.families import SegmentationModel, build
 from adaloraqat.models.registry import architecture
@@ -22,9 +23,19 @@ def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Str
 
     `weights` may also name a run: its last float stage is the start, adapters and all, so that several second
     stages can follow one first stage.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+        RecipeError: the measures do not fit, or a run works at another image size.
     """
     if base.weights is not None and is_run(Path(base.weights)):
         run = load_float_run(Path(base.weights))
+        size = run.structure.architecture["image_size"]
+        if base.image_size not in (None, size):
+            raise RecipeError(
+                f"{Path(base.weights).name} works at {size} px: leave base.image_size out, or give a full "
+                "stage an image_size."
+            )
         return run.model, run.structure
     model = load_weights(base.weights, base.image_size) if base.weights is not None else _random(base, seed)
     return model, Structure(architecture_of(model))
