@@ -123,3 +123,16 @@ def test_a_mask_in_an_archive(tmp_path: Path) -> None:
     np.savez(tmp_path / "volume.npz", gts=np.zeros((3, 40, 50)))
     with pytest.raises(FilmError, match="shape"):
         read_mask(tmp_path / "volume.npz")
+
+
+def test_a_mask_of_probabilities_is_cut_at_half_and_one_with_nan_refused(tmp_path: Path) -> None:
+    soft = np.zeros((8, 8), np.float32)
+    soft[:4], soft[4:6] = 0.9, 0.1
+    np.savez(tmp_path / "soft.npz", mask=soft)
+    Image.fromarray(soft).save(tmp_path / "soft.tif")
+    for name in ("soft.npz", "soft.tif"):
+        assert np.array_equal(read_mask(tmp_path / name), soft > 0.5)
+    soft[7, 7] = np.nan
+    np.savez(tmp_path / "nan.npz", mask=soft)
+    with pytest.raises(FilmError, match=r"nan\.npz holds NaN"):
+        read_mask(tmp_path / "nan.npz")

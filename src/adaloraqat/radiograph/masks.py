@@ -26,20 +26,25 @@ def read_mask(path: str | os.PathLike[str], shape: tuple[int, int] | None = None
 
     A picture whose greatest value is at most 15 holds labels: every value but 0 is set. Else it holds grey
     levels (0/255, perhaps blurred by JPEG or resizing): values from half of the greatest on are set, and
-    lower ones that fill an area of their own (labels drawn as 85, 170, 255). Of a colour, the brightest
-    channel counts; in a coloured palette without black, index 0 is the background.
+    lower ones that fill an area of their own (labels drawn as 85, 170, 255). Values that are no whole numbers
+    are set from half of the greatest on. Of a colour, the brightest channel counts; in a coloured palette
+    without black, index 0 is the background.
 
     Args:
         path: a PNG, JPEG, TIFF or BMP file, or an .npz archive with the array `gts`, `mask` or just one.
         shape: (H, W) that the mask must have; None accepts any.
 
     Raises:
-        FilmError: missing, damaged, or of another size than `shape`.
+        FilmError: missing, damaged, with NaN, or of another size than `shape`.
     """
     path = Path(path)
     values = _stored(path)
     _check_shape(path, values.shape, shape)
     greatest = values.max()
+    if not np.isfinite(greatest):  # the maximum of what holds NaN is NaN
+        raise FilmError(f"The mask {path.name} holds NaN or infinity: save it as 0 and 255.")
+    if values.dtype.kind == "f" and (values % 1 != 0).any():
+        return np.asarray(values >= greatest / 2)
     if greatest <= _MOST_LABELS:
         return values > 0
     chosen: NDArray[np.bool_] = values >= greatest // 2
