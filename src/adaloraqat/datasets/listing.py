@@ -105,6 +105,22 @@ def left_out(what: str, names: Iterable[str], why: str) -> list[str]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+    followed: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith((".", "__MACOSX")) and _entered(Path(folder, name), root, followed)
+        )
         yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _entered(folder: Path, root: Path, followed: set[str]) -> bool:
+    """Tell whether to enter a folder: a link once, and only out of the tree, so that no film comes twice."""
+    if not folder.is_symlink():
+        return True
+    real, home = os.path.realpath(folder), os.path.realpath(root)
+    if real in followed or os.path.commonpath((real, home)) in (real, home):
+        return False
+    followed.add(real)
+    return True
