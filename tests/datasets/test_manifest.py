@@ -177,3 +177,11 @@ def test_columns_of_the_users_own_survive(films):
     again = read_manifest(films / "both.csv")
     assert again[0].others == (("age", "61"), ("ward", "3, east"))
     assert again[1].others == (("age", ""), ("ward", "4"))
+
+
+def test_a_manifest_written_on_windows(films):
+    (read,) = read_manifest(written(films, "path_image,path_mask\r\nimages\\a.png,masks\\a.png\r\n"))
+    assert (read.id, read.path_image) == ("a", films / "images" / "a.png")
+    lost = written(films, "path_image,path_mask\r\nC:\\Users\\someone\\a.png,masks\\a.png\r\n")
+    with pytest.raises(ManifestError, match=r"The image 'a\.png' named in row 2"):
+        read_manifest(lost)

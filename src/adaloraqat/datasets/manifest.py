@@ -11,7 +11,7 @@ import io
 import math
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from adaloraqat.datasets.entry import SPLITS, Entry
 from adaloraqat.datasets.split import assign_splits
@@ -217,6 +217,8 @@ def _file(cell: str, role: str, folder: Path, place: str, must_exist: bool) -> P
         raise ManifestError(f"The {role} is not named in {place}: fill its path in, or remove the row.")
     try:
         path = folder / cell
+        if "\\" in cell and not path.exists():
+            path = folder / cell.replace("\\", "/")  # written on Windows
         # the folder is made real but not the file itself: a linked file keeps the name it has here
         path = path.parent.resolve() / path.name
         present = path.is_file() or not must_exist
@@ -224,7 +226,7 @@ def _file(cell: str, role: str, folder: Path, place: str, must_exist: bool) -> P
         present = False
     if not present:
         raise ManifestError(
-            f"The {role} {Path(cell).name!r} named in {place} does not exist: "
+            f"The {role} {PureWindowsPath(cell).name!r} named in {place} does not exist: "
             "correct its path (relative to the manifest), or remove the row."
         )
     return path
