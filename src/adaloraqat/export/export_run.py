@@ -11,6 +11,7 @@ import torch
 
 from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.datasets.manifest import Entry, read_manifest
+from adaloraqat.datasets.spread import evenly_spread
 from adaloraqat.errors import BundleError, ManifestError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
@@ -94,7 +95,7 @@ def export_run(
             f"{policy.name} ({policy.weight_range} range) is not what stage 2 trained: this is post-training "
             "quantisation, and the bundle says so"
         )
-    films = _read(_spread(validation, PARITY_FILMS))
+    films = _read(evenly_spread(validation, PARITY_FILMS))
     if not films:
         report("no validation films: parity and the gain of a second pass are not measured; give --data")
     deployed = LoadedRun(
@@ -248,7 +249,7 @@ def _proposed(
         )
     count = _calibration_films(run.recipe)  # the same ranges as those that are exported
     films = Films(
-        load_films(_spread(training, count), run.preprocessing),
+        load_films(evenly_spread(training, count), run.preprocessing),
         load_films(validation, run.preprocessing),
         run.preprocessing,
         count,
@@ -293,7 +294,7 @@ def _in_precision(
             "with a manifest that has films of split train."
         )
     count = _calibration_films(run.recipe)
-    films = load_films(_spread(training, count), run.preprocessing)
+    films = load_films(evenly_spread(training, count), run.preprocessing)
     batches = calibration_batches(films, run.preprocessing, count, run.recipe.seed)
     return in_precision(run.model, policy, trained, batches)
 
@@ -301,12 +302,6 @@ def _in_precision(
 def _calibration_films(recipe: Recipe) -> int:
     stages = [stage for stage in recipe.stages if isinstance(stage, QuantizeStage)]
     return stages[-1].calibration_films if stages else CALIBRATION_FILMS
-
-
-def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
-    """Return at most `count` entries, evenly spaced, so that no source is left out because of its name."""
-    places = np.linspace(0, len(entries) - 1, min(count, len(entries))).round().astype(int)
-    return [entries[place] for place in places]
 
 
 def _read(entries: Sequence[Entry]) -> list[Pair]:

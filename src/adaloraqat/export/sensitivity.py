@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 from transformers import SamModel
 
+from adaloraqat.datasets.spread import evenly_spread
 from adaloraqat.errors import RecipeError
 from adaloraqat.export.precision import in_precision
 from adaloraqat.quantize import PRECISIONS, PrecisionPolicy
@@ -56,8 +56,7 @@ class Films:
         whole = self.validation
         if self.ranked is None or self.ranked >= len(whole):
             return self
-        places = np.linspace(0, len(whole) - 1, self.ranked).round().astype(int).tolist()
-        return replace(self, validation=whole.subset(places))
+        return replace(self, validation=whole.subset(evenly_spread(range(len(whole)), self.ranked)))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adaloraqat.datasets.manifest import fingerprint, read_manifest
+from adaloraqat.datasets.spread import evenly_spread
 from adaloraqat.export.precision import in_precision
 from adaloraqat.export.sensitivity import Films, propose
 from adaloraqat.files import write_json, write_text
@@ -58,8 +57,7 @@ def analyse(
         AdaloraqatError: with one sentence for anything that a user can mend.
     """
     training, validation = choose_films(read_manifest(manifest), run.recipe)
-    places = np.linspace(0, len(training) - 1, min(_CALIBRATION_FILMS, len(training))).round().astype(int)
-    calibration = load_films([training[place] for place in places], run.preprocessing)
+    calibration = load_films(evenly_spread(training, _CALIBRATION_FILMS), run.preprocessing)
     films = Films(calibration, load_films(validation, run.preprocessing), run.preprocessing, ranked=ranked)
     document: dict[str, Any] = {"stage": run.stage, "errors": {}}
     for policy in policies:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry, fingerprint
+from adaloraqat.datasets.spread import evenly_spread
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.files import write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, score_film, worst_scores
@@ -114,8 +115,7 @@ def robustness(
 def spread(entries: Sequence[Entry], count: int) -> list[Entry]:
     """Return at most `count` films, evenly spaced over the list ordered by source and id."""
     ordered = sorted(entries, key=lambda entry: (entry.source, entry.id))
-    places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
-    return [ordered[place] for place in places]
+    return evenly_spread(ordered, count)
 
 
 def jittered(box: Box, shape: tuple[int, int], jitter: float, seed: int) -> Box:
