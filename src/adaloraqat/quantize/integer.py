@@ -14,6 +14,7 @@ the input is two-dimensional.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaloraqat.quantize import numerics
-from adaloraqat.quantize.fake_quantize import FakeQuantized
+from adaloraqat.quantize.fake_quantize import ActivationQuantizer, FakeQuantized
 from adaloraqat.quantize.layout import Layout
 
 
@@ -51,21 +52,8 @@ class IntegerProduct(nn.Module):
             RuntimeError: the layer is not calibrated.
         """
         super().__init__()
-        if not layer.input_quantizer.calibrated:
-            raise RuntimeError("this layer has no activation range yet: run calibrate() before convert()")
         self.layout: Layout = layer.layout
-        with torch.no_grad():
-            matrix, bias, scale = layer.product_terms()
-            bias_scale = layer.input_quantizer.scale * scale
-            weight = numerics.integer_weight(matrix, scale, layer.weight_limit)
-            integer_bias = None if bias is None else numerics.integer_bias(bias, bias_scale)
-        self.register_buffer("weight", weight.t().contiguous())
-        self.register_buffer("weight_scale", scale.clone())
-        self.register_buffer("weight_zero_point", torch.zeros_like(scale, dtype=torch.int8))
-        self.register_buffer("bias", integer_bias)
-        self.register_buffer("bias_scale", bias_scale)
-        self.register_buffer("input_scale", layer.input_quantizer.scale.clone())
-        self.register_buffer("input_zero_point", layer.input_quantizer.zero_point.to(torch.uint8))
+        register_integers(self, layer, Tensor.t)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute in the shapes of the layer this one replaces."""
@@ -85,6 +73,39 @@ class IntegerProduct(nn.Module):
             int(size) for size in gathered.shape[1:-1]
         )  # only the batch may be dynamic in an exported graph
         return self.layout.scatter(outputs.reshape(-1, *inner, self.weight.shape[1]))
+
+
+def register_integers(module: nn.Module, layer: FakeQuantized, arrange: Callable[[Tensor], Tensor]) -> None:
+    """Give `module` the buffers `weight`, `bias`, their scales and zero points, and the input's grid.
+
+    Args:
+        module: an integer layer under construction.
+        layer: the calibrated fake-quantised layer that it replaces.
+        arrange: lays the int8 matrix (out, in) out as the module keeps its weight.
+
+    Raises:
+        RuntimeError: the layer is not calibrated.
+    """
+    quantizer = layer.input_quantizer
+    if not quantizer.calibrated:
+        raise RuntimeError("this layer has no activation range yet: run calibrate() before convert()")
+    with torch.no_grad():
+        matrix, bias, scale = layer.product_terms()
+        bias_scale = quantizer.scale * scale
+        weight = numerics.integer_weight(matrix, scale, layer.weight_limit)
+        integer_bias = None if bias is None else numerics.integer_bias(bias, bias_scale)
+    module.register_buffer("weight", arrange(weight).contiguous())
+    module.register_buffer("weight_scale", scale.clone())
+    module.register_buffer("weight_zero_point", torch.zeros_like(scale, dtype=torch.int8))
+    module.register_buffer("bias", integer_bias)
+    module.register_buffer("bias_scale", bias_scale)
+    register_grid(module, "input", quantizer)
+
+
+def register_grid(module: nn.Module, name: str, quantizer: ActivationQuantizer) -> None:
+    """Give `module` the buffers `<name>_scale` and `<name>_zero_point` of a calibrated unsigned quantiser."""
+    module.register_buffer(f"{name}_scale", quantizer.scale.clone())
+    module.register_buffer(f"{name}_zero_point", quantizer.zero_point.to(torch.uint8))
 
 
 class IntegerTable(nn.Module):

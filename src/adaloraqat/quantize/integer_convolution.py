@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from adaloraqat.quantize import numerics
 from adaloraqat.quantize.fake_quantize import FakeQuantized
+from adaloraqat.quantize.integer import register_grid, register_integers
 from adaloraqat.quantize.layout import ConvolutionLayout
 
 
@@ -53,22 +54,11 @@ class IntegerConvolution(nn.Module):
         layout, output = layer.layout, layer.output_quantizer
         assert isinstance(layout, ConvolutionLayout)
         assert output is not None
-        if not (layer.input_quantizer.calibrated and output.calibrated):
+        if not output.calibrated:
             raise RuntimeError("this layer has no activation range yet: run calibrate() before convert()")
         self.layout = layout
-        with torch.no_grad():
-            matrix, bias, scale = layer.product_terms()
-            bias_scale = layer.input_quantizer.scale * scale
-            weight = numerics.integer_weight(matrix, scale, layer.weight_limit)
-            integer_bias = None if bias is None else numerics.integer_bias(bias, bias_scale)
-        self.register_buffer("weight", layout.kernels(weight).contiguous())
-        self.register_buffer("weight_scale", scale.clone())
-        self.register_buffer("weight_zero_point", torch.zeros_like(scale, dtype=torch.int8))
-        self.register_buffer("bias", integer_bias)
-        self.register_buffer("bias_scale", bias_scale)
-        for name, quantizer in (("input", layer.input_quantizer), ("output", output)):
-            self.register_buffer(f"{name}_scale", quantizer.scale.clone())
-            self.register_buffer(f"{name}_zero_point", quantizer.zero_point.to(torch.uint8))
+        register_integers(self, layer, layout.kernels)
+        register_grid(self, "output", output)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute in the shapes of the layer this one replaces."""
