@@ -108,6 +108,25 @@ def test_folders_are_mirrored_and_own_outputs_skipped(run: Run, bundle: Path, tm
     assert sorted(results(ended)) == ["in/a.png", "in/deep/er/b.jpg"]
 
 
+def test_linked_folders_are_mirrored_once_and_may_collide(run: Run, bundle: Path, tmp_path: Path) -> None:
+    save(tmp_path / "in/a.png")
+    save(tmp_path / "store/b.png")
+    save(tmp_path / "store/deep/c.png")
+    (tmp_path / "in/ward").symlink_to(tmp_path / "store")
+    (tmp_path / "in/ward-again").symlink_to(tmp_path / "store")
+    (tmp_path / "store/loop").symlink_to(tmp_path / "in")
+    ended = run("segment", "in", "--model", bundle, "--out", "out", "--json")
+    assert ended.code == 0, ended.err
+    assert sorted(results(ended)) == ["a.png", "ward/b.png", "ward/deep/c.png"]
+    assert written(tmp_path / "out") == ["a_mask.png", "ward/b_mask.png", "ward/deep/c_mask.png"]
+    assert not (tmp_path / "out/ward").is_symlink()
+    save(tmp_path / "store/b.bmp")
+    ended = run("segment", "in", "--model", bundle, "--out", "other")
+    assert ended.code == 2
+    assert "ward/b.bmp and ward/b.png would both write b_mask.png" in ended.err
+    assert not (tmp_path / "other").exists()
+
+
 def test_absolute_paths_are_not_repeated(run: Run, bundle: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/sub/a.png")
     film = save(tmp_path / "b.png")

@@ -61,3 +61,38 @@ def test_a_folder_of_masks_alone_is_searched(tmp_path: Path) -> None:
     for folder in ("masks", "ward"):
         (tmp_path / folder / "a.png").write_bytes(b"any")
     assert len(find_films(tmp_path)) == 2
+
+
+def test_linked_folders_are_searched_and_each_real_folder_once(tmp_path: Path) -> None:
+    root, store = tmp_path / "root", tmp_path / "store"
+    for film in (root / "own/a.png", root / ".hidden/h.png", store / "ward/b.png", store / "ward/deep/c.png"):
+        film.parent.mkdir(parents=True)
+        film.touch()
+    links = {
+        root / "a": store / "ward/deep",  # first in the order of names, so the path of its films
+        root / "all": store,  # the rest of it
+        root / "twice": store,
+        root / "again": root / "own",  # is there by itself
+        root / "shown": root / ".hidden",  # its own name hides it, the link's does not
+        root / "up": tmp_path,  # round the tree
+        root / "own/round": root,
+        store / "back": root,
+        store / "ward/round": store / "ward",
+        store / "ward/up": store,
+        root / "broken": tmp_path / "nowhere",
+        root / "self": root / "self",
+    }
+    for link, real in links.items():
+        link.symlink_to(real)
+    found = ["a/c.png", "all/ward/b.png", "own/a.png", "shown/h.png"]
+    assert [path.relative_to(root).as_posix() for path in find_films(root)] == found
+    (tmp_path / "door").symlink_to(root)
+    assert find_films(tmp_path / "door") == [tmp_path / "door" / path for path in found]
+
+
+def test_a_link_among_the_masks_of_a_data_set_is_left_out_like_a_folder(tmp_path: Path) -> None:
+    for folder in ("set/images", "store"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.png").touch()
+    (tmp_path / "set/masks").symlink_to(tmp_path / "store")
+    assert find_films(tmp_path / "set") == [tmp_path / "set/images/a.png"]

@@ -42,7 +42,8 @@ def segment(
 ) -> None:
     """Outline the lungs in films or folders of films.
 
-    Writes <stem>_mask.png (0/255, on the film's own grid) into the output folder; subfolders are mirrored.
+    Writes <stem>_mask.png (0/255, on the film's own grid) into the output folder; subfolders are mirrored,
+    linked ones too (each real folder once).
     A challenge case (.npz with boxes, or with a volume) gives <stem>.npz with segs, one label a box.
     With --json, paths are relative to the folders that were given.
     """

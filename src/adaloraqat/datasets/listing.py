@@ -4,8 +4,7 @@ Readers of sources only list: which film, which mask, which patient. `prepare.py
 entries of a manifest, and writes those masks that exist in no file of their own.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph.walk import walk
 
 Shape = tuple[int, int]
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
@@ -83,7 +83,12 @@ def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
     if not root.is_dir():
         raise ManifestError(f"There is no folder {root.name}: give the folder that the archive unpacked to.")
     wanted = frozenset(suffixes)
-    return sorted(path for path in _walk(root) if path.suffix.lower() in wanted)
+    return sorted(
+        folder / name
+        for folder, names in walk(root, _searched)
+        for name in names
+        if not name.startswith(".") and Path(name).suffix.lower() in wanted
+    )
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
@@ -104,23 +109,5 @@ def left_out(what: str, names: Iterable[str], why: str) -> list[str]:
     return [f"{len(names)} {what}{plural} {verb} left out, {why}: {shown}."]
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    followed: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith((".", "__MACOSX")) and _entered(Path(folder, name), root, followed)
-        )
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
-
-
-def _entered(folder: Path, root: Path, followed: set[str]) -> bool:
-    """Tell whether to enter a folder: a link once, and only out of the tree, so that no film comes twice."""
-    if not folder.is_symlink():
-        return True
-    real, home = os.path.realpath(folder), os.path.realpath(root)
-    if real in followed or os.path.commonpath((real, home)) in (real, home):
-        return False
-    followed.add(real)
-    return True
+def _searched(folders: Sequence[str]) -> list[str]:
+    return [name for name in folders if not name.startswith((".", "__MACOSX"))]

@@ -9,6 +9,7 @@ from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.jsrt_img import is_jsrt
 from adaloraqat.radiograph.npz import is_segmentation
 from adaloraqat.radiograph.read import KINDS, is_dicom
+from adaloraqat.radiograph.walk import walk
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic", ".ima", ".npz"}
 _IMAGES = re.compile(r"^(images?|imgs?|films?|cxr|dicoms?)([^a-z].*|tr|ts)?$|_(images?|png)$")
@@ -22,7 +23,8 @@ def find_films(path: str | os.PathLike[str]) -> list[Path]:
     A film is known by its suffix, or by the DICOM magic where the name has none (or a number, as in UIDs).
     Hidden files and folders, the tool's own `*_mask.png` and `*_overlay.png`, and npz files of masks alone
     (`segs`, `gts`) are skipped; and so is a folder of masks or labels that lies beside one of images, as in a
-    data set's `images/` and `masks/`. Given by itself, such a folder is searched.
+    data set's `images/` and `masks/`. Given by itself, such a folder is searched. Linked subfolders are
+    searched as any other, by the rules of `walk`.
 
     Raises:
         FilmError: no such path, or a folder without films.
@@ -33,9 +35,8 @@ def find_films(path: str | os.PathLike[str]) -> list[Path]:
     if not path.is_dir():
         return [path]
     films = []
-    for folder, folders, names in os.walk(path):
-        folders[:] = _searched(folders)
-        films += [Path(folder, name) for name in names if _is_film(Path(folder, name))]
+    for folder, names in walk(path, _searched):
+        films += [folder / name for name in names if _is_film(folder / name)]
     if not films:
         raise FilmError(f"The folder {path.resolve().name} holds no films: give one with {KINDS} files.")
     return sorted(films)
