@@ -36,14 +36,16 @@ FILM = np.clip(
     255,
 ).astype(np.uint8)
 DEEP = FILM.astype(np.uint16) * 16
+JSRT_SIDE = 2048
 
 
 class Seed(NamedTuple):
-    """A valid file: its format's name, the suffix of its name, its bytes."""
+    """A valid file: its format's name, the suffix of its name, its bytes, and the film in it."""
 
     kind: str
     suffix: str
     content: bytes
+    film: np.ndarray = FILM
 
 
 def picture(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -145,6 +147,13 @@ def jpeg_lossless() -> bytes:
         return packed.read_bytes()
 
 
+def raw_jsrt() -> Seed:
+    """JSRT's raw numbers: high byte first, high is dark. The size is its only sign, so it cannot be small."""
+    rows, columns = (np.arange(JSRT_SIDE) * side // JSRT_SIDE for side in FILM.shape)
+    values = 4095 - DEEP[np.ix_(rows, columns)]
+    return Seed("jsrt-raw", ".img", values.astype(">u2").tobytes(), FILM[np.ix_(rows, columns)])
+
+
 def seeds() -> list[Seed]:
     """Return one valid file a format and variant."""
     grey, deep = Image.fromarray(FILM), Image.fromarray(DEEP)
@@ -174,6 +183,7 @@ def seeds() -> list[Seed]:
         Seed("tiff-lzw", ".tif", picture(grey, "TIFF", compression="tiff_lzw")),
         Seed("tiff-deflate", ".tif", picture(deep, "TIFF", compression="tiff_adobe_deflate")),
         Seed("bmp", ".bmp", picture(grey, "BMP")),
+        raw_jsrt(),
         Seed("npz", ".npz", archive(np.savez, image=DEEP)),
         Seed("npz-compressed", ".npz", archive(np.savez_compressed, imgs=DEEP)),
         *(Seed(f"dicom-{name}", ".dcm", content) for name, content in dicoms.items()),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz_seeds import FILM, Seed, dicom, picture, seeds
+from fuzz_seeds import FILM, JSRT_SIDE, Seed, dicom, picture, seeds
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -42,6 +42,8 @@ NOT_DECODED = re.compile(
 
 def body(seed: Seed) -> int:
     """Where the part behind the header begins."""
+    if seed.suffix == ".img":
+        return 0
     if seed.suffix == ".tif":
         return 8
     if seed.suffix == ".bmp":
@@ -163,8 +165,8 @@ def declared(content: bytes, suffix: str) -> set[tuple[int, ...]]:
         width, height = struct.unpack(">II", content[16:24])
     elif suffix == ".bmp":
         width, height = struct.unpack("<ii", content[18:26])
-    elif suffix == ".dcm":
-        return set()
+    elif suffix == ".img":
+        width = height = JSRT_SIDE
     else:
         return set()
     return {(abs(height), abs(width)), (abs(width), abs(height))}
@@ -211,8 +213,8 @@ def test_the_seeds_are_valid(seed: Seed, tmp_path: Path) -> None:
     path = tmp_path / f"film{seed.suffix}"
     path.write_bytes(seed.content)
     film = read_film(path)
-    assert film.shape == FILM.shape
-    assert np.corrcoef(film.pixels.ravel(), FILM.ravel())[0, 1] > 0.98  # JPEG at its default quality
+    assert film.shape == seed.film.shape
+    assert np.corrcoef(film.pixels.ravel(), seed.film.ravel())[0, 1] > 0.98  # JPEG at its default quality
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.kind)
