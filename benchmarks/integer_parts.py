@@ -1,9 +1,9 @@
 """Which parts gain from INT8 beyond the linear layers: attention products and convolutions, in both engines.
 
-    python benchmarks/integer_parts.py [--turns 15] [--threads 1]
+    python benchmarks/integer_parts.py [--architecture lite_medsam_small ...] [--turns 15] [--threads 1]
 
-The small SAM with random weights (values do not change the speed), the policy int8 and the same with one more
-kind of product in integers; encoder and decoder timed in turns (A B A B). Writes
+A model with random weights (values do not change the speed), integers in its linear layers only, and the same
+with one more kind of product in integers; encoder and decoder timed in turns (A B A B). Writes
 benchmarks/results/integer_parts.json. The policy `int8` takes what gains in both engines.
 """
 
@@ -21,12 +21,25 @@ from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.bundle.timing import interleaved, median_ratio
 from adaloraqat.export import export_decoder, export_encoder
 from adaloraqat.export.precision import in_precision
+from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
-from adaloraqat.models.sam import build_sam
 from adaloraqat.quantize import PrecisionPolicy, convert, policy_named
 
+POINTWISE = ("*.blocks.*.conv1.c", "*.blocks.*.conv3.c", "*.downsample.conv1.c", "*.downsample.conv3.c")
+DEPTHWISE = ("*.blocks.*.conv2.c", "*.downsample.conv2.c", "*.local_conv.c")
+NECK = ("vision_encoder.neck.conv?",)
+PATCHES = ("*.patch_embed.seq.?.c",)
+
+
+def _convolutions(*patterns: str) -> tuple[tuple[str, str], ...]:
+    return tuple((pattern, "int8 convolution") for pattern in patterns)
+
+
+LINEAR_ONLY = tuple(
+    (pattern, "float16 storage") for pattern in ("*.patch_embed.projection", "vision_encoder.*.c", *NECK)
+)
 MORE: dict[str, tuple[tuple[str, str], ...]] = {
-    "int8": (),
+    "linear layers": (),
     "encoder attention": (
         ("vision_encoder.*.scores", "int8 product"),
         ("vision_encoder.*.mixture", "int8 product"),
@@ -35,48 +48,75 @@ MORE: dict[str, tuple[tuple[str, str], ...]] = {
         ("mask_decoder.*.scores", "int8 product"),
         ("mask_decoder.*.mixture", "int8 product"),
     ),
-    "encoder convolutions": (
-        ("vision_encoder.patch_embed.projection", "int8 per channel"),
-        ("vision_encoder.neck.conv?", "int8 convolution"),
+    "pointwise convolutions": _convolutions(*POINTWISE),
+    "depthwise convolutions": _convolutions(*DEPTHWISE),
+    "neck": _convolutions(*NECK),
+    "patch embedding": (*_convolutions(*PATCHES), ("*.patch_embed.projection", "int8 per channel")),
+    "pointwise, neck and patches": (
+        *_convolutions(*POINTWISE, *NECK, *PATCHES),
+        ("*.patch_embed.projection", "int8 per channel"),
+    ),
+    "all convolutions": (
+        *_convolutions(*POINTWISE, *DEPTHWISE, *NECK, *PATCHES),
+        ("*.patch_embed.projection", "int8 per channel"),
     ),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--architecture", nargs="+", default=["lite_medsam_small", "small"])
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.manual_seed(0)
-    model = build_sam(architecture("small")).eval()
-    size = model.config.vision_config.image_size
-    images, boxes = torch.rand(4, 1, size, size), torch.tensor([[[0.0, 0.0, size, size]]]).expand(4, 1, 4)
-    ratios: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, rules in MORE.items():
-            base = policy_named("int8")
-            policy = PrecisionPolicy("trial", rules + base.rules, base.weight_range)
-            rounded, _ = in_precision(model, policy, None, [(images, boxes)])
-            integer = convert(rounded)
-            export_encoder(integer, Path(folder, f"{name} encoder.onnx"))
-            export_decoder(integer, Path(folder, f"{name} decoder.onnx"))
-        for part in ("encoder", "decoder"):
-            for engine in ("onnxruntime", "openvino"):
-                runs = {
-                    name: runner(Path(folder, f"{name} {part}.onnx"), engine, options.threads, size)
-                    for name in MORE
-                }
-                times = interleaved(runs, options.turns)
-                ratios[f"{part}, {engine}"] = {
-                    name: round(median_ratio(times, name, "int8"), 3) for name in MORE
-                }
-                print(part, engine, ratios[f"{part}, {engine}"], flush=True)
+        runners = {name: export(name, Path(folder, name)) for name in options.architecture}
+        ratios = {name: timed(*found, options) for name, found in runners.items()}
     result = {
-        "speed_against_int8": ratios,
+        "speed_against_linear_layers_only": ratios,
         "machine": machine(),
         "command": "python benchmarks/integer_parts.py",
     }
     (Path(__file__).parent / "results/integer_parts.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def export(name: str, folder: Path) -> tuple[Path, list[str], int]:
+    """Write encoder and decoder of each trial that concerns the architecture; return where, which and size."""
+    folder.mkdir()
+    torch.manual_seed(0)
+    model = build(architecture(name).to_dict()).eval()
+    size, channels = architecture(name).image_size, architecture(name).channels
+    images = torch.rand(4, channels, size, size)
+    boxes = torch.tensor([[[0.0, 0.0, size, size]]]).expand(4, 1, 4)
+    base, seen, names = policy_named("int8"), set(), []
+    for trial, rules in MORE.items():
+        policy = PrecisionPolicy("trial", (*rules, *LINEAR_ONLY, *base.rules), base.weight_range)
+        described = json.dumps(policy.describe(model))
+        if described in seen:
+            continue  # nothing of this kind in the architecture
+        seen.add(described)
+        names.append(trial)
+        rounded, _ = in_precision(model, policy, None, [(images, boxes)])
+        integer = convert(rounded)
+        export_encoder(integer, folder / f"{trial} encoder.onnx")
+        export_decoder(integer, folder / f"{trial} decoder.onnx")
+    return folder, names, size
+
+
+def timed(folder: Path, names: list[str], size: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Return {part, engine: {trial: times faster than with the linear layers alone}}."""
+    ratios: dict[str, Any] = {}
+    for part in ("encoder", "decoder"):
+        for engine in ("onnxruntime", "openvino"):
+            runs = {
+                name: runner(folder / f"{name} {part}.onnx", engine, options.threads, size) for name in names
+            }
+            times = interleaved(runs, options.turns)
+            ratios[f"{part}, {engine}"] = {
+                name: round(median_ratio(times, name, "linear layers"), 3) for name in names
+            }
+            print(folder.name, part, engine, ratios[f"{part}, {engine}"], flush=True)
+    return ratios
 
 
 def runner(path: Path, engine: str, threads: int, size: int) -> Any:

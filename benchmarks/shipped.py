@@ -2,21 +2,27 @@
 
     python benchmarks/shipped.py --data MANIFEST [--runs runs] [--tables reports]
 
-MANIFEST holds jsrt, shenzhen and covid_v7 with splits; runs/ holds the runs lung-field and lung-whole that made the
+MANIFEST holds jsrt, shenzhen and covid_v7 with splits; runs/ holds the runs lung-base and lung-whole that made the
 models (their FP32 rows come from the stage before quantisation). Writes benchmarks/results/shipped.json and
 docs/results.md, and appends the tables that `adaloraqat report recipes/tables/N.yaml` left below reports/.
+
+The weights in src/adaloraqat/weights come from the same runs: `--install base` after recipes/lung-base.yaml,
+`--install lung-field lung-whole` after recipes/lung-field.yaml and recipes/lung-whole.yaml.
 """
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from adaptation import ROOT, adaloraqat, machine
 
 from adaloraqat.bundle.shipped import shipped_base, shipped_path
+from adaloraqat.models.checkpoints import save_base
+from adaloraqat.training.run import load_float_run
 
-FLOAT_RUNS = {"lung-field-fp32": ("lung-field", "settle"), "lung-whole-fp32": ("lung-whole", "stage1")}
+FLOAT_RUNS = {"lung-base-fp32": ("lung-base", "fine"), "lung-whole-fp32": ("lung-whole", "stage1")}
 
 
 def main() -> None:
@@ -24,7 +30,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--tables", type=Path, default=ROOT / "reports")
+    parser.add_argument("--install", nargs="+", default=[], choices=["base", "lung-field", "lung-whole"])
     options = parser.parse_args()
+    for name in options.install:
+        install(name, options.runs, options.data)
+    if options.install:
+        return
     models: list[object] = ["lung-field", "lung-whole"]
     for name, (run, stage) in FLOAT_RUNS.items():
         bundle = options.runs / name
@@ -66,13 +77,25 @@ def main() -> None:
         (shipped_path(name) / "README.md").write_text(card(name, result))
 
 
+def install(name: str, runs: Path, data: Path) -> None:
+    """Put the base of runs/lung-base, or the bundle of runs/NAME, where the package ships it."""
+    target = shipped_base() if name == "base" else shipped_path(name)
+    card = (target / "README.md").read_text()
+    shutil.rmtree(target)
+    if name == "base":
+        save_base(load_float_run(runs / "lung-base").model, target, half=True)
+    else:
+        adaloraqat("export", runs / name, "--out", target, "--data", data)
+    (target / "README.md").write_text(card)
+
+
 CARD = """# {name}
 
 **Outlines** {outlines}. **Not a medical device**; non-commercial research only (LICENSE-WEIGHTS, beside the package's
 LICENSE, or in the repository).
 
-- **Model**: a small Segment Anything: 256 px, patch 8, 8 encoder blocks of width 192, SAM's prompt encoder and mask
-  decoder at width 128; 4.7 million parameters; {made}
+- **Model**: a small Segment Anything (`lite_medsam_small`): 256 px, TinyViT encoder (stages of width 32, 96, 160, 192 on
+  grids of 64, 32, 32, 32), SAM's prompt encoder and mask decoder at width 128; 4.1 million parameters; {made}
 - **Input**: a frontal chest film, any size; box prompt, or none (the whole film).
 - **Trained on**: {data} Split by patient, 70/15/15.
 - **Recipe**: `recipes/{name}.yaml` (on `recipes/lung-base.yaml`).
@@ -86,7 +109,7 @@ LICENSE, or in the repository).
 """
 MADE = {
     "lung-field": (
-        "trained from scratch (the base), trained on for 14 epochs, then quantisation-aware training to INT8.",
+        "trained from scratch (the base), then quantisation-aware training to INT8.",
         "jsrt (168 films) and shenzhen (388 films).",
     ),
     "lung-whole": (

@@ -45,7 +45,11 @@ def test_the_int8_file_holds_integers_and_sixteen_bits(exported):
     assert kinds["vision_encoder.layers.0.mlp.lin1.weight"] == TensorProto.INT8
     assert kinds["vision_encoder.layers.0.mlp.lin1.bias"] == TensorProto.INT32
     assert kinds["vision_encoder.pos_embed"] == TensorProto.FLOAT16
-    assert kinds["vision_encoder.neck.conv2.weight"] == TensorProto.FLOAT16
+    assert kinds["vision_encoder.neck.conv2.weight"] == TensorProto.INT8
+    decoder = {
+        tensor.name: tensor.data_type for tensor in onnx.load(exported("int8")[1].decoder).graph.initializer
+    }
+    assert decoder["mask_decoder.upscale_conv1.weight"] == TensorProto.FLOAT16
     large = [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT]
     assert max(int(np.prod(tensor.dims)) for tensor in large) <= 128  # scales, norms and biases only
     assert not [node for node in graph.node if node.op_type == "Pad"]

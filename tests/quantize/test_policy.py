@@ -24,9 +24,12 @@ _PAPER = {
     "mask_decoder.mask_tokens": "float32",
 }
 _INT8 = {
+    "vision_encoder.pos_embed": "float16 storage",
+    "vision_encoder.patch_embed.projection": "int8 per channel",
     "vision_encoder.layers.0.attn.qkv": "int8 per channel",
     "vision_encoder.layers.1.mlp.lin2": "int8 per channel",
-    "vision_encoder.neck.conv2": "float16 storage",
+    "vision_encoder.neck.conv2": "int8 convolution",
+    "mask_decoder.upscale_conv1": "float16 storage",
     "mask_decoder.transformer.final_attn_token_to_image.out_proj": "int8 per channel",
     "prompt_encoder.point_embed.2": "float16 storage",
 }

@@ -1,9 +1,11 @@
 """Augmentation: seeded, and the mask goes where the image goes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from adaloraqat.training.augment import Augmentation, vary_look
+from adaloraqat.training.augment import Augmentation, _enhance_edges, _opacities, vary_look
 
 SIZE = 64
 
@@ -47,10 +49,43 @@ def test_one_seed_one_result() -> None:
 
 def test_the_mask_follows_the_image() -> None:
     """The film shows what the mask outlines; the warp alone (no change of look) must keep it so."""
-    augmentation, given = Augmentation(), films(40)
-    images, targets, _ = warp(augmentation, given, seed=2)
+    given = films(40)
+    moved = Augmentation().draw_warp(40, torch.Generator().manual_seed(2))
+    assert moved is not None
+    images, targets, _ = replace(moved, borders=torch.full((40,), torch.nan))(*given)
     assert float((images - targets[:, 2:]).abs().max()) < 1e-5
     assert float((images - given[0]).abs().amax(dim=(1, 2, 3)).min()) > 0.2  # and every film has moved
+
+
+def test_a_fifth_lies_in_a_border_that_counts_as_film() -> None:
+    images, targets, valid = films(400)
+    valid[:, :, :, 48:] = 0  # padding at the right
+    moved = Augmentation().draw_warp(400, torch.Generator().manual_seed(7))
+    assert moved is not None
+    framed = ~moved.borders.isnan()
+    assert float(framed.float().mean()) == pytest.approx(0.2, abs=0.05)
+    assert {0.0, 1.0} < {float(level) for level in moved.borders[framed]}
+    seen, wanted, inside = moved(images, targets, valid)
+    assert bool((inside[framed] == 1).all())
+    assert bool((inside[~framed] == 0).flatten(1).any(dim=1).all())
+    bare = replace(moved, borders=torch.full((400,), torch.nan))(images, targets, valid)
+    assert torch.equal(wanted, bare[1])
+    outside = (bare[2] == 0) & framed[:, None, None, None]
+    level = moved.borders[:, None, None, None].expand_as(seen)
+    assert float((seen - level)[outside].abs().quantile(0.95)) < 0.01  # its level, but at the soft edge
+
+
+def test_opacities_hide_and_edges_stand_out_without_moving_anything() -> None:
+    images = torch.full((64, 1, SIZE, SIZE), 0.2)
+    hidden = _opacities(
+        images, 1.0, torch.ones(64, 1, 1, 1, dtype=torch.bool), torch.Generator().manual_seed(1)
+    )
+    share = ((hidden - images).abs() > 0.05).float().mean(dim=(1, 2, 3))
+    assert float(share.max()) > 0.05
+    assert float(share.mean()) < 0.5
+    sharp = _enhance_edges(disc(32, 32, 10)[None, None], torch.ones(1, 1, 1, 1), torch.tensor([[[[True]]]]))
+    assert float(sharp.max()) > 1.1
+    assert float(sharp.min()) < -0.1
 
 
 def test_after_all_of_it_the_discs_stay_under_their_masks() -> None:

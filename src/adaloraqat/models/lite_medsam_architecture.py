@@ -181,6 +181,18 @@ LITE_MEDSAM_STRIDE4 = replace(
 )
 """The fast one: 256 px, stages at 64, 32, 32 and 32, logits 128×128; no window needs padding."""
 
+LITE_MEDSAM_SMALL = replace(
+    LITE_MEDSAM_STRIDE4,
+    channels=1,
+    embed_dims=(32, 96, 160, 192),
+    num_heads=(2, 3, 5, 6),
+    window_sizes=(8, 8, 8, 16),
+    prompt_dim=128,
+    decoder_mlp_dim=512,
+    iou_head_hidden_dim=128,
+)
+"""The base that ships here: one channel, 4.1 M, a third of the stride-4 LiteMedSAM's cost, 30 matrices for stage 1."""
+
 LITE_MEDSAM_TINY = LiteMedSAMArchitecture(
     image_size=64,
     channels=1,

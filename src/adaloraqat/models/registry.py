@@ -16,6 +16,7 @@ from adaloraqat.models.baseline_architectures import (
 )
 from adaloraqat.models.lite_medsam_architecture import (
     LITE_MEDSAM,
+    LITE_MEDSAM_SMALL,
     LITE_MEDSAM_STRIDE4,
     LITE_MEDSAM_TINY,
     MOBILE_SAM,
@@ -33,6 +34,7 @@ ARCHITECTURES: MappingProxyType[str, Architecture] = MappingProxyType(
         "vit_h": VIT_H,
         "lite_medsam": LITE_MEDSAM,
         "lite_medsam_stride4": LITE_MEDSAM_STRIDE4,
+        "lite_medsam_small": LITE_MEDSAM_SMALL,
         "lite_medsam_tiny": LITE_MEDSAM_TINY,
         "mobile_sam": MOBILE_SAM,
     }

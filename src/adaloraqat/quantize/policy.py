@@ -188,11 +188,13 @@ def product_names(model: nn.Module) -> list[str]:
     ]
 
 
+_TABLES = (("*.pos_embed", "float16 storage"), ("*.rel_pos_?", "float16 storage"))
+
 _SIXTEEN_BITS = (
     ("vision_encoder.patch_embed.projection", "float16 storage"),
+    ("vision_encoder.*.c", "float16 storage"),
     ("vision_encoder.neck.conv*", "float16 storage"),
-    ("*.pos_embed", "float16 storage"),
-    ("*.rel_pos_?", "float16 storage"),
+    *_TABLES,
 )
 
 _TOKENS = (("mask_decoder.iou_token", "float32"), ("mask_decoder.mask_tokens", "float32"))
@@ -208,32 +210,34 @@ _PAPER = (
     *_SIXTEEN_BITS,
 )
 
-_INT8 = (
-    ("vision_encoder.layers.*.attn.qkv", "int8 per channel"),
-    ("vision_encoder.layers.*.attn.proj", "int8 per channel"),
-    ("vision_encoder.layers.*.mlp.lin?", "int8 per channel"),
-    *_TOKENS,
-    # Measured: as integer products the two upscalings make ONNX Runtime's decoder a fifth slower.
-    ("mask_decoder.upscale_conv?", "float16 storage"),
-    ("mask_decoder.*", "int8 per channel"),
-    ("prompt_encoder.mask_embed.conv?", "float16 storage"),
-    ("prompt_encoder.*_embed*", "float16 storage"),
-    *_SIXTEEN_BITS,
-)
-
-_QMEDSAM = (
+_WHOLE_ENCODER = (
     ("vision_encoder.layers.*.attn.qkv", "int8 per channel"),
     ("vision_encoder.layers.*.attn.proj", "int8 per channel"),
     ("vision_encoder.layers.*.mlp.lin?", "int8 per channel"),
     ("vision_encoder.*.c", "int8 convolution"),
     ("vision_encoder.neck.conv?", "int8 convolution"),
     ("vision_encoder.patch_embed.projection", "int8 per channel"),
+)
+
+_INT8 = (
+    *_WHOLE_ENCODER,
+    *_TOKENS,
+    # Measured: as integer products the two upscalings make ONNX Runtime's decoder a fifth slower, and attention's
+    # products gain nothing in either engine (benchmarks/integer_parts.py, docs/quantisation.md).
+    ("mask_decoder.upscale_conv?", "float16 storage"),
+    ("mask_decoder.*", "int8 per channel"),
+    ("prompt_encoder.mask_embed.conv?", "float16 storage"),
+    ("prompt_encoder.*_embed*", "float16 storage"),
+    *_TABLES,
+)
+
+_QMEDSAM = (
+    *_WHOLE_ENCODER,
     *_TOKENS,
     ("mask_decoder.*.scores", "int8 product"),
     ("mask_decoder.*.mixture", "int8 product"),
     ("mask_decoder.*", "int8 per channel"),
-    ("*.pos_embed", "float16 storage"),
-    ("*.rel_pos_?", "float16 storage"),
+    *_TABLES,
 )
 
 POLICIES: dict[str, PrecisionPolicy] = {

@@ -18,8 +18,10 @@ class Augmentation:
 
     The ranges at strength 1: rotation 25 degrees (most far below), zoom 0.75 to 1.35, aspect 12 %, shift 10 %
     of the side, shear 6 degrees, elastic displacement of 1.5 % of the side (standard deviation) in half the
-    films, gamma 0.5 to 2, contrast 0.7 to 1.28, brightness 0.15; some with shading, blur, noise, objects.
-    Without `geometry` nothing moves, and only the look changes.
+    films, gamma 0.5 to 2, contrast 0.7 to 1.28, brightness 0.15; some with shading, opacities, blur, edge
+    enhancement, noise, objects, wires, inversion. A fifth lies, smaller, in a border that counts as film: a
+    sheet photographed on a light box, a screenshot, a collimator. Without `geometry` nothing moves, and only
+    the look changes.
     """
 
     strength: float = 1.0
@@ -60,20 +62,26 @@ class Warp:
     """One geometric transform a film, free of any size: student and teacher see the same at their own.
 
     `flips` (B,) which are mirrored; `affine` (B, 2, 3) in grid units, where 2 is one side; `bend`
-    (B, 2, 5, 5) displacements at 5×5 knots.
+    (B, 2, 5, 5) displacements at 5×5 knots; `borders` (B,) the grey level of what lies round the film and
+    counts as film, NaN where nothing but padding does.
     """
 
     flips: Tensor
     affine: Tensor
     bend: Tensor
+    borders: Tensor
 
     def __call__(self, images: Tensor, targets: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Move images (B, 1, S, S), targets (B, 3, S, S) and valid (B, 1, S, S) together."""
         targets = torch.where(
             self.flips[:, None, None, None], targets[:, [1, 0, 2]], targets
         )  # sides change names
-        warped = self.sample(torch.cat([images, targets, valid], dim=1))  # (B, 5, S, S)
-        return warped[:, :1], warped[:, 1:4], warped[:, 4:].round()
+        warped = self.sample(torch.cat([images * valid, targets, valid], dim=1))  # (B, 5, S, S)
+        images, targets, inside = warped[:, :1], warped[:, 1:4], warped[:, 4:]
+        framed = ~self.borders.isnan()[:, None, None, None]
+        level = self.borders.nan_to_num()[:, None, None, None]
+        images = torch.where(framed, images + level * (1 - inside), images)  # soft at the film's edge
+        return images, targets, torch.where(framed, torch.ones_like(inside), inside.round())
 
     def sample(self, pictures: Tensor) -> Tensor:
         """Move pictures (B, C, S, S) of any size; what comes from outside is 0."""
@@ -95,6 +103,9 @@ def _draw_warp(count: int, strength: float, flip: float, generator: torch.Genera
     )  # mostly small, sometimes a badly placed patient
     shear = uniform(-1, 1) * math.radians(6) * strength
     zoom = torch.exp(uniform(math.log(0.75), math.log(1.35)) * strength)
+    borders = _draw_borders(count, strength, generator)
+    smaller = torch.exp(uniform(math.log(0.65), 0.0) * strength)
+    zoom = torch.where(borders.isnan(), zoom, zoom.clamp(max=1.0) * smaller)
     aspect = torch.exp(uniform(-0.12, 0.12) * strength)
     shift = (
         torch.stack([uniform(-0.2, 0.2), uniform(-0.2, 0.2)], dim=1) * strength
@@ -106,7 +117,14 @@ def _draw_warp(count: int, strength: float, flip: float, generator: torch.Genera
     affine = torch.cat([torch.stack([first, second], dim=1), shift[:, :, None]], dim=2)  # (B, 2, 3)
     knots = torch.randn(count, 2, 5, 5, generator=generator) * (0.03 * strength)
     knots = knots * (torch.rand(count, 1, 1, 1, generator=generator) < 0.5)
-    return Warp(flips, affine, knots)
+    return Warp(flips, affine, knots, borders)
+
+
+def _draw_borders(count: int, strength: float, generator: torch.Generator) -> Tensor:
+    """Return (B,) a level in [0, 1] for a fifth of the films, half of them black or white; else NaN."""
+    use, kind, level = torch.rand(3, count, generator=generator)
+    level = torch.where(kind < 0.35, torch.zeros(()), torch.where(kind < 0.5, torch.ones(()), level))
+    return torch.where(use < 0.2 * min(strength, 1.0), level, torch.full((), math.nan))
 
 
 def vary_look(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -122,13 +140,15 @@ def vary_look(images: Tensor, strength: float, generator: torch.Generator) -> Te
     gamma = torch.exp(uniform(-0.7, 0.7) * strength)
     images = images.clamp(1e-4, 1.0) ** gamma
     images = _shade(images, strength, chosen(0.4), generator)
+    images = _opacities(images, strength, chosen(0.25), generator)
     images = _soften(images, chosen(0.25), generator)
+    images = _enhance_edges(images, uniform(0.0, 1.5) * strength, chosen(0.2))
     contrast = torch.exp(uniform(-0.35, 0.25) * strength)
     images = (images - 0.5) * contrast + 0.5 + uniform(-0.15, 0.15) * strength
     noise = torch.randn(images.shape, generator=generator) * (uniform(0.0, 0.07) * strength)
     images = torch.where(chosen(0.5), images + noise, images)
-    images = _foreign_objects(images, strength, generator)
-    return images.clamp(0.0, 1.0)
+    images = _foreign_objects(images, strength, generator).clamp(0.0, 1.0)
+    return torch.where(chosen(0.04 * min(strength, 1.0)), 1.0 - images, images)  # the reader errs at times
 
 
 def _shade(images: Tensor, strength: float, chosen: Tensor, generator: torch.Generator) -> Tensor:
@@ -136,6 +156,29 @@ def _shade(images: Tensor, strength: float, chosen: Tensor, generator: torch.Gen
     field = torch.randn(len(images), 1, 4, 4, generator=generator) * (0.18 * strength)
     field = F.interpolate(field, size=images.shape[-2:], mode="bicubic", align_corners=True)
     return torch.where(chosen, images + field, images)
+
+
+def _opacities(images: Tensor, strength: float, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """Lay up to three soft ellipses over a film that hide what is below: consolidation, effusion, masses."""
+    size = images.shape[-1]
+    axis = torch.linspace(0.0, 1.0, size)
+    draws = torch.rand(len(images), 3, 6, generator=generator)
+    cover = torch.zeros_like(images)
+    for x, y, width, height, density, use in draws.permute(1, 2, 0):  # each (B,)
+        across = ((axis - x[:, None]) / (0.04 + 0.16 * width[:, None])) ** 2  # (B, S)
+        along = ((axis - y[:, None]) / (0.04 + 0.16 * height[:, None])) ** 2
+        blob = torch.exp(-0.5 * (along[:, :, None] + across[:, None, :]) ** 2)  # flat in the middle
+        cover = torch.maximum(cover, (blob * (density * (use < 0.6))[:, None, None])[:, None])
+    level = 0.55 + 0.4 * torch.rand(len(images), 1, 1, 1, generator=generator)
+    hidden = images + 0.9 * min(strength, 1.0) * cover * (level - images)
+    return torch.where(chosen, hidden, images)
+
+
+def _enhance_edges(images: Tensor, amount: Tensor, chosen: Tensor) -> Tensor:
+    """Sharpen by (B, 1, 1, 1) `amount`, as the processing of many digital systems does."""
+    reach = max(3, images.shape[-1] // 24) | 1
+    blurred = F.avg_pool2d(images, reach, stride=1, padding=reach // 2, count_include_pad=False)
+    return torch.where(chosen, images + amount * (images - blurred), images)
 
 
 def _soften(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
@@ -148,14 +191,18 @@ def _soften(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tenso
 
 
 def _foreign_objects(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Lay flat rectangles (labels, devices, collimator edges) over a third of the films."""
+    """Lay flat rectangles (labels, devices, collimator edges) over a third of the films, or thin wires."""
     images = images.clone()
     size = images.shape[-1]
-    draws = torch.rand(len(images), 6, generator=generator).tolist()
-    for index, (use, left, top, width, height, level) in enumerate(draws):
+    draws = torch.rand(len(images), 7, generator=generator).tolist()
+    for index, (use, kind, left, top, width, height, level) in enumerate(draws):
         if use > 0.33 * min(strength, 1.0):
             continue
         x, y = int(left * size), int(top * size)
         w, h = 2 + int(width**2 * 0.25 * size), 2 + int(height**2 * 0.25 * size)
+        if kind < 0.15:
+            w, h = 1 + size // 128, 2 + int(height * 0.9 * size)
+        elif kind < 0.3:
+            w, h = 2 + int(width * 0.9 * size), 1 + size // 128
         images[index, :, y : y + h, x : x + w] = level
     return images
