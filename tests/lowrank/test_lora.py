@@ -7,6 +7,8 @@ from peft import PeftModel
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank.lora import add_lora, lora_layers, merge_lora, save_lora
+from adaloraqat.models.families import build
+from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import TINY, build_sam, decode, encode
 
 IMAGE = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -17,6 +19,19 @@ BOX = torch.tensor([[[4.0, 5.0, 60.0, 50.0]]])
 def base():
     torch.manual_seed(0)
     return build_sam(TINY).eval()
+
+
+def test_a_lite_medsam_takes_a_lora_too() -> None:
+    model = build(architecture("lite_medsam_tiny").to_dict()).eval()
+    before = answer(model)
+    add_lora(model, rank=4, alpha=4, seed=3)
+    assert torch.equal(answer(model), before)
+    assert len(lora_layers(model)) == 4  # the blocks of stages 1 to 3; stage 0 has no attention
+    train_a_little(model)
+    adapted = answer(model)
+    assert not torch.allclose(adapted, before, atol=1e-4)
+    merge_lora(model)
+    torch.testing.assert_close(answer(model), adapted, atol=1e-4, rtol=1e-4)
 
 
 def train_a_little(model) -> None:

@@ -11,6 +11,9 @@ from transformers import SamModel
 
 from adaloraqat.errors import OutputError
 from adaloraqat.lowrank import adapters_of, add_adapters, save_peft
+from adaloraqat.models.families import build
+from adaloraqat.models.registry import architecture
+from adaloraqat.models.sam import decode, encode
 
 Logits = Callable[[nn.Module], Tensor]
 
@@ -48,6 +51,27 @@ def test_peft_loads_it_onto_a_plain_sam_with_the_same_masks(
     torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(answer > 0, expected > 0)
     assert not torch.equal(plain > 0, expected > 0)
+
+
+@peft_on_transformers_5
+@torch.no_grad()
+def test_peft_loads_it_onto_a_lite_medsam_whose_qkv_stands_head_by_head(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    def make() -> nn.Module:
+        torch.manual_seed(5)
+        return build(architecture("lite_medsam_tiny").to_dict()).eval()
+
+    image, box = torch.rand(2, 1, 64, 64), torch.tensor([[[4.0, 5.0, 60.0, 50.0]]]).expand(2, 1, 4)
+    model = make()
+    for adapter in add_adapters(model, 2, seed=0).values():
+        adapter.singular_values.normal_()
+    expected = decode(model, encode(model, image), box)[0]
+    save_peft(model, tmp_path)
+    loaded = PeftModel.from_pretrained(make(), str(tmp_path)).base_model.model.eval()
+    torch.testing.assert_close(decode(loaded, encode(loaded, image), box)[0], expected, atol=1e-5, rtol=1e-5)
+    plain = make()
+    assert not torch.allclose(decode(plain, encode(plain, image), box)[0], expected, atol=1e-3)
 
 
 @peft_on_transformers_5

@@ -248,6 +248,10 @@ class TinyViT(nn.Module):
         self.layers = nn.ModuleList(_stage(architecture, number) for number in range(4))
         self.neck = SamVisionNeck(config.vision_config)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the patch embedding, by the name under which transformers and peft ask for it."""
+        return self.patch_embed
+
     def forward(self, pixel_values: Tensor) -> SamVisionEncoderOutput:
         """Encode normalised model images."""
         image = self.patch_embed(pixel_values)
