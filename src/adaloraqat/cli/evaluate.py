@@ -1,6 +1,7 @@
 """`adaloraqat evaluate`: score bundles and runs side by side against a manifest's masks."""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,7 +124,7 @@ def load_models(models: list[str], engine: str) -> "dict[str, Segmenter]":
 
     segmenters: dict[str, Segmenter] = {}
     for model in models:
-        folder = Path(model)
+        folder = Path(os.path.abspath(model))  # so that `.` and `..` have a name too
         if (folder / "recipe.yaml").is_file():
             found = _run_segmenters(folder)
         else:

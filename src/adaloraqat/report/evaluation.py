@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry, fingerprint
+from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.files import write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, SIDES, score_film, worst_scores
@@ -25,7 +26,7 @@ from adaloraqat.measure.surface import Spacing, diagonal
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
 from adaloraqat.report.comparisons import check_choices, comparisons
 from adaloraqat.report.film_rows import NO_BOX, PROMPTS, TRUE_BOX, FilmRow, film_row, write_rows
-from adaloraqat.report.predictions import Predictions
+from adaloraqat.report.predictions import Predictions, mask_name
 from adaloraqat.report.summary import LEVEL, summarise
 
 __all__ = ["NO_BOX", "TRUE_BOX", "Options", "evaluate", "mask_path"]
@@ -129,8 +130,12 @@ def evaluate(
 
 
 def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
-    """Return where `evaluate` saves a model's mask of one film; there is none where the model failed."""
-    return out / "masks" / model / prompt / f"{_file_name(identity)}_mask.png"
+    """Return where `evaluate` saves a model's mask of one film; there is none where the model failed.
+
+    It is always below `out`, whatever the model and the film are called.
+    """
+    folder = model if Path(model).name == model != ".." else plain_name(model)
+    return out / "masks" / folder / prompt / mask_name(identity)
 
 
 def _document(
@@ -218,8 +223,3 @@ def _largest(grids: Sequence[_Grid]) -> _Grid:
     if not grids:
         return _NOMINAL_SHAPE, None
     return max(grids, key=lambda grid: diagonal(grid[0], grid[1] or (1.0, 1.0)))
-
-
-def _file_name(identity: str) -> str:
-    """Return a film's id as a file name: ids may hold slashes."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in identity)

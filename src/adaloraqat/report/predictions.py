@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.datasets.manifest import Entry
-from adaloraqat.datasets.nnunet import case_name, read_predictions
+from adaloraqat.datasets.names import plain_name
+from adaloraqat.datasets.nnunet import read_predictions
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.files import sha256
 from adaloraqat.radiograph import read_mask
@@ -17,7 +18,7 @@ from adaloraqat.radiograph import read_mask
 class Predictions:
     """A folder of masks, one for each film, on the film's own grid; made without a box.
 
-    A film's mask is what `nnUNetv2_predict` calls it (`datasets.nnunet.case_name`), or `<id>_mask.png`.
+    A film's mask is what `nnUNetv2_predict` calls it (`datasets.nnunet.case_name`), or `mask_name`.
     Everything but 0 counts in a label map, in a picture of grey levels the upper half.
     """
 
@@ -30,7 +31,7 @@ class Predictions:
             ManifestError: there is no folder, or no mask of any entry in it.
         """
         self.folder = folder
-        own = {entry.id: folder / f"{case_name(entry.id)}_mask.png" for entry in entries}
+        own = {entry.id: folder / mask_name(entry.id) for entry in entries}
         self._paths = {identity: path for identity, path in own.items() if path.is_file()}
         try:
             self._paths |= read_predictions(folder, entries)
@@ -52,3 +53,12 @@ class Predictions:
         """Return 64 hexadecimal digits that change with any of the masks."""
         marks = [f"{identity}\t{sha256(path)}\n" for identity, path in sorted(self._paths.items())]
         return hashlib.sha256("".join(marks).encode()).hexdigest()
+
+
+def mask_name(identity: str) -> str:
+    """Return the file name of a film's mask: `<id>_mask.png`, of an odd id what `plain_name` makes of it.
+
+    >>> mask_name("a_b"), mask_name("a/b")
+    ('a_b_mask.png', 'a-b-c14cddc0_mask.png')
+    """
+    return f"{plain_name(identity)}_mask.png"
