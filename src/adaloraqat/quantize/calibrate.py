@@ -56,25 +56,37 @@ def observing(model: nn.Module, method: RangeMethod = "minmax") -> Iterator[None
     channel; it never takes part in the exported graph either.
     """
     quantizers = [module for module in model.modules() if isinstance(module, ActivationQuantizer)]
+    for quantizer in quantizers:
+        quantizer.observer = RangeObserver(method)
+    try:
+        with observing_outputs(model):
+            yield
+        for quantizer in quantizers:
+            assert quantizer.observer is not None
+            quantizer.set_range(*quantizer.observer.range())
+    finally:
+        for quantizer in quantizers:
+            quantizer.observer = None
+
+
+@contextmanager
+def observing_outputs(model: nn.Module) -> Iterator[None]:
+    """Observe the outputs of every fake-quantised layer; on leaving without error, note their ranges.
+
+    These quantise nothing; they are the unit of parity. The ranges that quantise stay as they are.
+    """
     layers: list[FakeQuantized | FakeQuantizedProduct] = [
         *fake_quantized_layers(model).values(),
         *fake_quantized_products(model).values(),
     ]
-    for quantizer in quantizers:
-        quantizer.observer = RangeObserver(method)
     for layer in layers:
         layer.output_observer = RangeObserver("minmax")
     try:
         yield
-        for quantizer in quantizers:
-            assert quantizer.observer is not None
-            quantizer.set_range(*quantizer.observer.range())
         for layer in layers:
             assert layer.output_observer is not None
             low, high = layer.output_observer.range()
             layer.output_range.copy_(torch.stack([low.to(layer.output_range), high.to(layer.output_range)]))
     finally:
-        for quantizer in quantizers:
-            quantizer.observer = None
         for layer in layers:
             layer.output_observer = None

@@ -83,6 +83,10 @@ class UpscaleLayout(Layout):
         """(C, out, k, k) -> (k·k·out, C), the output channel last so that laying out moves whole rows."""
         return weight.permute(2, 3, 1, 0).flatten(0, 2)
 
+    def kernels(self, matrix: Tensor) -> Tensor:
+        """Undo `matrix`."""
+        return matrix.unflatten(0, (self.height, self.width, -1)).permute(3, 2, 0, 1)
+
     def bias(self, bias: Tensor) -> Tensor:
         """(out,) -> (k·k·out,)."""
         return bias.repeat(self.height * self.width)
