@@ -32,7 +32,7 @@ from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.datasets.phantom import draw_phantom
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import find_films, read_film
-from adaloraqat.radiograph.inverted import chest_likeness
+from adaloraqat.radiograph.inverted import chest_likeness, looks_inverted
 
 PUBLISHED = 21_165  # films of COVID-19 Radiography: the size the audit must master in 20 minutes
 EVERY = 6
@@ -190,8 +190,8 @@ def chest_check(options: argparse.Namespace, entries: list[Entry]) -> dict[str, 
 
 
 def reported(arrays: list[np.ndarray]) -> float:
-    """The share that does not look like a chest film; below -0.2 it is righted first, as a negative would be."""
-    likeness = [abs(value) if (value := chest_likeness(array)) < -0.2 else value for array in arrays]
+    """The share that does not look like a chest film; what looks like a negative is righted first."""
+    likeness = [chest_likeness(-array if looks_inverted(array) else array) for array in arrays]
     return round(float(np.mean([value < NOT_CHEST for value in likeness])), 3)
 
 

@@ -1,6 +1,11 @@
-import numpy as np
+from pathlib import Path
 
-from adaloraqat.radiograph import Film
+import numpy as np
+import pytest
+
+from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom, draw_ultrasound, draw_volume
+from adaloraqat.datasets.phantom.dicom import write_dicom
+from adaloraqat.radiograph import Film, read_film
 from adaloraqat.radiograph.inverted import chest_likeness, looks_inverted, righted
 
 
@@ -32,3 +37,65 @@ def test_pictures_without_a_chest_stay_as_they_are() -> None:
     assert not looks_inverted(noise)
     assert chest_likeness(np.zeros((100, 100))) == 0
     assert not looks_inverted((1 - chest())[::4, ::4])  # too small to overrule its file
+
+
+@pytest.fixture(scope="module", params=sorted(PHANTOM_SITES))
+def phantoms(request: pytest.FixtureRequest) -> list[np.ndarray]:
+    return [draw_phantom(seed, 128, request.param).pixels for seed in range(4)]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("sides", [((1, 1), (1, 1)), ((1, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 1), (1, 0))])
+def test_a_border_neither_makes_nor_hides_a_negative(
+    phantoms: list[np.ndarray], level: float, share: float, sides: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    width = np.array(sides) * round(share * 128)
+    for pixels in phantoms:
+        assert not looks_inverted(np.pad(pixels, width, constant_values=level))
+        assert looks_inverted(np.pad(1 - pixels, width, constant_values=level))
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_foggy_film_on_a_noisy_sheet_is_judged_without_the_sheet(
+    phantoms: list[np.ndarray], level: float
+) -> None:
+    noise = 0.005 * np.random.default_rng(0).standard_normal((178, 168))
+    for pixels in phantoms:
+        for film, negative in ((pixels, False), (1 - pixels, True)):
+            sheet = np.pad(0.4 + 0.2 * film, ((20, 30), (0, 40)), constant_values=level)
+            assert looks_inverted(np.clip(sheet + noise, 0, 1)) == negative
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("border", [0, 13])
+def test_a_film_that_lies_on_a_side_or_upside_down_stays(
+    phantoms: list[np.ndarray], quarters: int, border: int
+) -> None:
+    for pixels in phantoms:
+        assert not looks_inverted(np.pad(np.rot90(pixels, quarters), border, constant_values=1))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_exposure_does_not_matter(phantoms: list[np.ndarray], gamma: float) -> None:
+    for pixels in phantoms:
+        assert not looks_inverted(pixels**gamma)
+        assert looks_inverted(1 - pixels**gamma)
+
+
+def test_other_pictures_stay() -> None:
+    for seed in range(3):
+        assert not any(looks_inverted(section) for section in draw_volume(seed, 128, 4).pixels)
+        assert not looks_inverted(draw_ultrasound(seed, 128).pixels)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_tag_counts_where_the_content_does_not_contradict(tmp_path: Path, turned: bool) -> None:
+    pixels = draw_phantom(0, 128).pixels
+    film = np.rot90(pixels) if turned else pixels
+    for inverted in (False, True):  # stored as MONOCHROME1 and tagged so
+        path = tmp_path / f"{inverted}.dcm"
+        write_dicom(path, np.ascontiguousarray(film), "film", "patient", (1.0, 1.0), inverted)
+        read = read_film(path)
+        assert not any("inverted" in notice for notice in read.notices)
+        assert np.corrcoef(read.pixels.ravel(), film.ravel())[0, 1] > 0.99

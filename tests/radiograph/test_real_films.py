@@ -65,6 +65,31 @@ def test_no_film_is_taken_for_inverted_and_nearly_every_negative_is() -> None:
 
 
 @real
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_sheet_round_a_real_film_hides_nothing(level: float) -> None:
+    found = []
+    for row in sample(60):
+        pixels = read_film(FILMS / "cxr" / row["path_image"]).pixels
+        width = [(round(0.1 * side), round(0.2 * side)) for side in pixels.shape]
+        assert not looks_inverted(np.pad(pixels, width, constant_values=level))
+        found.append(looks_inverted(np.pad(1 - pixels, width, constant_values=level)))
+    assert np.mean(found) > 0.95
+
+
+@real
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_real_film_on_its_side_stays(quarters: int) -> None:
+    films = (read_film(FILMS / "cxr" / row["path_image"]).pixels for row in sample(60))
+    assert not any(looks_inverted(np.rot90(pixels, quarters)) for pixels in films)
+
+
+@real
+def test_a_leg_between_white_shutters_is_no_negative() -> None:
+    leg = read_film(FILMS / "dicom" / "not_chest" / "RG3_RLE.dcm")
+    assert not any("inverted" in notice for notice in leg.notices)
+
+
+@real
 def test_labels_agree_with_the_mask() -> None:
     row = next(row for row in sample(60) if row["path_labels"])
     labels = read_labels(FILMS / "cxr" / row["path_labels"])

@@ -11,8 +11,8 @@ from adaloraqat.datasets.audit.mask_checks import Finding
 from adaloraqat.radiograph import Film
 from adaloraqat.radiograph.inverted import chest_likeness
 
-NOT_CHEST = 0.1
-"""Correlation with the mean chest film below which a film is reported; docs/data.md: how well it works."""
+NOT_CHEST = 0.2
+"""Correlation with a chest film's pattern below which a film is reported; docs/data.md: how well it works."""
 
 _SMALLEST = 64  # px; less shows too little
 _COLOURED = 0.08  # mean difference of the colour channels over the range: above is a photograph or a drawing
@@ -37,7 +37,7 @@ def film_findings(film: Film, path: Path, view: str | None, righted: bool) -> li
                 (
                     "not-frontal-chest",
                     f"The film does not look like a frontal chest film (correlation {likeness:.2f} with "
-                    "the mean one): a lateral view, another body part, turned, or no X-ray?",
+                    "the pattern of one): a lateral view, another body part, turned, or no X-ray?",
                 )
             )
     if colourfulness(path) > _COLOURED:
