@@ -98,6 +98,13 @@ def test_the_page_needs_nothing_else(outcome):
     assert str(found.files.folder.parent) not in page + found.files.numbers.read_text()
 
 
+def test_a_browser_opens_the_page_without_complaint(outcome, print_page):
+    found, _ = outcome
+    printed = print_page(found.files.report)
+    assert printed.console == []
+    assert 2 <= len(printed.sheets) <= 5
+
+
 def test_a_passed_run_and_warnings_are_shown_and_escaped(outcome, tmp_path):
     found, _ = outcome
     document = found.document | {

@@ -163,11 +163,11 @@ def test_films_of_the_page_are_saved_and_a_row_without_anything_is_skipped(tmp_p
     assert saved == {f"{name}.{kind}" for name in names for kind in ("svg", "pdf", "png")} | {"films.png"}
 
 
-def test_tables_of_markdown_keep_their_captions_and_cells() -> None:
+def test_tables_of_markdown_keep_their_titles_captions_and_cells() -> None:
     text = "12 films.\n\n**net**\n\n| A | B |\n| --- | ---: |\n| x | −0.1 |\n\n| C |\n| --- |\n| y |\n"
     assert tables_of_markdown(text) == [
-        {"caption": "12 films. net", "heads": ["A", "B"], "rows": [["x", "−0.1"]]},
-        {"caption": "", "heads": ["C"], "rows": [["y"]]},
+        {"title": "net", "caption": "12 films.", "heads": ["A", "B"], "rows": [["x", "−0.1"]]},
+        {"title": "", "caption": "", "heads": ["C"], "rows": [["y"]]},
     ]
 
 

@@ -12,6 +12,7 @@ from adaloraqat.files import write_text
 from adaloraqat.report import colours
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+CSS_PIXELS_PER_INCH = 96
 _ENGINES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
@@ -65,6 +66,13 @@ def svg_address(svg: str) -> str:
 def png_address(content: bytes) -> str:
     """Return the bytes of a PNG as a data address."""
     return _address("image/png", content)
+
+
+def png_width(content: bytes) -> int:
+    """Return how wide a PNG is meant to be, in CSS pixels (96 an inch), by the resolution it states."""
+    with Image.open(io.BytesIO(content)) as picture:
+        dots_per_inch = picture.info.get("dpi", (CSS_PIXELS_PER_INCH,))[0]
+        return round(picture.width / dots_per_inch * CSS_PIXELS_PER_INCH)
 
 
 def megabytes(size: float | None) -> str:

@@ -35,7 +35,7 @@ def quantisation_figure(layers: Sequence[LayerErrors], what: str) -> tuple["Figu
     summary = summarise(layers)
     few = np.random.default_rng(0).permutation(len(errors))[:_DOTS]
     with style():
-        figure = new_figure(8.6, 6.6)
+        figure = new_figure(7.4, 5.6)
         (histogram, scatter), (amplitude, quantiles) = figure.subplots(2, 2)
         _histogram(histogram, errors, summary)
         _dots(scatter, before[few], after[few])
@@ -52,7 +52,7 @@ def quantisation_figure(layers: Sequence[LayerErrors], what: str) -> tuple["Figu
         quantiles.axline((0, summary.mean), slope=summary.sd, color=_RED, lw=1.2)
         quantiles.set_xlabel("quantile of a Gaussian")
         quantiles.set_ylabel("quantile of the errors")
-        quantiles.set_title("Q–Q: on the line, errors would be Gaussian", loc="left")
+        quantiles.set_title("Q–Q: on the line if Gaussian", loc="left")
         for axes in (scatter, amplitude, quantiles):
             axes.grid(lw=0.4, alpha=0.6)
         for axes in (histogram, scatter, amplitude, quantiles):
@@ -70,9 +70,9 @@ def _histogram(axes: Any, errors: Any, summary: ErrorSummary) -> None:
     gaussian = "not rejected" if summary.normality_p >= 0.05 else "rejected"
     p = "< 0.001" if summary.normality_p < 0.001 else f"= {summary.normality_p:.3f}"
     axes.set_title(
-        f"μ = {summary.mean:.2e}, σ = {summary.sd:.2e}; Gaussian {gaussian} (p {p})", loc="left", fontsize=9
+        f"μ = {summary.mean:.2e}, σ = {summary.sd:.2e}\nGaussian {gaussian} (p {p})", loc="left", fontsize=9
     )
-    axes.set_xlabel("error (INT8 − FP32), 99.9 % of all")
+    axes.set_xlabel("INT8 − FP32, 99.9 % of all")
     axes.set_ylabel("density")
 
 

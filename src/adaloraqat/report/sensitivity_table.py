@@ -78,7 +78,7 @@ def sensitivity_figure(proposal: Proposal) -> "Figure":
         axes.axvline(0, color="black", lw=0.8)
         axes.set_xlabel("drop of validation Dice, in points, with only this group in INT8 (PTQ)")
         axes.set_title(
-            f"float {proposal.dice_float:.4f}; proposed policy {proposal.dice:.4f}, "
+            f"float {proposal.dice_float:.4f}; proposed policy {proposal.dice:.4f},\n"
             f"{len(proposal.kept_float)} of {len(groups)} groups kept in float (hatched)",
             loc="left",
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Mask = NDArray[np.bool_]
-_TITLE_WIDTH = 34  # characters that a panel is wide
+_TITLE_WIDTH = 25  # characters that a panel is wide
 
 
 def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: tuple[str, Mask]) -> "Figure":
@@ -32,7 +32,7 @@ def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: 
     maps = [ssim_map(mask, truth) for _, mask in (first, second)]
     difference = maps[1] - maps[0]
     with style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
-        figure = new_figure(11.6, 3.4)
+        figure = new_figure(9.0, 2.9)
         panels = figure.subplots(1, 4)
         _film(panels[0], film, truth, first, second)
         for panel, (name, _), values in zip(panels[1:3], (first, second), maps, strict=True):

@@ -4,11 +4,12 @@ All of it is read before anything is trained, so that a wrong path is told at on
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from adaloraqat.errors import ManifestError, RecipeError
-from adaloraqat.report.page import png_address
+from adaloraqat.report.page import png_address, png_width
 from adaloraqat.report.robustness_table import markdown
 
 
@@ -28,8 +29,8 @@ def audit_of(path: Path | None) -> str:
     return "{} duplicate pairs, {} leaks between splits, {} problems".format(*counts)
 
 
-def analysis_of(folder: Path) -> list[dict[str, str]]:
-    """Return the figures of an analysis: title, caption and data address of each.
+def analysis_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the figures of an analysis: title, caption, data address and width (CSS px) of each.
 
     Raises:
         RecipeError: the folder holds no analysis.
@@ -38,7 +39,7 @@ def analysis_of(folder: Path) -> list[dict[str, str]]:
     figures = []
     for key, numbers in document["errors"].items():
         for what, found in numbers.items():
-            caption = (
+            caption = _true_minus(
                 f"{found['n']:,} {what}: error {found['mean']:.2e} ± {found['sd']:.2e}, excess kurtosis "
                 f"{found['excess_kurtosis']:+.2f} (0 for a Gaussian, −1.2 for one uniform grid), "
                 f"{found['decibels']:.1f} dB. Test of normality: K² = {found['normality_statistic']:.0f}, "
@@ -51,14 +52,15 @@ def analysis_of(folder: Path) -> list[dict[str, str]]:
     figures += _picture(
         folder / "sensitivity.png",
         "Sensitivity to quantisation",
-        f"Validation Dice lost when only this group is INT8; of stage {document['stage']}. Hatched groups "
-        f"stay in float so that the whole model loses at most {found['max_drop']:g}.",
+        "Points (hundredths) of validation Dice lost when only this group is INT8; of stage "
+        f"{document['stage']}. Hatched groups stay in float so that the whole model loses at most "
+        f"{100 * found['max_drop']:g} points.",
     )
     return figures
 
 
 def robustness_of(folder: Path) -> list[dict[str, Any]]:
-    """Return the tables of a robustness run: `caption`, `heads` and `rows` of text each.
+    """Return the tables of a robustness run: `title`, `caption`, `heads` and `rows` of text each.
 
     Raises:
         RecipeError: the folder holds no robustness run.
@@ -68,29 +70,39 @@ def robustness_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def tables_of_markdown(text: str) -> list[dict[str, Any]]:
-    """Return the tables of a Markdown text, each with the words before it as its caption."""
+    """Return the tables of a Markdown text: before each, a bold line is its title, the rest its caption."""
     tables: list[dict[str, Any]] = []
-    caption: list[str] = []
+    title, caption = "", list[str]()
     inside = False
     for line in text.splitlines():
         if not line.startswith("|"):
             inside = False
-            caption += [line.strip("* ")] if line else []
+            if line.startswith("**"):
+                title = line.strip("* ")
+            elif line:
+                caption.append(line.strip())
             continue
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not inside:
-            tables.append({"caption": " ".join(caption), "heads": cells, "rows": []})
-            caption, inside = [], True
+            tables.append({"title": title, "caption": " ".join(caption), "heads": cells, "rows": []})
+            title, caption, inside = "", [], True
         elif not all(set(cell) <= set("-: ") for cell in cells):
             tables[-1]["rows"].append(cells)
     return tables
 
 
-def _picture(path: Path, title: str, caption: str) -> list[dict[str, str]]:
+def _true_minus(text: str) -> str:
+    """Replace the hyphens before numbers: a browser breaks a line behind them."""
+    return re.sub(r"(?<![\w.])-(?=\d)|(?<=e)-(?=\d)", "−", text)
+
+
+def _picture(path: Path, title: str, caption: str) -> list[dict[str, Any]]:
     try:
-        return [{"title": title, "caption": caption, "address": png_address(path.read_bytes())}]
+        content = path.read_bytes()
+        width = png_width(content)
     except OSError:
-        return []  # a figure that someone removed leaves a gap, no failure
+        return []  # a figure that someone removed or broke leaves a gap, no failure
+    return [{"title": title, "caption": caption, "address": png_address(content), "width": width}]
 
 
 def _document(path: Path, first: str, second: str, command: str) -> dict[str, Any]:

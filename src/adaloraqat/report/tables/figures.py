@@ -55,7 +55,7 @@ def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> 
             for (number, _), place, scores in zip(numbered, places, values, strict=True):
                 spread = np.linspace(-0.22, 0.22, len(scores))
                 colour = PALETTE[number % len(PALETTE)]
-                panel.plot(scores, place + spread, ".", ms=3, color=colour, alpha=0.7, mew=0)
+                panel.plot(scores, place + spread, ".", ms=6, color=colour, alpha=0.7, mew=0)
             panel.set_yticks(places, [method.row.name for method in shown])
             panel.set_ylim(-0.6, len(shown) - 0.4)
             panel.set_title(source, loc="left")
@@ -125,7 +125,7 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
             colour = PALETTE[number % len(PALETTE)]
             predicted = np.array([film.quality for film in films], dtype=float)
             true = np.array([film.scores["iou"] for film in films], dtype=float)
-            axes.plot(predicted, true, ".", ms=4, alpha=0.5, color=colour, mew=0)
+            axes.plot(predicted, true, ".", ms=6, alpha=0.5, color=colour, mew=0)
             bins = np.array_split(np.argsort(predicted), min(_CALIBRATION_BINS, len(films)))
             means = [(predicted[part].mean(), true[part].mean()) for part in bins]
             mark = f"{_MARKS[number % len(_MARKS)]}-"

@@ -15,6 +15,7 @@ _COST_HEADS = {
     "megabytes": "File (MB)",
     "speed": "Speed (× reference)",
 }
+_PAPER_HEADS = {"dice": "Dice", "iou": "IoU", "nsd": "NSD", "hd95": "HD95 (px)"}
 
 
 def cells(document: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -43,10 +44,14 @@ def _row(document: Mapping[str, Any], row: Mapping[str, Any], costs: Sequence[st
 def _score(measure: str, cell: Mapping[str, Any] | None) -> str:
     if not cell or cell["mean"] is None:
         return DASH
-    digits = 2 if measure in ("hd95", "assd") else 4
+    digits = _digits(measure)
     interval = cell["interval"]
     text = f"{cell['mean']:.{digits}f} ± {cell['sd']:.{digits}f}"
     return text + (f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else "")
+
+
+def _digits(measure: str) -> int:
+    return 2 if measure in ("hd95", "assd") else 4
 
 
 def _test(test: Mapping[str, Any] | None) -> list[str]:
@@ -120,6 +125,22 @@ def legend(document: Mapping[str, Any]) -> str:
         f"by less than {document['margin']:g} Dice (one-sided 0.025), a margin fixed in the recipe. "
         "A dash: not trained, or not defined."
     )
+
+
+def published(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the rows of text of what the paper states, with a dash where it states nothing."""
+    paper = document["paper"]
+    keys = list(dict.fromkeys(key for values in paper.values() for key in values))
+    heads = ["Method", *(_PAPER_HEADS.get(key, key) for key in keys)]
+    rows = [
+        [name, *(_stated(key, values[key]) if key in values else DASH for key in keys)]
+        for name, values in paper.items()
+    ]
+    return heads, rows
+
+
+def _stated(key: str, value: float) -> str:
+    return f"{value:.{_digits(key)}f}" if key in _PAPER_HEADS else f"{value:g}"
 
 
 def _published(values: Mapping[str, float]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaloraqat.report.figure_style import png_bytes, save_figure, svg_text
 from adaloraqat.report.figures import rank_history, training_figure
-from adaloraqat.report.page import png_address, svg_address
+from adaloraqat.report.page import CSS_PIXELS_PER_INCH, png_address, svg_address
 from adaloraqat.report.similarity_figure import similarity_figure
 from adaloraqat.report.tables.figures import accuracy_against, box_plots, quality_calibration
 from adaloraqat.report.tables.film_panels import ShownFilm, write_films
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MANY_DOTS = 1500  # from here on a page carries pixels, since every dot of an SVG is text
-_COSTS = {"bytes": "size", "speed": "speed", "trainable": "trainable"}
+_COSTS = {"bytes": "size", "speed": "speed", "trainable": "trainable parameters"}
 
 Drawn = tuple[str, str, str, "Figure", bool]
 """File name, title, caption, figure, and whether the page shows it as pixels."""
@@ -31,7 +31,7 @@ def illustrate(
     methods: Sequence[Method],
     shown: Sequence[ShownFilm],
     folder: Path,
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Draw what the rows allow and save it; what a row does not have (a run, a quality) is left out.
 
     Args:
@@ -42,7 +42,7 @@ def illustrate(
         folder: for `<name>.svg`, `.pdf` and `.png`, and `films.png`.
 
     Returns:
-        title, caption and data address of each figure, in the order of the page.
+        title, caption, data address and width (CSS px) of each figure, in the order of the page.
 
     Raises:
         OutputError: a file cannot be written.
@@ -51,7 +51,8 @@ def illustrate(
     for name, title, caption, figure, pixels in _drawn(document, table, methods, shown):
         save_figure(figure, folder, name)
         address = png_address(png_bytes(figure)) if pixels else svg_address(svg_text(figure))
-        figures.append({"name": name, "title": title, "caption": caption, "address": address})
+        width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
+        figures.append({"name": name, "title": title, "caption": caption, "address": address, "width": width})
     if shown:
         write_films(folder / "films.png", shown)
     return figures
@@ -64,7 +65,7 @@ def _drawn(
     for cost, name in _COSTS.items():
         figure = accuracy_against(document, cost)
         if figure is not None:
-            yield (f"dice-against-{name}", f"Accuracy against {name}", _AGAINST, figure, False)
+            yield (f"dice-against-{name.split()[0]}", f"Accuracy against {name}", _AGAINST, figure, False)
     prompt = table.prompts[0]
     calibration = quality_calibration(methods, prompt)
     if calibration is not None:

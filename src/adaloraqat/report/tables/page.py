@@ -12,7 +12,7 @@ from adaloraqat.radiograph import read_film, read_mask
 from adaloraqat.report.film_rows import FilmRow
 from adaloraqat.report.page import jpeg_address, write_report
 from adaloraqat.report.tables.film_panels import ShownFilm, outlined, rule_method, saved_mask, shown_films
-from adaloraqat.report.tables.formats import PROMPT_WORDS, cells, heading, legend
+from adaloraqat.report.tables.formats import PROMPT_WORDS, cells, heading, legend, published
 from adaloraqat.report.tables.illustrate import illustrate
 from adaloraqat.report.tables.recipe import TableRecipe
 from adaloraqat.report.tables.rows import Method
@@ -53,20 +53,23 @@ def write_page(
     for block in document["blocks"]:
         heads, text = cells(document, block)
         blocks.append({"heading": heading(document, block), "heads": heads, "text": text})
+    paper_heads, paper_rows = published(document)
     shown = shown_films(methods, entries, scores, prompt)
     figures = illustrate(document, table, methods, shown, path.parent / FIGURES)
     failed = _failed(methods, prompt)
     content = dict(document) | {
         "blocks": blocks,
         "legend": legend(document),
-        "paper_keys": list(dict.fromkeys(key for values in document["paper"].values() for key in values)),
+        "paper_heads": paper_heads,
+        "paper_rows": paper_rows,
+        "spoken": _spoken(document["sentences"]),
         "audit": extras["audit"],
         "robustness": extras["robustness"],
         "prompt_words": PROMPT_WORDS[prompt],
         "seed": table.seed,
         "failed_below": FAILED_BELOW,
         "failed_left_out": max(0, len(failed) - _MOST_FAILED),
-        "recipes": {m.row.name: _recipe_text(m) for m in methods if m.row.recipe is not None},
+        "recipes": _recipes(methods),
     }
     pictures = {
         "panels": [_shown(film) for film in shown],
@@ -75,6 +78,15 @@ def write_page(
         "failed": [_failed_picture(film, entries, scores) for film in failed[:_MOST_FAILED]],
     }
     write_report(path, content, pictures, "table.html")
+
+
+def _spoken(sentences: Sequence[str]) -> dict[str, list[str]]:
+    """Return the sentences below the films and prompt that each begins with, in their order."""
+    spoken: dict[str, list[str]] = {}
+    for sentence in sentences:
+        where, _, what = sentence.partition(": ")
+        spoken.setdefault(where, []).append(what)
+    return spoken
 
 
 def _shown(film: ShownFilm) -> dict[str, Any]:
@@ -111,6 +123,15 @@ def _failed_picture(score: FilmRow, entries: Sequence[Entry], scores: Path) -> d
     except AdaloraqatError:
         pass  # the sentence of the failure stands there instead of a picture
     return {"id": score.id, "method": score.model, "why": why, "address": address}
+
+
+def _recipes(methods: Sequence[Method]) -> dict[str, str]:
+    """Return the text of every recipe, once, by the names of the rows that come from it."""
+    rows: dict[str, list[str]] = {}
+    for method in methods:
+        if method.row.recipe is not None:
+            rows.setdefault(_recipe_text(method), []).append(method.row.name)
+    return {"; ".join(names): text for text, names in rows.items()}
 
 
 def _recipe_text(method: Method) -> str:
