@@ -28,8 +28,8 @@ def test_the_integer_model_computes_what_the_fake_quantised_one_does(sam, batch,
     ("policy", "integers", "tables"), [("fp32", 0, 0), ("paper", 58, 6), ("int8", 56, 0)]
 )
 def test_weights_are_held_as_integers(sam, batch, policy, integers, tables):
-    # Encoder: 2 blocks of proj, lin1, lin2; qkv and the patch embedding in int8 only (its neck is a convolution, no
-    # product over patches). Decoder: 7 attentions of 4, 2 MLPs of 2,
+    # Encoder: 2 blocks of proj, lin1, lin2; qkv and the patch embedding in int8 only (its neck is a
+    # convolution, no product over patches). Decoder: 7 attentions of 4, 2 MLPs of 2,
     # 4 mask heads of 3, a quality head of 3 and 2 upscalings are 49
     # (the upscalings in paper only). Mask branch: 3, in paper only.
     converted = convert(calibrate(prepare(sam, POLICIES[policy]), [batch]))

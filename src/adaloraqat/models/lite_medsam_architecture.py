@@ -191,7 +191,7 @@ LITE_MEDSAM_SMALL = replace(
     decoder_mlp_dim=512,
     iou_head_hidden_dim=128,
 )
-"""The base that ships here: one channel, 4.1 M, a third of the stride-4 LiteMedSAM's cost, 30 matrices for stage 1."""
+"""The base that ships here: one channel, 4.1 M, 30 matrices for stage 1."""
 
 LITE_MEDSAM_TINY = LiteMedSAMArchitecture(
     image_size=64,

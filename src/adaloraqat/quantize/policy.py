@@ -222,8 +222,8 @@ _WHOLE_ENCODER = (
 _INT8 = (
     *_WHOLE_ENCODER,
     *_TOKENS,
-    # Measured: as integer products the two upscalings make ONNX Runtime's decoder a fifth slower, and attention's
-    # products gain nothing in either engine (benchmarks/integer_parts.py, docs/quantisation.md).
+    # Measured: as integer products the two upscalings make ONNX Runtime's decoder a fifth slower, and
+    # attention's products gain nothing in either engine (benchmarks/integer_parts.py).
     ("mask_decoder.upscale_conv?", "float16 storage"),
     ("mask_decoder.*", "int8 per channel"),
     ("prompt_encoder.mask_embed.conv?", "float16 storage"),
