@@ -25,7 +25,7 @@ from adaloraqat.export.bundle_writer import export_bundle
 from adaloraqat.export.export_run import export_run
 from adaloraqat.export.precision import in_precision
 from adaloraqat.files import write_json
-from adaloraqat.lowrank import scaled_ranks
+from adaloraqat.lowrank import adapted_width, scaled_ranks
 from adaloraqat.models.sam import architecture_of, count_parameters
 from adaloraqat.quantize import POLICIES
 from adaloraqat.radiograph import read_film, write_mask, write_overlay
@@ -354,7 +354,7 @@ def _films(entries: Sequence[Entry], plan: DemoPlan) -> dict[str, Any]:
 
 
 def _training(result: dict[str, Any], adalora: AdaLoRAStage, adapted: LoadedRun) -> dict[str, Any]:
-    width = int(adapted.structure.architecture["hidden_size"])
+    width = adapted_width(adapted.model)
     full, _ = scaled_ranks(adalora.r_max, adalora.r_target, width)
     entry = next(stage for stage in result["stages"] if stage["name"] == adalora.name)
     ranks: dict[str, int] = entry["ranks"]
