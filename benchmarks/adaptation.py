@@ -3,12 +3,11 @@
     python benchmarks/adaptation.py --data MANIFEST [--runs runs/adaptation]
 
 Resumable: finished cells are kept, a cut-off one continues. Writes benchmarks/results/adaptation.json,
-docs/adaptation.md and docs/images/adaptation-ranks.png. Nothing is chosen on the test split.
+docs/adaptation.md and docs/images/adaptation-ranks.svg. Nothing is chosen on the test split.
 """
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine
+
+from adaloraqat.report.figures import rank_map
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("adalora", "decoder-only", "full", "scratch")
@@ -53,7 +54,7 @@ def write(rows: list[dict[str, Any]]) -> None:
     result = {"rows": rows, "machine": machine(), "command": command}
     (ROOT / "benchmarks/results/adaptation.json").write_text(json.dumps(result, indent=1) + "\n")
     (ROOT / "docs/adaptation.md").write_text(page(rows))
-    picture(rows, ROOT / "docs/images/adaptation-ranks.png")
+    picture(rows, ROOT / "docs/images/adaptation-ranks.svg")
 
 
 def run_cell(method: str, films: int | None, draw: int, data: Path, runs: Path) -> list[dict[str, Any]]:
@@ -161,7 +162,7 @@ def page(rows: list[dict[str, Any]]) -> str:
             + " |"
         )
     lines += ["", "The rank that each matrix kept (all films; r_max 24, 16 on average):", ""]
-    lines += ["![Rank of every matrix](images/adaptation-ranks.png)", ""]
+    lines += ["![Rank of every matrix](images/adaptation-ranks.svg)", ""]
     return "\n".join(lines)
 
 
@@ -176,28 +177,9 @@ def cell(rows: list[dict[str, Any]]) -> str:
 
 def picture(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw the ranks of the run with all films: blocks across, q, k, v down."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     ranks = next(row["ranks"] for row in rows if row["method"] == "adalora/stage1" and row["films"] is None)
-    blocks = sorted({int(re.search(r"layers\.(\d+)\.", name).group(1)) for name in ranks})
-    table = [
-        [next(r for n, r in ranks.items() if f"layers.{b}." in n and n.endswith(f".{p}")) for b in blocks]
-        for p in "qkv"
-    ]
-    figure, axes = pyplot.subplots(figsize=(7, 2.6), layout="constrained")
-    image = axes.imshow(table, cmap="cividis", vmin=0, vmax=24, aspect="auto")
-    axes.set_yticks(range(3), list("qkv"))
-    axes.set_xticks(range(len(blocks)), blocks)
-    axes.set_xlabel("encoder block")
-    for row, values in enumerate(table):
-        for column, value in enumerate(values):
-            axes.text(column, row, value, ha="center", va="center", color="white" if value < 14 else "black")
-    figure.colorbar(image, label="rank")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    path.write_text(rank_map(ranks, max(ranks.values())))
 
 
 if __name__ == "__main__":

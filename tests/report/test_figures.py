@@ -36,3 +36,15 @@ def test_the_rank_map_names_every_matrix():
     first = rank_map(ranks, full=4)
     assert ElementTree.fromstring(first).tag == SVG
     assert first != rank_map(ranks | {"vision_encoder.layers.1.attn.qkv.v": 0}, full=4)
+
+
+def test_the_rank_map_tells_the_blocks_of_a_stage_apart():
+    blocks = [(1, 0), (1, 1), (2, 0)]
+    ranks = {
+        f"vision_encoder.layers.{stage}.blocks.{block}.attn.qkv.{letter}": 10 * stage + block
+        for stage, block in blocks
+        for letter in "qkv"
+    }
+    drawn = rank_map(ranks, full=40)
+    for text in ("2.1", "2.2", "3.1", "10", "11", "20"):
+        assert f"<!-- {text} -->" in drawn or f">{text}<" in drawn, text

@@ -10,7 +10,7 @@ from adaloraqat.report.figure_style import new_figure, style, svg_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_ADAPTER = re.compile(r"layers\.(\d+)\..*\.([qkv])$")
+_ADAPTER = re.compile(r"layers\.(\d+)(?:\.blocks\.(\d+))?\.attn\.qkv\.([qkv])$")
 
 
 def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = ()) -> str:
@@ -64,7 +64,8 @@ def rank_map(ranks: Mapping[str, int], full: int) -> str:
     """Draw the rank of every adapted matrix: one column a layer, one row for q, k and v.
 
     Args:
-        ranks: by adapter name, as `vision_encoder.layers.0.attn.qkv.q`.
+        ranks: by adapter name, as `vision_encoder.layers.0.attn.qkv.q` (of a TinyViT
+            `vision_encoder.layers.1.blocks.0.attn.qkv.q`).
         full: the rank that every matrix started with.
 
     Returns:
@@ -72,11 +73,11 @@ def rank_map(ranks: Mapping[str, int], full: int) -> str:
     """
     import numpy as np
 
-    places = {name: match for name in ranks if (match := _ADAPTER.search(name))}
-    layers = sorted({int(match[1]) for match in places.values()})
+    places = {name: _place(name) for name in ranks if _ADAPTER.search(name)}
+    layers = sorted({layer for layer, _ in places.values()})
     values = np.full((3, len(layers)), np.nan)
-    for name, match in places.items():
-        values["qkv".index(match[2]), layers.index(int(match[1]))] = ranks[name]
+    for name, (layer, projection) in places.items():
+        values[projection, layers.index(layer)] = ranks[name]
     with style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
         figure = new_figure(max(3.2, 0.48 * len(layers) + 1.4), 2.2)
         axes = figure.subplots()
@@ -88,7 +89,7 @@ def rank_map(ranks: Mapping[str, int], full: int) -> str:
                 axes.text(
                     column, row, f"{rank:.0f}", ha="center", va="center", color="black" if bright else "white"
                 )
-        axes.set_xticks(range(len(layers)), [str(layer + 1) for layer in layers])
+        axes.set_xticks(range(len(layers)), [_label(layer) for layer in layers])
         axes.set_yticks(range(3), ["q", "k", "v"])
         axes.tick_params(length=0)
         axes.set_xlabel("encoder layer")
@@ -127,7 +128,7 @@ def rank_history(lines: Sequence[Mapping[str, Any]]) -> "Figure | None":
                 _rank_text(panel, column, row, ranks, full)
             marked = range(0, len(told), max(1, len(told) // 7))
             panel.set_xticks(marked, [str(told[epoch]["epoch"]) for epoch in marked])
-            panel.set_yticks(range(len(layers)), [str(layer + 1) for layer in layers])
+            panel.set_yticks(range(len(layers)), [_label(layer) for layer in layers])
             panel.tick_params(length=0)
             panel.set_title(letter)
             panel.set_xlabel("epoch")
@@ -145,7 +146,15 @@ def _rank_text(panel: Any, column: int, row: int, ranks: Any, full: float) -> No
     panel.text(column, row, f"{rank:.0f}", ha="center", va="center", fontsize=7, color=colour)
 
 
-def _place(name: str) -> tuple[int, int]:
+def _place(name: str) -> tuple[tuple[int, ...], int]:
+    """Return where an adapter sits, (layer,) or (stage, block), and its row: 0, 1, 2 for q, k, v."""
     match = _ADAPTER.search(name)
     assert match is not None
-    return int(match[1]), "qkv".index(match[2])
+    stage, block, projection = match.groups()
+    layer = (int(stage),) if block is None else (int(stage), int(block))
+    return layer, "qkv".index(projection)
+
+
+def _label(layer: tuple[int, ...]) -> str:
+    """Count from 1, as a reader does: "3", or "2.1" for the first block of the second stage."""
+    return ".".join(str(number + 1) for number in layer)
