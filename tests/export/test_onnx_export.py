@@ -7,6 +7,7 @@ from onnx import TensorProto
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.export import export_decoder, export_encoder
 from adaloraqat.models.sam import SamArchitecture, build_sam, decode, encode
+from adaloraqat.quantize import POLICIES, calibrate, convert, prepare
 
 
 def _run(path, engine, feeds, names):
@@ -55,8 +56,9 @@ def test_the_int8_file_holds_integers_and_sixteen_bits(exported):
     assert not [node for node in graph.node if node.op_type == "Pad"]
 
 
+@pytest.mark.parametrize("policy", ["fp32", "paper", "int8"])
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_relative_positions_and_padded_windows(tmp_path, engine):
+def test_relative_positions_and_padded_windows(tmp_path, engine, policy):
     torch.manual_seed(0)
     measures = SamArchitecture(
         image_size=40, patch_size=8, hidden_size=16, num_layers=2, num_heads=2, window_size=3,
@@ -68,11 +70,15 @@ def test_relative_positions_and_padded_windows(tmp_path, engine):
         torch.nn.init.normal_(layer.attn.rel_pos_h)
         torch.nn.init.normal_(layer.attn.rel_pos_w)
     image = torch.randn(1, 3, 40, 40)
+    prepare(model, POLICIES[policy])
+    if POLICIES[policy].quantizes:
+        calibrate(model, [(image, torch.tensor([[[4.0, 4.0, 36.0, 36.0]]]))])
+        model = convert(model)
     export_encoder(model, tmp_path / "encoder.onnx")
     with torch.no_grad():
         expected = encode(model, image).numpy()
     [found] = _run(tmp_path / "encoder.onnx", engine, {"image": image.numpy()}, ["embedding"])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5 if policy == "fp32" else 0.1)
     operators = {node.op_type for node in onnx.load(tmp_path / "encoder.onnx").graph.node}
     assert "Gather" in operators
     assert "Resize" not in operators

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamAttention, SamVisionLayer
 
-from adaloraqat.models.attention import write_out
 from adaloraqat.models.tiny_vit import WindowAttention
+from adaloraqat.quantize.storage import write_out_stored
 
 
 class EncoderGraph(nn.Module):
@@ -32,7 +32,7 @@ class EncoderGraph(nn.Module):
             if isinstance(module, WindowAttention):
                 module.fused = False
         for layer in (m for m in model.vision_encoder.modules() if isinstance(m, SamVisionLayer)):
-            write_out(layer.attn)  # no SDPA
+            write_out_stored(layer.attn)  # no SDPA
             if model.vision_encoder.pos_embed.shape[1] % max(layer.window_size, 1) == 0:
                 layer.window_partition = _partition
                 layer.window_unpartition = _unpartition
@@ -61,7 +61,7 @@ class DecoderGraph(nn.Module):
         super().__init__()
         for module in model.mask_decoder.modules():
             if isinstance(module, SamAttention):
-                write_out(module)
+                write_out_stored(module)
         self.prompt_encoder = model.prompt_encoder
         self.mask_decoder = model.mask_decoder
         self.image_size = float(model.config.prompt_encoder_config.image_size)

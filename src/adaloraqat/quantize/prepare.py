@@ -8,7 +8,7 @@ from torch import nn
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
-from adaloraqat.models.attention import MatrixProduct, fuse_again, write_out
+from adaloraqat.models.attention import MatrixProduct, fuse_again
 from adaloraqat.models.tiny_vit import ConvNorm
 from adaloraqat.quantize.fake_product import FakeQuantizedProduct
 from adaloraqat.quantize.fake_quantize import (
@@ -20,7 +20,15 @@ from adaloraqat.quantize.fake_quantize import (
 )
 from adaloraqat.quantize.layout import convolution_of, layout_of
 from adaloraqat.quantize.policy import PRECISIONS, Precision, PrecisionPolicy
-from adaloraqat.quantize.storage import HalfStorage, Storage, TableStorage, store, stored, unstore
+from adaloraqat.quantize.storage import (
+    HalfStorage,
+    Storage,
+    TableStorage,
+    store,
+    stored,
+    unstore,
+    write_out_stored,
+)
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -105,7 +113,7 @@ def _apply(model: nn.Module, name: str, precision: Precision, weight_limit: int)
         return
     owner, attribute = _owner(model, name)
     if precision.product:
-        write_out(owner)
+        write_out_stored(owner)
         setattr(owner, attribute, FakeQuantizedProduct(weight_limit).to(next(owner.parameters()).device))
         return
     module = getattr(owner, attribute)

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from adaloraqat.models.attention import write_out
 from adaloraqat.quantize import numerics
 
 
@@ -62,6 +63,19 @@ def stored(module: nn.Module) -> dict[str, Storage]:
 def unstore(module: nn.Module) -> None:
     """Undo every `store` on `module` itself."""
     module.__class__ = _plain_type(type(module))
+
+
+def write_out_stored(attention: nn.Module) -> None:
+    """Write out an attention's products (`models.attention.write_out`); its stored tables stay stored.
+
+    `write_out` changes the type of the attention, and a storage lies in the type.
+    """
+    storages = stored(attention)
+    if storages:
+        unstore(attention)
+    write_out(attention)
+    for tensor, storage in storages.items():
+        store(attention, tensor, storage)
 
 
 def parameter(module: nn.Module, tensor: str) -> nn.Parameter:
