@@ -18,6 +18,7 @@ from adaloraqat.files import write_json
 from adaloraqat.lowrank import add_adapters
 from adaloraqat.models.sam import VIT_B, build_sam
 from adaloraqat.quantize import POLICIES, convert, fake_quantized_layers, prepare
+from adaloraqat.quantize.fake_quantize import ActivationQuantizer
 
 REQUIRED = {"paper": 2.24, "int8": 3.7}
 
@@ -33,7 +34,9 @@ def measure(policies: tuple[str, ...] = ("fp32", "paper", "int8")) -> dict[str, 
 def _files(model: torch.nn.Module, policy: str) -> dict[str, int]:
     prepare(model, POLICIES[policy])
     for layer in fake_quantized_layers(model).values():
-        layer.input_quantizer.set_range(torch.tensor(-1.0), torch.tensor(1.0))
+        for quantizer in layer.modules():
+            if isinstance(quantizer, ActivationQuantizer):
+                quantizer.set_range(torch.tensor(-1.0), torch.tensor(1.0))
     converted = convert(model)
     with tempfile.TemporaryDirectory() as folder:
         encoder, decoder = Path(folder, "encoder.onnx"), Path(folder, "decoder.onnx")
