@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import machine
+from parts_of_tiny_vit import DEPTHWISE, DOWNSAMPLING, NECK, PATCHES, POINTWISE, convolutions
 
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.bundle.timing import interleaved, median_ratio
@@ -24,16 +25,6 @@ from adaloraqat.export.precision import in_precision
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.quantize import PrecisionPolicy, convert, policy_named
-
-POINTWISE = ("*.blocks.*.conv1.c", "*.blocks.*.conv3.c", "*.downsample.conv1.c", "*.downsample.conv3.c")
-DEPTHWISE = ("*.blocks.*.conv2.c", "*.downsample.conv2.c", "*.local_conv.c")
-NECK = ("vision_encoder.neck.conv?",)
-PATCHES = ("*.patch_embed.seq.?.c",)
-
-
-def _convolutions(*patterns: str) -> tuple[tuple[str, str], ...]:
-    return tuple((pattern, "int8 convolution") for pattern in patterns)
-
 
 LINEAR_ONLY = tuple(
     (pattern, "float16 storage") for pattern in ("*.patch_embed.projection", "vision_encoder.*.c", *NECK)
@@ -48,16 +39,17 @@ MORE: dict[str, tuple[tuple[str, str], ...]] = {
         ("mask_decoder.*.scores", "int8 product"),
         ("mask_decoder.*.mixture", "int8 product"),
     ),
-    "pointwise convolutions": _convolutions(*POINTWISE),
-    "depthwise convolutions": _convolutions(*DEPTHWISE),
-    "neck": _convolutions(*NECK),
-    "patch embedding": (*_convolutions(*PATCHES), ("*.patch_embed.projection", "int8 per channel")),
+    "pointwise convolutions": convolutions(*POINTWISE),
+    "depthwise convolutions": convolutions(*DEPTHWISE),
+    "convolutions between stages": convolutions(*DOWNSAMPLING),
+    "neck": convolutions(*NECK),
+    "patch embedding": (*convolutions(*PATCHES), ("*.patch_embed.projection", "int8 per channel")),
     "pointwise, neck and patches": (
-        *_convolutions(*POINTWISE, *NECK, *PATCHES),
+        *convolutions(*POINTWISE, *NECK, *PATCHES),
         ("*.patch_embed.projection", "int8 per channel"),
     ),
     "all convolutions": (
-        *_convolutions(*POINTWISE, *DEPTHWISE, *NECK, *PATCHES),
+        *convolutions(*POINTWISE, *DEPTHWISE, *DOWNSAMPLING, *NECK, *PATCHES),
         ("*.patch_embed.projection", "int8 per channel"),
     ),
 }

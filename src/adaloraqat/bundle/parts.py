@@ -27,18 +27,18 @@ def connected_parts(mask: NDArray[np.bool_]) -> list[Part]:
     The cost is Python time per run, so this is meant for a model's low-resolution grid, not for a whole film.
     """
     rows, starts, ends = _runs(mask)
-    label = _join(rows, starts, ends)
-    parts = []
-    for root in np.unique(label):
-        own = label == root
-        box = (
-            int(starts[own].min()),
-            int(rows[own].min()),
-            int(ends[own].max()),
-            int(rows[own].max()) + 1,
-        )
-        parts.append(Part(area=int((ends[own] - starts[own]).sum()), box=box))
-    return sorted(parts, key=lambda part: -part.area)
+    if not len(rows):
+        return []
+    _, part = np.unique(_join(rows, starts, ends), return_inverse=True)
+    count = int(part.max()) + 1
+    areas = np.bincount(part, weights=ends - starts).astype(np.int64)
+    lowest, highest = np.full((2, count), mask.size), np.zeros((2, count), np.int64)
+    for axis, (first, last) in enumerate(((starts, ends), (rows, rows + 1))):
+        np.minimum.at(lowest[axis], part, first)
+        np.maximum.at(highest[axis], part, last)
+    boxes = np.concatenate([lowest, highest]).T.tolist()  # x_min, y_min, x_max, y_max
+    order = np.argsort(-areas, kind="stable")
+    return [Part(area=int(areas[number]), box=tuple(boxes[number])) for number in order]
 
 
 def tidy(logits: NDArray[np.float32], smallest: float) -> NDArray[np.float32]:
@@ -47,8 +47,10 @@ def tidy(logits: NDArray[np.float32], smallest: float) -> NDArray[np.float32]:
     Specks are positive parts smaller than `smallest` times the largest; pinholes are enclosed negative parts
     below the same size. `smallest` is 0 (change nothing) to 1 (keep only the largest part).
     """
+    if smallest <= 0:
+        return logits
     labels, areas = _labelled(logits > 0)
-    if smallest <= 0 or not areas.size:
+    if not areas.size:
         return logits
     limit = smallest * areas.max()
     specks = np.isin(labels, np.flatnonzero(areas < limit) + 1)
@@ -71,8 +73,7 @@ def _labelled(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.in
     rows, starts, ends = _runs(mask)
     _, part = np.unique(_join(rows, starts, ends), return_inverse=True)
     labels = np.zeros(mask.shape, np.int64)
-    for row, start, end, number in zip(rows, starts, ends, part + 1, strict=True):
-        labels[row, start:end] = number
+    labels[mask] = np.repeat(part + 1, ends - starts)  # runs and true cells stand in the same, reading order
     return labels, np.bincount(part, weights=ends - starts).astype(np.int64)
 
 

@@ -220,6 +220,11 @@ _WHOLE_ENCODER = (
 )
 
 _INT8 = (
+    # Measured on TinyViT encoders: these gain no speed as integers (benchmarks/integer_parts.py), and each of their
+    # outputs is one more rounding, which makes two engines disagree on an edge (benchmarks/rounding_noise.py).
+    ("vision_encoder.*.downsample.conv?.c", "float16 storage"),
+    ("vision_encoder.*.conv2.c", "float16 storage"),
+    ("vision_encoder.*.local_conv.c", "float16 storage"),
     *_WHOLE_ENCODER,
     *_TOKENS,
     # Measured: as integer products the two upscalings make ONNX Runtime's decoder a fifth slower, and
