@@ -56,6 +56,16 @@ def test_the_table_says_what_the_paper_says(lite, sam):
     assert not any(name.endswith(("scores", "mixture")) for name in POLICIES["int8"].describe(sam))
 
 
+def test_int8_keeps_float_the_convolutions_that_gain_no_time(lite):
+    described = POLICIES["int8"].describe(lite)
+    convolutions = {name: kind for name, kind in described.items() if name.endswith(".c")}
+    floating = {name for name, kind in convolutions.items() if kind == "float16 storage"}
+    depthwise = {name for name in convolutions if lite.get_submodule(name).groups > 1}
+    between = {name for name in convolutions if "downsample" in name}
+    assert floating == depthwise | between
+    assert set(convolutions.values()) == {"float16 storage", "int8 convolution"}
+
+
 def test_only_rules_for_products_reach_products():
     policy = PrecisionPolicy(
         "own",
