@@ -130,6 +130,9 @@ def onnxruntime_session(
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
+    # by default its threads wait in busy loops between layers and after the answer, which slows down whatever
+    # runs next to it (another engine, a second worker) and on two cores answers no sooner
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -40,11 +40,11 @@ class LayerErrors:
     step: float
 
     @property
-    def decibels(self) -> float:
-        """Signal to quantisation noise, in dB; infinite where nothing changes."""
+    def decibels(self) -> float | None:
+        """Signal to quantisation noise, in dB; None where quantising changes nothing (JSON has no infinity)."""
         noise = float(np.mean((self.after - self.before).astype(np.float64) ** 2))
         signal = float(np.mean(self.before.astype(np.float64) ** 2))
-        return float("inf") if noise == 0 else 10 * float(np.log10(max(signal, 1e-300) / noise))
+        return None if noise == 0 else 10 * float(np.log10(max(signal, 1e-300) / noise))
 
 
 @dataclass(frozen=True)
