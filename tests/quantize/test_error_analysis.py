@@ -26,6 +26,18 @@ def test_rounding_to_one_grid_is_uniform_over_a_step() -> None:
     assert found.normality_p < 0.001
 
 
+def test_a_spike_that_only_looks_gaussian_by_its_kurtosis_is_rejected_and_a_gaussian_is_not() -> None:
+    draw = np.random.default_rng(0)
+    zeros = np.zeros(100_000, np.float32)
+    # 2 in 5 exactly 0, the others uniform: kurtosis 9 / (5 · 3/5) = 3, as a Gaussian's
+    spiked = np.where(draw.random(100_000) < 0.4, 0, draw.uniform(-1, 1, 100_000)).astype(np.float32)
+    found = summarise([LayerErrors("layer", zeros, spiked, 1.0)])
+    assert found.excess_kurtosis == pytest.approx(0, abs=0.03)
+    assert found.normality_p < 0.001
+    gaussian = draw.normal(0, 1, 100_000).astype(np.float32)
+    assert summarise([LayerErrors("layer", zeros, gaussian, 1.0)]).normality_p > 0.05
+
+
 def test_decibels_by_hand() -> None:
     # signal (1 + 9) / 2 = 5, noise (0.01 + 0.01) / 2 = 0.01: 10 log10(500) = 26.99 dB
     layer = LayerErrors("layer", np.float32([1, 3]), np.float32([1.1, 2.9]), 0.2)

@@ -220,9 +220,9 @@ _WHOLE_ENCODER = (
 )
 
 _INT8 = (
-    # Measured on TinyViT encoders: as integers the depthwise ones gain no time and those between stages a
-    # twentieth of the encoder's (benchmarks/integer_parts.py), and each of their outputs is one more rounding,
-    # which makes two engines disagree on an edge (benchmarks/rounding_noise.py).
+    # Measured on TinyViT encoders: as integers the depthwise ones gain no time and those between stages
+    # a twentieth of the encoder's (benchmarks/integer_parts.py); each of their outputs is one more
+    # rounding, which makes two engines disagree on an edge (benchmarks/rounding_noise.py).
     ("vision_encoder.*.downsample.conv?.c", "float16 storage"),
     ("vision_encoder.*.conv2.c", "float16 storage"),
     ("vision_encoder.*.local_conv.c", "float16 storage"),

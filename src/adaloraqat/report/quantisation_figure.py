@@ -42,7 +42,8 @@ def quantisation_figure(layers: Sequence[LayerErrors], what: str) -> tuple["Figu
         scatter.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
         scatter.set_xlabel(f"FP32 {what}")
         scatter.set_ylabel(f"INT8 {what}")
-        scatter.set_title(f"INT8 against FP32 ({summary.decibels:.1f} dB)", loc="left")
+        noise = "unchanged" if summary.decibels is None else f"{summary.decibels:.1f} dB"
+        scatter.set_title(f"INT8 against FP32 ({noise})", loc="left")
         _dots(amplitude, np.abs(before[few]), errors[few])
         amplitude.set_xlabel(f"|FP32 {what}|")
         amplitude.set_ylabel("error")

@@ -39,10 +39,12 @@ def analysis_of(folder: Path) -> list[dict[str, Any]]:
     figures = []
     for key, numbers in document["errors"].items():
         for what, found in numbers.items():
+            noise = "unchanged" if found["decibels"] is None else f"{found['decibels']:.1f} dB"
             caption = _true_minus(
                 f"{found['n']:,} {what}: error {found['mean']:.2e} ± {found['sd']:.2e}, excess kurtosis "
                 f"{found['excess_kurtosis']:+.2f} (0 for a Gaussian, −1.2 for one uniform grid), "
-                f"{found['decibels']:.1f} dB. Test of normality: K² = {found['normality_statistic']:.0f}, "
+                f"{noise}. Distance to the fitted Gaussian (Kolmogorov and Smirnov): "
+                f"D = {found['normality_statistic']:.3f}, "
                 f"p {'< 0.001' if found['normality_p'] < 0.001 else format(found['normality_p'], '.3f')}."
             )
             policy, _, weight_range = key.rpartition("-")
