@@ -74,7 +74,8 @@ def main() -> None:
     (ROOT / "benchmarks/results/shipped.json").write_text(json.dumps(result, indent=1) + "\n")
     results = ROOT / "docs/results.md"
     kept = results.read_text().partition(TABLES)[2]  # tables made elsewhere stay until they are made anew
-    results.write_text("\n".join([page(result), TABLES + ("\n".join(tables(options.tables)) or kept)]))
+    made = tables(options.tables)
+    results.write_text("\n".join([page(result), TABLES + ("\n\n" + "\n".join(made) if made else kept)]))
     for name in MADE:
         (shipped_path(name) / "README.md").write_text(card(name, result))
 
