@@ -86,6 +86,30 @@ def test_export_writes_a_bundle_with_measured_parity_that_info_describes(here: P
     )
 
 
+def test_export_to_openvino_writes_ir_that_openvino_itself_reads(here: Path, run: Any) -> None:
+    import openvino
+
+    assert run("export", "run", "--out", "bundle", "--to", "openvino").code == 0
+    assert "openvino" in json.loads((here / "bundle/bundle.json").read_text())["parity"]["no_box"]
+    encoder = openvino.Core().read_model(here / "bundle/openvino/encoder.xml")
+    assert encoder.input().names == {"image"}
+    assert encoder.output().names == {"embedding"}
+    assert str(here) not in (here / "bundle/openvino/encoder.xml").read_text()
+    ended = run(
+        "evaluate",
+        "bundle",
+        "--engine",
+        "openvino",
+        "--data",
+        "films/manifest.csv",
+        "--split",
+        "all",
+        "--out",
+        "e",
+    )
+    assert ended.code == 0
+
+
 def test_another_precision_says_that_it_is_post_training_quantisation(here: Path, run: Any) -> None:
     ended = run("export", "run", "--out", "paper", "--precision", "paper")
     assert ended.code == 0

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from adaloraqat.bundle import Segmenter, load_bundle
+from adaloraqat.bundle.engine import load_engine
 from adaloraqat.bundle.operators import matrix_products
-from adaloraqat.errors import OutputError
+from adaloraqat.errors import BundleError, OutputError
 from adaloraqat.export import in_precision, layer_parity, mask_parity
 from adaloraqat.lowrank import add_adapters
 from adaloraqat.models.sam import TINY
@@ -118,3 +119,33 @@ def test_a_failed_export_leaves_nothing_behind_and_the_old_bundle_whole(exported
         write_as(sam, "fp32", tmp_path / "tiny", parity=fail)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
     assert load_bundle(tmp_path / "tiny").files == old.files
+
+
+def test_openvino_ir_is_vouched_for_and_is_what_openvino_runs(exported, write_as, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADALORAQAT_CACHE", "off")
+    model, onnx = exported("int8")
+    with_ir = write_as(model, "int8", tmp_path / "ir", openvino=True)
+    written = {str(path.relative_to(with_ir.folder)) for path in with_ir.folder.rglob("openvino/*")}
+    assert written == {
+        f"openvino/{part}.{kind}" for part in ("encoder", "decoder") for kind in ("xml", "bin")
+    }
+    assert written < set(with_ir.files)
+    assert matrix_products(with_ir, "openvino") == matrix_products(onnx, "openvino")
+    for path in (with_ir.encoder, with_ir.decoder):  # OpenVINO no longer needs them
+        path.write_bytes(b"")
+    film = _films(1)[0]
+    answers = [
+        Segmenter(bundle, load_engine(bundle, "openvino", 1)).segment(film, (5, 5, 50, 70))
+        for bundle in (onnx, with_ir)
+    ]
+    np.testing.assert_array_equal(answers[0].probability, answers[1].probability)
+
+
+def test_changed_ir_weights_are_refused(exported, write_as, tmp_path):
+    bundle = write_as(exported("int8")[0], "int8", tmp_path / "ir", openvino=True)
+    weights = bundle.folder / "openvino/encoder.bin"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(BundleError, match=r"openvino/encoder\.bin"):
+        load_bundle(bundle.folder)

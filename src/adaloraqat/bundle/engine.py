@@ -92,8 +92,8 @@ class OpenVinoEngine(_TwoGraphs):
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         encoder, decoder = (openvino_cache(bundle.files[name].sha256) for name in (ENCODER, DECODER))
-        self._encoder = openvino_model(bundle.encoder, threads, ENCODER_NAMES, encoder)
-        self._decoder = openvino_model(bundle.decoder, threads, DECODER_NAMES, decoder)
+        self._encoder = openvino_model(bundle.openvino_graph(ENCODER), threads, ENCODER_NAMES, encoder)
+        self._decoder = openvino_model(bundle.openvino_graph(DECODER), threads, DECODER_NAMES, decoder)
         self._bundle = bundle.name
 
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
@@ -154,7 +154,7 @@ def openvino_model(
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
     cache: Path | None = None,
 ) -> Any:
-    """Compile one ONNX file in OpenVINO for the CPU, for latency; `names` as in `onnxruntime_session`.
+    """Compile one ONNX or IR file in OpenVINO for the CPU, for latency; `names` as in `onnxruntime_session`.
 
     With the folder `cache` the compiled model is kept there, and read from there the next time.
 

@@ -20,6 +20,11 @@ FORMAT_VERSION = 1
 MANIFEST = "bundle.json"
 ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
+OPENVINO_IR = {
+    ENCODER: ("openvino/encoder.xml", "openvino/encoder.bin"),
+    DECODER: ("openvino/decoder.xml", "openvino/decoder.bin"),
+}
+"""The same graphs as OpenVINO IR (structure, weights), in bundles that were exported `--to openvino`."""
 
 REQUIRED = {
     "format_version": int,
@@ -105,6 +110,14 @@ class Bundle:
     def decoder(self) -> Path:
         """The decoder: `embedding`, `boxes` (N, 4) model pixels -> `logits` (N, 4g, 4g), `quality` (N,)."""
         return self.folder / DECODER
+
+    def openvino_graph(self, graph: str) -> Path:
+        """What OpenVINO reads for `graph` (`ENCODER` or `DECODER`): its IR if the bundle has it, else ONNX.
+
+        Inputs and outputs are the same.
+        """
+        structure, weights = OPENVINO_IR[graph]
+        return self.folder / (structure if {structure, weights} <= set(self.files) else graph)
 
 
 def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:

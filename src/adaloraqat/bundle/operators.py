@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
-from adaloraqat.bundle.format import Bundle
+from adaloraqat.bundle.format import DECODER, ENCODER, Bundle
 from adaloraqat.errors import BundleError
 
 _ONNXRUNTIME_PRODUCTS = {
@@ -64,7 +64,8 @@ def matrix_products(bundle: Bundle, engine: str = "onnxruntime") -> dict[str, Ma
         decoder, _ = _profile(bundle.decoder, {"embedding": embedding, "boxes": boxes})
         return {"encoder": encoder, "decoder": decoder}
     if engine == "openvino":
-        return {"encoder": _runtime_model(bundle.encoder), "decoder": _runtime_model(bundle.decoder)}
+        graphs = {"encoder": ENCODER, "decoder": DECODER}
+        return {part: _runtime_model(bundle.openvino_graph(graph)) for part, graph in graphs.items()}
     raise BundleError(f"There is no engine called {engine!r}: choose onnxruntime or openvino.")
 
 

@@ -14,6 +14,7 @@ from adaloraqat.bundle import Bundle, load_bundle, write_bundle
 from adaloraqat.bundle.format import DECODER, ENCODER, MANIFEST
 from adaloraqat.errors import OutputError
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
+from adaloraqat.export.openvino_ir import write_openvino_ir
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import architecture_of, count_parameters
@@ -38,6 +39,7 @@ def export_bundle(
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     trainable: Mapping[str, int] | None = None,
+    openvino: bool = False,
     parity: Callable[[Path], Mapping[str, Any]] | None = None,
     licence: str = LICENCE,
     intended_use: str = INTENDED_USE,
@@ -57,6 +59,7 @@ def export_bundle(
         training: recipe, data fingerprint, and whether this is post-training quantisation.
         metrics: measured scores.
         trainable: how many parameters each stage trained.
+        openvino: write OpenVINO IR beside the ONNX files; the bundle vouches for it, and OpenVINO runs it.
         parity: measures a written bundle against `model`; its result goes into `bundle.json`. Without it the
             bundle says that parity was not measured.
         licence: of the weights.
@@ -103,10 +106,11 @@ def export_bundle(
         converted = convert(model)
         export_encoder(converted, temporary / ENCODER)
         export_decoder(converted, temporary / DECODER)
-        write_bundle(temporary, fields, [ENCODER, DECODER])
+        files = [ENCODER, DECODER, *(write_openvino_ir(temporary) if openvino else ())]
+        write_bundle(temporary, fields, files)
         if parity is not None:
             fields["parity"] = {"measured": True, **parity(temporary)}
-            write_bundle(temporary, fields, [ENCODER, DECODER])
+            write_bundle(temporary, fields, files)
     return load_bundle(target)
 
 

@@ -12,10 +12,11 @@ import torch
 from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.datasets.spread import evenly_spread
-from adaloraqat.errors import BundleError, ManifestError, RecipeError
+from adaloraqat.errors import ManifestError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
+from adaloraqat.export.openvino_ir import openvino_package
 from adaloraqat.export.precision import in_precision
 from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, propose
 from adaloraqat.lowrank import merge_adapters
@@ -69,8 +70,8 @@ def export_run(
             None looks for the manifest that the run was started with.
         name: the bundle's name; None is the recipe's.
         stage: the finished stage to export; None is the last.
-        openvino: also write OpenVINO's own format (encoder.xml, decoder.xml) into the folder `openvino` of
-            the bundle.
+        openvino: also write OpenVINO IR (encoder and decoder, .xml and .bin) into the folder `openvino` of
+            the bundle; parity in OpenVINO is then measured on it.
         max_drop: `auto` only: how much validation Dice INT8 may cost.
         report: receives one line of progress at a time.
 
@@ -79,8 +80,11 @@ def export_run(
         RecipeError: an unknown precision, or one that needs films for calibration and there are none.
         ManifestError: `manifest` cannot be used.
         OutputError: `out` exists and is no bundle, or cannot be written.
+        BundleError: `openvino`, and OpenVINO is not installed.
     """
     refuse_foreign(out)
+    if openvino:
+        openvino_package()  # refuse before minutes of work
     run = load_run(folder, stage)
     merge_lora(run.model)
     trained = run.policy
@@ -104,7 +108,7 @@ def export_run(
     second_pass, smallest_part, metrics = choose_passes(deployed, films)
     if proposal is not None:
         metrics |= {"auto": _described(proposal, max_drop)}
-    report("writing the ONNX files" + (" and measuring parity" if films else ""))
+    report("writing the graphs" + (" and measuring parity" if films else ""))
     bundle = export_bundle(
         model,
         out,
@@ -123,28 +127,12 @@ def export_run(
         },
         metrics=metrics,
         trainable=trainable_parameters(folder),
+        openvino=openvino,
         parity=(lambda written: measure_parity(deployed, written, films)) if films else None,
     )
-    if openvino:
-        write_openvino(bundle.folder)
     total = sum(record.bytes for record in bundle.files.values())
-    report(f"{out.name}: {policy.name}, {total / 1e6:.2f} MB in {len(bundle.files)} ONNX files")
+    report(f"{out.name}: {policy.name}, {total / 1e6:.2f} MB in {len(bundle.files)} files")
     return bundle
-
-
-def write_openvino(bundle: Path) -> None:
-    """Convert a bundle's graphs to OpenVINO IR beside them; weights keep their precision.
-
-    Raises:
-        BundleError: OpenVINO is not installed.
-    """
-    try:
-        import openvino
-    except ImportError as error:
-        raise BundleError("OpenVINO is not installed: run pip install 'adaloraqat[openvino]'.") from error
-    for part in ("encoder", "decoder"):
-        model = openvino.convert_model(bundle / f"{part}.onnx")
-        openvino.save_model(model, bundle / "openvino" / f"{part}.xml", compress_to_fp16=False)
 
 
 def export_base(folder: Path, out: Path, half: bool = False) -> None:
