@@ -25,7 +25,7 @@ def export(
         str | None, typer.Option(help="portable (7 bits, exact on every CPU) or full (needs VNNI).")
     ] = None,
     to: Annotated[
-        str, typer.Option(help="onnx, openvino (IR beside it), or huggingface (float weights).")
+        str, typer.Option(help="onnx, openvino (ONNX, and IR beside it), or huggingface (float weights).")
     ] = "onnx",
     data: Annotated[
         Path | None, typer.Option(help="Manifest to calibrate, choose the second pass and measure parity on.")
