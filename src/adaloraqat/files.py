@@ -56,6 +56,19 @@ def write_json(path: str | os.PathLike[str], document: Any) -> None:
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse a file where a folder of results is to be, before there are results.
+
+    Raises:
+        OutputError: `path`, or what it lies in, is a file.
+    """
+    for place in (Path(path), *Path(path).parents):
+        if place.exists():
+            if place.is_dir():
+                return
+            raise OutputError(f"{place.name} is a file, not a folder: choose another output folder.")
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with open(path, "rb") as stream:

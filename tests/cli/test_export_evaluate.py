@@ -59,6 +59,9 @@ def here(trained: Path, tmp_path: Path, run: Callable[..., Any]) -> Path:
     return tmp_path
 
 
+ALL = ("--data", "films/manifest.csv", "--split", "all")
+
+
 def refused(ended: Any, *says: str) -> None:
     assert ended.code == 2
     assert ended.out == ""
@@ -206,6 +209,9 @@ def test_a_film_that_cannot_be_read_scores_zero_is_counted_and_named(here: Path,
         (("run", "--data", "films/manifest.csv", "--split", "holiday", "--out", "e"), "holiday"),
         (("run", "--data", "films/manifest.csv", "--split", "all", "--reference", "no", "--out", "e"), "no"),
         (("run", "--data", "films/manifest.csv", "--split", "all", "--margin", "0", "--out", "e"), "margin"),
+        (("run", *ALL, "--tolerance", "nan", "--out", "e"), "tolerance"),
+        (("run", *ALL, "--tolerance", "-1", "--out", "e"), "tolerance"),
+        (("run", *ALL, "--out", "films/manifest.csv"), "is a file"),
     ],
 )
 def test_evaluate_refuses_with_one_sentence(

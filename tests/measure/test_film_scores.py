@@ -54,13 +54,21 @@ def test_one_empty_is_the_worst_of_every_measure_but_specificity(which):
     specificity = scores.pop("specificity")
     assert specificity == pytest.approx(1.0 if which == "prediction" else 1 - 192 / 1200)
     diagonal = np.hypot(30 * 0.5, 40 * 2.0)
+    assert scores.pop("ssim") == -1.0
     assert scores == {name: 0.0 if higher_is_better(name) else diagonal for name in scores}
 
 
 def test_a_failure_is_the_worst_of_every_measure_and_counts_no_pixel():
     row = worst_scores(SHAPE, None, sides=("right", "left")).to_dict()
-    for name in measure_names(sides=True):
+    assert row.pop("ssim") == -1.0
+    for name in row.keys() & set(measure_names(sides=True)):
         assert row[name] == (0.0 if higher_is_better(name) else 50.0), name
+
+
+def test_no_mask_scores_below_a_failure():
+    noise = np.random.default_rng(0).random(SHAPE) > 0.5
+    scores = score_film(~noise, noise)
+    assert worst_scores(SHAPE).ssim < scores.ssim < -0.5
     assert row["unit"] == "px"
     assert [row[count] for count in ("tp", "fp", "fn", "tn")] == [None] * 4
     assert worst_scores(SHAPE).to_dict()["right_dice"] is None

@@ -116,7 +116,7 @@ def test_a_failed_film_scores_the_worst_and_stays_in_the_comparison(segmenter, e
     summary = evaluate(models, entries[:4], tmp_path / "out")
     numbers = summary["models"]["bad"]["a"]
     assert (numbers[NO_BOX]["failed"], numbers[TRUE_BOX]["failed"]) == (1, 1)
-    assert numbers[NO_BOX]["dice_worst"] == numbers[NO_BOX]["ssim_worst"] == 0
+    assert (numbers[NO_BOX]["dice_worst"], numbers[NO_BOX]["ssim_worst"]) == (0, -1)
     assert numbers[NO_BOX]["hd95_worst"] == pytest.approx(np.hypot(64, 80))
     (dice,) = [
         row for row in summary["comparisons"]["rows"]

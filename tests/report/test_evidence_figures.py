@@ -153,14 +153,15 @@ def test_films_of_the_page_are_saved_and_a_row_without_anything_is_skipped(tmp_p
         write_mask(path, mask)
     shown = shown_films(METHODS, entries, tmp_path / "scores", "no_box")
     assert [(film.place, film.id) for film in shown] == [("best", "f4"), ("median", "f2"), ("worst", "f0")]
-    assert [panel.name for panel in shown[0].panels] == ["Truth", "first", "second"]
+    assert [panel.name for panel in shown[0].panels] == ["Film", "Truth", "first", "second"]
     table = TableRecipe(name="t", title="T", reference="first", rows=tuple(m.row for m in METHODS))
     document = {"blocks": [], "costs": {}}
     figures = illustrate(document, table, METHODS, shown, tmp_path / "figures")
     names = [figure["name"] for figure in figures]
     assert names == ["dice-no_box", "quality", "ssim-best", "ssim-median", "ssim-worst"]
     saved = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert saved == {f"{name}.{kind}" for name in names for kind in ("svg", "pdf", "png")} | {"films.png"}
+    names += ["films-best", "films-median", "films-worst"]
+    assert saved == {f"{name}.{kind}" for name in names for kind in ("svg", "pdf", "png")}
 
 
 def test_tables_of_markdown_keep_their_titles_captions_and_cells() -> None:

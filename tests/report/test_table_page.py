@@ -107,6 +107,13 @@ def test_what_belongs_together_is_said_once_and_with_its_unit(page: Path) -> Non
     assert re.search(r"<h3>phantom-standard, no box</h3>\s*<ul><li>Dice of second minus first ", text)
 
 
+def test_every_film_that_failed_is_named(page: Path) -> None:
+    text = page.read_text()
+    failed = text[text.index("Films that failed") :]
+    assert failed.count("0.780") == 3  # the seventh film of each row; the eighth has 0.760
+    assert failed.count(", no box<br>") == 6
+
+
 def test_a_figure_is_as_wide_as_it_was_drawn(page: Path) -> None:
     widths = re.findall(r"<img style=\"--natural: (\d+)px\" src=\"data:image/png", page.read_text())
     assert widths.count(str(round(7.4 * 96))) == FIGURES  # of PNG files with 200 dots an inch

@@ -86,6 +86,23 @@ def test_boxed_is_never_compared_with_boxless(document: dict) -> None:
     assert "box of the truth" in to_markdown(document, "")
 
 
+def test_every_measure_is_tested_and_kept(document: dict) -> None:
+    tested = {row["measure"]: row for row in document["comparisons"]["rows"]}
+    assert set(tested) == {
+        "dice",
+        "iou",
+        "nsd_2",
+        "nsd_5",
+        "hd95",
+        "assd",
+        "ssim",
+        "sensitivity",
+        "specificity",
+    }
+    assert tested["hd95"]["mean_difference"] == pytest.approx(-0.255)
+    assert tested["hd95"]["interval"][1] < 0
+
+
 def test_a_row_nobody_trained_stays_empty(document: dict) -> None:
     last = [line for line in csv.DictReader(io.StringIO(to_csv(document))) if line["Method"] == "nnU-Net v2"]
     assert {line["Dice"] for line in last} == {"–"}
@@ -108,6 +125,8 @@ def test_failures_are_counted(document: dict) -> None:
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "same name"),
         ({"rows": [{"name": "a", "model": "x", "recipe": "y"}]}, "one of recipe, model and predictions"),
         ({"margin": 0}, "margin"),
+        ({"tolerances": [-1]}, "distance of 0 or more"),
+        ({"tolerances": [2, 2.0]}, "given twice"),
         ({"colums": []}, "colums"),
     ],
 )
@@ -177,6 +196,24 @@ def test_predictions_are_scored_and_scored_again_when_they_change(tmp_path: Path
     scored = next(entry for entry in entries if entry.split == "test")
     write_mask(tmp_path / "masks" / f"{scored.id}_mask.png", np.eye(64, dtype=bool))
     assert dice() < 1.0
+
+
+def test_wrong_folders_are_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_phantoms(tmp_path / "films", 8, seed=5, size=64)
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(RECIPE))
+    (tmp_path / "taken").write_text("a file")
+    rows = [{"name": "small", "recipe": "small.yaml"}, {"name": "nnU-Net", "predictions": "nowhere"}]
+    table = {"name": "t", "title": "T", "reference": "small"}
+    for out, kept, words in (("out", rows, "nowhere"), ("taken/out", rows[:1], "taken is a file")):
+        (tmp_path / "t.yaml").write_text(yaml.safe_dump(table | {"rows": kept}))
+        report = ["report", "t.yaml", "--data", "films/manifest.csv", "--out", out]
+        ended = CliRunner().invoke(app, report, catch_exceptions=False)
+        assert ended.exit_code == 2
+        assert words in ended.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_of_another_recipe_is_not_passed_off_as_the_row(

@@ -4,7 +4,8 @@ Distances are in mm where the pixel spacing is known, else in pixels of the film
 masks and failures are defined so that nothing flatters a mean:
 
 - both masks empty: they agree perfectly, every measure is at its best;
-- exactly one empty: the worst of every overlap, outline and similarity measure (0, or the film's diagonal);
+- exactly one empty: the worst of every overlap, outline and similarity measure (0, −1 of SSIM, or the film's
+  diagonal);
 - no mask, because the model failed (`worst_scores`): the worst of every measure, and no pixel counts.
 """
 
@@ -35,6 +36,9 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "specificity": True,
 }
 """By measure; "nsd" stands for every `nsd_<tolerance>` and each name for its `right_`/`left_` too."""
+
+WORST_SSIM = -1.0
+"""Of a mask that is everywhere the opposite of the truth's texture; 0 would be better than such a mask."""
 
 COUNTS = ("tp", "fp", "fn", "tn")
 SIDES = (RIGHT, LEFT)
@@ -82,7 +86,7 @@ class FilmScores:
 
     Attributes:
         whole: the measures of both lungs together.
-        ssim: structural similarity of the masks, at most 1.
+        ssim: structural similarity of the masks, from -1 to 1.
         specificity: in [0, 1].
         counts: TP, FP, FN, TN in pixels; None where the model failed.
         unit: "mm" or "px", of the distances and of the NSD's tolerances.
@@ -138,7 +142,7 @@ def score_film(
 
     """
     spacing, unit = _spacing(spacing_mm)
-    _check_tolerances(tolerances)
+    check_tolerances(tolerances)
     counts = confusion(prediction, truth)
     one_empty = bool(prediction.any()) != bool(truth.any())
     sides: dict[str, RegionScores | None] = dict.fromkeys(SIDES)
@@ -150,7 +154,7 @@ def score_film(
                 sides[side] = _region(mine, wanted, confusion(mine, wanted), spacing, tolerances)
     return FilmScores(
         whole=_region(prediction, truth, counts, spacing, tolerances),
-        ssim=0.0 if one_empty else ssim(prediction, truth),
+        ssim=WORST_SSIM if one_empty else ssim(prediction, truth),
         specificity=counts.specificity,
         counts=counts,
         unit=unit,
@@ -178,13 +182,25 @@ def worst_scores(
     worst = _uniform(0.0, diagonal(shape, spacing), tolerances)
     return FilmScores(
         whole=worst,
-        ssim=0.0,
+        ssim=WORST_SSIM,
         specificity=0.0,
         counts=None,
         unit=unit,
         right=worst if RIGHT in sides else None,
         left=worst if LEFT in sides else None,
     )
+
+
+def check_tolerances(tolerances: Sequence[float]) -> None:
+    """Refuse what is no tolerance of the NSD.
+
+    Raises:
+        FilmError: one of them is negative, infinite or no number, or two are the same.
+    """
+    if not all(np.isfinite(tolerance) and tolerance >= 0 for tolerance in tolerances):
+        raise FilmError("A tolerance of the NSD is a distance of 0 or more, in mm or pixels: correct it.")
+    if len(set(map(nsd_key, tolerances))) != len(tolerances):
+        raise FilmError("A tolerance of the NSD is given twice: give each once.")
 
 
 def nsd_key(tolerance: float) -> str:
@@ -258,8 +274,3 @@ def _spacing(spacing_mm: Spacing | None) -> tuple[Spacing, str]:
         return (1.0, 1.0), "px"
     check_spacing(spacing_mm)
     return spacing_mm, "mm"
-
-
-def _check_tolerances(tolerances: Sequence[float]) -> None:
-    if not all(np.isfinite(tolerance) and tolerance >= 0 for tolerance in tolerances):
-        raise FilmError("A tolerance of the NSD is a distance of 0 or more, in mm or pixels: correct it.")

@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adaloraqat.errors import AdaloraqatError
-from adaloraqat.measure.film_scores import has_unit, higher_is_better, measure_label, measure_names
+from adaloraqat.measure.film_scores import (
+    check_tolerances,
+    has_unit,
+    higher_is_better,
+    measure_label,
+    measure_names,
+)
 from adaloraqat.measure.statistics import Comparison, compare, correct
 from adaloraqat.measure.statistics.compare import ALPHA, DEFAULT_MARGIN
 from adaloraqat.measure.statistics.equivalence import ONE_SIDED_ALPHA
@@ -17,12 +23,15 @@ PRIMARY = "dice"
 Pair = tuple[FilmRow, FilmRow]
 
 
-def check_choices(models: Sequence[str], reference: str | None, margin: float) -> None:
-    """Refuse a reference that is no model of this evaluation and a margin that is none, before any work.
+def check_choices(
+    models: Sequence[str], reference: str | None, margin: float, tolerances: Sequence[float]
+) -> None:
+    """Refuse, before any work, a reference that is no model here, and a margin or tolerance that is none.
 
     Raises:
-        AdaloraqatError: either of them.
+        AdaloraqatError: any of them.
     """
+    check_tolerances(tolerances)
     if reference is not None and reference not in models:
         raise AdaloraqatError(
             f"The reference {reference!r} is none of the models here: name one of {', '.join(models)}."

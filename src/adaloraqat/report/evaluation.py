@@ -18,7 +18,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError
-from adaloraqat.files import write_json
+from adaloraqat.files import check_folder, write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, SIDES, score_film, worst_scores
 from adaloraqat.measure.sides import LABELS
 from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
@@ -99,9 +99,10 @@ def evaluate(
         `comparisons`, see `comparisons.comparisons`.
 
     Raises:
-        AdaloraqatError: the options do not fit the models, a film has gone, or nothing can be written.
+        AdaloraqatError: the options do not fit the models, a film has gone, or `out` cannot be written.
     """
-    check_choices(list(models), options.reference, options.margin)
+    check_choices(list(models), options.reference, options.margin, options.tolerances)
+    check_folder(out)
     data = fingerprint(entries)
     rows: dict[str, list[FilmRow]] = {}
     unread: dict[str, str] = {}

@@ -10,8 +10,19 @@ from adaloraqat.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
-"""Okabe and Ito's colours; markers differ too, so that grey print can be read."""
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#999933",
+    "#882255",
+    "#888888",
+)
+"""Okabe and Ito's colours, then three more; markers differ too, so that grey print can be read."""
 DOTS_PER_INCH = 200
 _STYLE = {
     "font.size": 10,

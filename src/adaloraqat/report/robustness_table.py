@@ -93,14 +93,15 @@ def markdown(document: Mapping[str, Any]) -> str:
 def _corruptions(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     boxed = any(row["prompt"] == TRUE_BOX for row in rows)
     heads = ["Condition", "Dice, no box", "Drop", "Worst", "Failed"]
-    heads += ["Dice, true box", "Drop", "Worst"] if boxed else []
+    heads += ["Dice, true box", "Drop", "Worst", "Failed"] if boxed else []
     lines = []
     for name, description in document["conditions"].items():
         own = {row["prompt"]: row for row in rows if row["condition"] == name}
         plain = own[NO_BOX]
         cells = [f"{name}: {description}", *_dice(plain), str(plain["failed"])]
         if boxed:
-            cells += _dice(own[TRUE_BOX]) if TRUE_BOX in own else ["–"] * 3
+            box = own.get(TRUE_BOX)
+            cells += [*_dice(box), str(box["failed"])] if box else ["–"] * 4
         lines.append(cells)
     return _table(heads, lines)
 

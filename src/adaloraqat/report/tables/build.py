@@ -39,7 +39,8 @@ def build_table(table: TableRecipe, methods: Sequence[Method], speeds: Mapping[s
         `blocks`: one for each source and prompt, each with `rows`: name, `films`, `failed`, `unit`, `cells`
         ({measure: mean, sd, interval}), `difference` of Dice from the reference, `p` (Holm), `effect_size`,
         `noninferior`; `costs`: parameters, trainable, bytes and speed by row; `paper`: published numbers;
-        `sentences`: the statistics in words.
+        `sentences`: the statistics of Dice in words; `comparisons`: the tests and intervals of differences of
+        every measure, as `evaluate` writes them.
     """
     scored = [method for method in methods if method.films]
     rows = [film for method in scored for film in method.films]
@@ -71,6 +72,7 @@ def build_table(table: TableRecipe, methods: Sequence[Method], speeds: Mapping[s
             for row in compared["rows"]
             if row["measure"] == "dice"
         ],
+        "comparisons": compared,
     }
 
 

@@ -30,14 +30,10 @@ def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> 
     Returns:
         the figure, or None where no method was scored with `prompt`.
     """
-    numbered = [
-        (number, method)
-        for number, method in enumerate(methods)
-        if any(film.prompt == prompt for film in method.films)
-    ]
-    if not numbered:
+    shown = [method for method in methods if any(film.prompt == prompt for film in method.films)]
+    if not shown:
         return None
-    shown = [method for _, method in numbered]
+    looks = _looks([method.row.name for method in methods if method.films])
     sources = sorted({film.source for method in shown for film in method.films})
     with style():
         figure = new_figure(7.2, 0.9 + (0.34 * len(shown) + 0.3) * len(sources))
@@ -52,9 +48,9 @@ def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> 
                 values, positions=places, orientation="horizontal", widths=0.6, showfliers=False,
                 medianprops={"color": "black", "lw": 1.6}, manage_ticks=False,
             )  # fmt: skip
-            for (number, _), place, scores in zip(numbered, places, values, strict=True):
+            for method, place, scores in zip(shown, places, values, strict=True):
                 spread = np.linspace(-0.22, 0.22, len(scores))
-                colour = PALETTE[number % len(PALETTE)]
+                colour, _ = looks[method.row.name]
                 panel.plot(scores, place + spread, ".", ms=6, color=colour, alpha=0.7, mew=0)
             panel.set_yticks(places, [method.row.name for method in shown])
             panel.set_ylim(-0.6, len(shown) - 0.4)
@@ -74,12 +70,13 @@ def accuracy_against(document: Mapping[str, Any], cost: str) -> "Figure | None":
     block: Mapping[str, Any] = next(
         (b for b in reversed(document["blocks"]) if b["prompt"] == "no_box"), {"rows": [], "source": ""}
     )
-    points: list[tuple[int, str, float, Mapping[str, Any]]] = []
-    for number, row in enumerate(block["rows"]):
+    points: list[tuple[str, float, Mapping[str, Any]]] = []
+    looks = _looks([row["name"] for row in block["rows"] if row["cells"]])
+    for row in block["rows"]:
         value = document["costs"][row["name"]][cost]
         if value and row["cells"]:
             cell = row["cells"]["dice"]
-            points.append((number, row["name"], value / 1e6 if cost == "bytes" else value, cell))
+            points.append((row["name"], value / 1e6 if cost == "bytes" else value, cell))
     if len(points) < 2:
         return None
     labels = {
@@ -90,14 +87,14 @@ def accuracy_against(document: Mapping[str, Any], cost: str) -> "Figure | None":
     with style():
         figure = new_figure(7.6, 3.8)
         axes = figure.subplots()
-        for number, name, value, cell in points:
+        for name, value, cell in points:
             low, high = cell["interval"] or (cell["mean"], cell["mean"])
+            colour, mark = looks[name]
             axes.errorbar(
                 value, cell["mean"], [[cell["mean"] - low], [high - cell["mean"]]],
-                fmt=_MARKS[number % len(_MARKS)], color=PALETTE[number % len(PALETTE)], capsize=3, ms=7,
-                label=name,
+                fmt=mark, color=colour, capsize=3, ms=7, label=name,
             )  # fmt: skip
-        _round_log_ticks(axes, [value for _, _, value, _ in points])
+        _round_log_ticks(axes, [value for _, value, _ in points])
         axes.set_xlabel(labels[cost])
         axes.set_ylabel("mean Dice, no box [95 % CI]")
         axes.grid(lw=0.4, alpha=0.6)
@@ -110,9 +107,10 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
 
     Dots are films; the line joins the means of equally filled bins. On the diagonal a prediction is right.
     """
+    looks = _looks([method.row.name for method in methods if method.films])
     shown = [
-        (number, method, films)
-        for number, method in enumerate(methods)
+        (method, films)
+        for method in methods
         if (films := [f for f in method.films if f.prompt == prompt and f.quality is not None])
     ]
     if not shown:
@@ -121,17 +119,16 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
         figure = new_figure(7.6, 4.0)
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--", label="as predicted")
-        for number, method, films in shown:
-            colour = PALETTE[number % len(PALETTE)]
+        for method, films in shown:
+            colour, mark = looks[method.row.name]
             predicted = np.array([film.quality for film in films], dtype=float)
             true = np.array([film.scores["iou"] for film in films], dtype=float)
             axes.plot(predicted, true, ".", ms=6, alpha=0.5, color=colour, mew=0)
             bins = np.array_split(np.argsort(predicted), min(_CALIBRATION_BINS, len(films)))
             means = [(predicted[part].mean(), true[part].mean()) for part in bins]
-            mark = f"{_MARKS[number % len(_MARKS)]}-"
-            axes.plot(*zip(*means, strict=True), mark, ms=5, color=colour, label=method.row.name)
+            axes.plot(*zip(*means, strict=True), f"{mark}-", ms=5, color=colour, label=method.row.name)
         lowest = min(
-            min(float(film.quality or 0), film.scores["iou"]) for _, _, films in shown for film in films
+            min(float(film.quality or 0), film.scores["iou"]) for _, films in shown for film in films
         )
         axes.set_xlim(max(0.0, lowest - 0.03), 1.0)
         axes.set_ylim(max(0.0, lowest - 0.03), 1.0)
@@ -139,6 +136,14 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
         axes.set_ylabel("true IoU")
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return figure
+
+
+def _looks(scored: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return colour and mark of each scored row, the same in every figure of a table."""
+    return {
+        name: (PALETTE[number % len(PALETTE)], _MARKS[number % len(_MARKS)])
+        for number, name in enumerate(scored)
+    }
 
 
 def _round_log_ticks(axes: Any, values: Sequence[float]) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import AdaloraqatError
-from adaloraqat.files import atomic_path
 from adaloraqat.radiograph import Film, read_film, read_mask
 from adaloraqat.report.colours import AFTER, TRUTH
 from adaloraqat.report.evaluation import mask_path
@@ -21,12 +20,11 @@ from adaloraqat.report.tables.rows import Method, file_name
 Mask = NDArray[np.bool_]
 SIDE = 380
 """px of the longer side of a film on the page."""
-_GAP, _HEAD, _FOOT = 10, 30, 48
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: a method's outline on a film, or the truth alone (`dice` is None)."""
+    """One picture: the film alone, the truth on it (`dice` is None), or truth and a method's outline."""
 
     name: str
     dice: float | None
@@ -43,7 +41,7 @@ class ShownFilm:
         film: (H, W).
         truth: (H, W).
         masks: by method, (H, W); methods that failed on it are missing.
-        panels: the truth, then each method.
+        panels: the film, the truth, then each method.
     """
 
     place: str
@@ -86,7 +84,10 @@ def shown_films(
         except AdaloraqatError:
             continue
         masks = {}
-        panels = [Panel("Truth", None, draw_outlines(film, [Outline(truth, TRUTH, 3)], SIDE))]
+        panels = [
+            Panel("Film", None, draw_outlines(film, [], SIDE)),
+            Panel("Truth", None, draw_outlines(film, [Outline(truth, TRUTH, 3)], SIDE)),
+        ]
         for name, films in rows.items():
             if identity not in films:
                 continue
@@ -109,32 +110,3 @@ def outlined(film: Film, truth: Mask, mask: Mask | None) -> Image.Image:
     """Return the film with the truth's outline and, on top, the model's."""
     outlines = [Outline(truth, TRUTH, 3)]
     return draw_outlines(film, outlines if mask is None else [*outlines, Outline(mask, AFTER, 2.4)], SIDE)
-
-
-def write_films(path: Path, shown: Sequence[ShownFilm]) -> None:
-    """Write all panels as one PNG, a row each film, atomically.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    across = max(len(film.panels) for film in shown)
-    heights = [max(panel.picture.height for panel in film.panels) + _HEAD + _FOOT for film in shown]
-    sheet = Image.new("RGB", (across * (SIDE + _GAP) + _GAP, sum(heights)), "white")
-    draw = ImageDraw.Draw(sheet)
-    top = 0
-    for film, height in zip(shown, heights, strict=True):
-        title = f"{film.place}: {film.id}"
-        draw.text((_GAP, top + _HEAD / 2), title, "#111111", ImageFont.load_default(18), anchor="lm")
-        for number, panel in enumerate(film.panels):
-            left = _GAP + number * (SIDE + _GAP)
-            sheet.paste(panel.picture, (left, top + _HEAD))
-            below = panel.name if panel.dice is None else f"{_short(panel.name)}, Dice {panel.dice:.3f}"
-            foot = (left, top + _HEAD + panel.picture.height + 4)
-            draw.text(foot, below, "#333333", ImageFont.load_default(15))
-        top += height
-    with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 36 else name[:35] + "…"

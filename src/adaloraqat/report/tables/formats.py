@@ -152,7 +152,7 @@ def _pipe(row: Sequence[str]) -> str:
 
 
 def to_latex(document: Mapping[str, Any]) -> str:
-    """Return one booktabs `table` a block."""
+    """Return one `table*` a block, as wide as the text; needs the packages booktabs and graphicx."""
     return "\n".join(_latex_block(document, block) for block in document["blocks"])
 
 
@@ -163,13 +163,14 @@ def _latex_block(document: Mapping[str, Any], block: Mapping[str, Any]) -> str:
         r"\begin{table*}[t]",
         r"\centering\footnotesize",
         rf"\caption{{{_tex(document['title'])}: {_tex(heading(document, block))}. {_tex(legend(document))}}}",
+        r"\resizebox{\textwidth}{!}{%",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(map(_tex, heads)) + r" \\",
         r"\midrule",
         *(" & ".join(map(_tex, row)) + r" \\" for row in rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table*}",
     ]
     return "\n".join(lines) + "\n"

@@ -10,7 +10,8 @@ from adaloraqat.report.figures import rank_history, training_figure
 from adaloraqat.report.page import CSS_PIXELS_PER_INCH, png_address, svg_address
 from adaloraqat.report.similarity_figure import similarity_figure
 from adaloraqat.report.tables.figures import accuracy_against, box_plots, quality_calibration
-from adaloraqat.report.tables.film_panels import ShownFilm, write_films
+from adaloraqat.report.tables.film_panels import ShownFilm
+from adaloraqat.report.tables.films_figure import films_figure
 from adaloraqat.report.tables.formats import PROMPT_WORDS
 from adaloraqat.report.tables.recipe import TableRecipe
 from adaloraqat.report.tables.rows import Method, file_name
@@ -39,7 +40,7 @@ def illustrate(
         table: the table's recipe.
         methods: its rows.
         shown: of `shown_films`.
-        folder: for `<name>.svg`, `.pdf` and `.png`, and `films.png`.
+        folder: for `<name>.svg`, `.pdf` and `.png`.
 
     Returns:
         title, caption, data address and width (CSS px) of each figure, in the order of the page.
@@ -53,8 +54,8 @@ def illustrate(
         address = png_address(png_bytes(figure)) if pixels else svg_address(svg_text(figure))
         width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
         figures.append({"name": name, "title": title, "caption": caption, "address": address, "width": width})
-    if shown:
-        write_films(folder / "films.png", shown)
+    for film in shown:  # the page has their panels as pictures of its own
+        save_figure(films_figure(film), folder, f"films-{film.place}")
     return figures
 
 

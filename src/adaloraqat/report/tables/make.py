@@ -10,10 +10,11 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.timing import interleaved, median_ratio
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest, select
 from adaloraqat.errors import ManifestError
-from adaloraqat.files import write_json, write_text
+from adaloraqat.files import check_folder, write_json, write_text
 from adaloraqat.radiograph import Film
 from adaloraqat.report.environment import environment
 from adaloraqat.report.evaluation import Each
+from adaloraqat.report.predictions import Predictions
 from adaloraqat.report.tables.build import build_table
 from adaloraqat.report.tables.formats import to_csv, to_latex, to_markdown
 from adaloraqat.report.tables.recipe import TableRecipe
@@ -50,6 +51,10 @@ def make_table(
         AdaloraqatError: with one sentence for anything that a user can mend.
     """
     entries = chosen_films(table, manifest)
+    check_folder(out)
+    for row in table.rows:
+        if row.predictions is not None:
+            Predictions(row.predictions, entries)  # told now, not after hours of training other rows
     methods = [make_method(row, table, entries, manifest, runs, out, report, each) for row in table.rows]
     speeds = _speeds(table, methods) if "speed" in table.columns else {}
     document = build_table(table, methods, speeds) | {

@@ -56,7 +56,7 @@ def write_page(
     paper_heads, paper_rows = published(document)
     shown = shown_films(methods, entries, scores, prompt)
     figures = illustrate(document, table, methods, shown, path.parent / FIGURES)
-    failed = _failed(methods, prompt)
+    failed = _failed(methods, table.prompts)
     content = dict(document) | {
         "blocks": blocks,
         "legend": legend(document),
@@ -68,7 +68,7 @@ def write_page(
         "prompt_words": PROMPT_WORDS[prompt],
         "seed": table.seed,
         "failed_below": FAILED_BELOW,
-        "failed_left_out": max(0, len(failed) - _MOST_FAILED),
+        "failed_unpictured": [_failed_words(film) for film in failed[_MOST_FAILED:]],
         "recipes": _recipes(methods),
     }
     pictures = {
@@ -102,18 +102,22 @@ def _shown(film: ShownFilm) -> dict[str, Any]:
     return {"place": film.place, "id": film.id, "panels": panels}
 
 
-def _failed(methods: Sequence[Method], prompt: str) -> list[FilmRow]:
+def _failed(methods: Sequence[Method], prompts: Sequence[str]) -> list[FilmRow]:
     films = [
         film
         for method in methods
         for film in method.films
-        if film.prompt == prompt and (film.failed or film.empty or film.scores["dice"] < FAILED_BELOW)
+        if film.prompt in prompts and (film.failed or film.empty or film.scores["dice"] < FAILED_BELOW)
     ]
-    return sorted(films, key=lambda film: (film.scores["dice"], film.id, film.model))
+    return sorted(films, key=lambda film: (film.scores["dice"], film.id, film.model, film.prompt))
+
+
+def _failed_words(score: FilmRow) -> dict[str, str]:
+    why = score.error or ("empty mask" if score.empty else f"Dice {score.scores['dice']:.3f}")
+    return {"id": score.id, "method": score.model, "prompt": PROMPT_WORDS[score.prompt], "why": why}
 
 
 def _failed_picture(score: FilmRow, entries: Sequence[Entry], scores: Path) -> dict[str, Any]:
-    why = score.error or ("empty mask" if score.empty else f"Dice {score.scores['dice']:.3f}")
     entry = next(entry for entry in entries if entry.id == score.id)
     address = None
     try:
@@ -122,7 +126,7 @@ def _failed_picture(score: FilmRow, entries: Sequence[Entry], scores: Path) -> d
         address = jpeg_address(outlined(film, truth, saved_mask(score, scores, film)))
     except AdaloraqatError:
         pass  # the sentence of the failure stands there instead of a picture
-    return {"id": score.id, "method": score.model, "why": why, "address": address}
+    return {**_failed_words(score), "address": address}
 
 
 def _recipes(methods: Sequence[Method]) -> dict[str, str]:

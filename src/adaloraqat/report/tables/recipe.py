@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from adaloraqat.errors import RecipeError
+from adaloraqat.errors import FilmError, RecipeError
+from adaloraqat.measure.film_scores import check_tolerances
 from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
 
 Column = Literal[
@@ -71,6 +72,15 @@ class TableRecipe(_Strict):
     phantoms: bool = False
     note: str = ""
     rows: tuple[Row, ...] = Field(min_length=1)
+
+    @field_validator("tolerances")
+    @classmethod
+    def _are_distances(cls, tolerances: tuple[float, ...]) -> tuple[float, ...]:
+        try:
+            check_tolerances(tolerances)
+        except FilmError as error:
+            raise ValueError(str(error)) from error
+        return tolerances
 
     @model_validator(mode="after")
     def _names_fit(self) -> "TableRecipe":
