@@ -113,7 +113,15 @@ def to_markdown(document: Mapping[str, Any], command: str) -> str:
         lines = [f"- {name}: " + _published(values) for name, values in document["paper"].items()]
         parts += ["What the paper states (other films, other base; not comparable):", "\n".join(lines)]
     parts += [f"- {name}: {note}" for name, note in document["notes"].items()]
+    if "environment" in document:
+        parts.append(_machine(document["environment"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[environment["vnni"]]
+    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items() if number)
+    return f"Made on {environment['cpu']}, {environment['cores']} cores, {vnni}; {versions}."
 
 
 def legend(document: Mapping[str, Any]) -> str:
