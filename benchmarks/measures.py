@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from machine import machine
 
 from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom
 from adaloraqat.files import write_json
@@ -37,6 +38,8 @@ def main() -> None:
         "lungs_apart": options.labels,
         "measures": measure_names(sides=options.labels),
         "processes": 1,
+        "machine": machine(),
+        "command": "python benchmarks/measures.py",
         "timing": {"wall_seconds": round(wall, 1), "cpu_seconds": round(cpu, 1)},
     }
     write_json(RESULT, document)

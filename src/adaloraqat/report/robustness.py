@@ -24,6 +24,7 @@ from adaloraqat.measure.surface import Spacing
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
 from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow, film_row
+from adaloraqat.report.environment import environment
 from adaloraqat.report.robustness_store import append_scores, begin, read_scores, setup_of
 from adaloraqat.report.robustness_table import jitter_prompt, summarise, write_tables
 
@@ -105,6 +106,7 @@ def robustness(
         "tolerances": list(settings.tolerances),
         "jitter_grid": JITTER_GRID,
         "conditions": {name: CORRUPTIONS[name].description for name in settings.all_conditions},
+        "environment": environment(),
         "rows": summarise(found, settings.tolerances, settings.seed),
     }
     write_json(out / "robustness.json", document)
