@@ -23,8 +23,8 @@ from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, score_film, worst
 from adaloraqat.measure.surface import Spacing
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
-from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow, film_row
 from adaloraqat.report.environment import environment
+from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow, film_row
 from adaloraqat.report.robustness_store import append_scores, begin, read_scores, setup_of
 from adaloraqat.report.robustness_table import jitter_prompt, summarise, write_tables
 
