@@ -3,8 +3,7 @@
     python benchmarks/adaptation_rates.py --data MANIFEST [--runs runs/adaptation-rates]
 
 Resumable. Every method gets the same number of tries. Writes benchmarks/results/adaptation_rates.json; the best
-line of each method is what its recipe says. Scratch takes the rate
-of the base's own training.
+line of each method is what its recipe says. Scratch takes the rate of the base's own training.
 """
 
 import argparse
