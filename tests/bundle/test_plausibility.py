@@ -8,6 +8,7 @@ from PIL import Image
 from tiny_bundle import two_lungs
 
 from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.radiograph import Box
 
 
 def codes(
@@ -60,7 +61,22 @@ def test_undecided() -> None:
 
 
 def test_rules_about_the_pair_need_the_whole_film() -> None:
-    assert codes(FILM, LUNGS & (np.arange(200) < 100), whole=False) == []
+    assert codes(FILM, LUNGS & (np.arange(200) < 100), box=Box(20, 20, 100, 180)) == []
+
+
+@pytest.mark.parametrize(
+    ("box", "warned"),
+    [
+        ((0, 0, 200, 200), False),
+        ((-30, 0, 110, 210), False),  # right lung, drawn beyond the film
+        ((120, 0, 200, 200), True),  # the other lung
+        ((0, 0, 100, 100), True),  # its upper half
+        ((95, 0, 105, 20), True),  # no lung
+    ],
+)
+def test_a_mask_outside_the_given_box_is_doubted(box: tuple[int, int, int, int], warned: bool) -> None:
+    mask = LUNGS & (np.arange(200) < 100) if box[2] != 200 or warned else LUNGS
+    assert codes(FILM, mask, box=Box(*box)) == (["outside-box"] if warned else [])
 
 
 @pytest.mark.skipif(

@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from tiny_bundle import two_lungs, write_tiny_bundle
 
+import adaloraqat
 from adaloraqat.cli import main
 
 Run = Callable[..., Any]
@@ -136,3 +138,24 @@ def test_info_of_an_architecture(run: Run) -> None:
     document = json.loads(run("info", "vit-b", "--json").out)
     assert document["stage_1"]["matrices"] == 36
     assert document["stage_1"]["components"] == 1152
+
+
+def test_ctrl_c_while_the_program_is_still_being_loaded() -> None:
+    script = (
+        "import sys, adaloraqat.__main__ as entry\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "assert 'numpy' not in sys.modules and 'typer' not in sys.modules\n"
+        "entry.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Stopped by Ctrl-C.\n")
+
+
+def test_the_package_runs_as_a_module() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "adaloraqat", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, f"adaloraqat {adaloraqat.__version__}\n")

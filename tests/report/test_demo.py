@@ -70,7 +70,11 @@ def test_two_steps_are_not_enough_and_the_verdict_says_so(outcome):
     assert not found.verdict.passed
     text = "\n".join(summary(found.document, found.files.folder))
     assert "NOT passed" in text
-    assert text.splitlines()[-1].startswith("Next: adaloraqat segment")
+    following = text.splitlines()[-1].removeprefix("Next: ").split()
+    assert following[1:2] == ["segment"]
+    assert str(found.files.folder) not in text[text.index("Next: ") :]
+    assert (found.files.folder.parent / following[2]).is_file()
+    assert found.files.folder.parent / following[4] == found.files.bundle
     assert "Not passed." in found.files.report.read_text()
 
 

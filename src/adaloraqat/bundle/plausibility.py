@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle.parts import Part, connected_parts
+from adaloraqat.radiograph import Box
 
 THUMBNAIL = 128  # longest side, in samples, of what the rules look at
 
@@ -30,12 +31,18 @@ OVERLAP_MIN = 0.6  # shared height of the parts over the lower one's height
 BRIGHTER_MAX = 0.05  # mean inside the mask minus mean round it, film stretched to [0, 1]
 QUALITY_MIN = 0.8  # predicted IoU
 UNDECIDED = (0.25, 0.75)  # probabilities that say neither lung nor background
+OUTSIDE_MAX = (
+    0.3  # share of the mask outside the given box; right boxes moved by 8 % of a side: 0.105 at most
+)
 UNDECIDED_MAX = 0.35  # undecided pixels over mask pixels
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the rules look at: the film, the mask and the probability (all h, w), thinned to a thumbnail."""
+    """What the rules look at: the film, the mask and the probability (all h, w), thinned to a thumbnail.
+
+    `outside` is the share of the mask that lies outside the given box, None where none was given.
+    """
 
     pixels: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -43,6 +50,7 @@ class Result:
     shape: tuple[int, int]
     quality: float | None
     parts: list[Part]
+    outside: float | None = None
 
 
 def doubts(
@@ -50,7 +58,7 @@ def doubts(
     mask: NDArray[np.bool_],
     probability: NDArray[np.float32],
     quality: float | None = None,
-    whole: bool = True,
+    box: Box | None = None,
 ) -> list[str]:
     """Return the warnings, "code: sentence" each, for one segmented film; none where nothing looks wrong.
 
@@ -59,7 +67,8 @@ def doubts(
         mask: (H, W) result on the same grid.
         probability: (H, W) of lung, in [0, 1].
         quality: predicted IoU, or None where the model has none.
-        whole: no box was given, so both lungs are expected; rules about the pair apply only then.
+        box: the prompt that was given, in pixels of the film; without one both lungs are expected, and rules
+            about the pair apply only then.
     """
     step = max(1, -(-max(mask.shape) // THUMBNAIL))
     thin = mask[::step, ::step]
@@ -71,12 +80,19 @@ def doubts(
         shape=(mask.shape[0], mask.shape[1]),
         quality=quality,
         parts=parts,
+        outside=None if box is None else _share_outside(mask, box),
     )
     found = [sentence for rule in _FILM_RULES if (sentence := rule(result))]
     if not mask.any():
         return [*found, "empty-mask: no lung was found; look at the film, and give a box if there is one."]
-    rules = _MASK_RULES + (_PAIR_RULES if whole else ())
+    rules = _MASK_RULES + (_PAIR_RULES if box is None else ())
     return found + [sentence for rule in rules if (sentence := rule(result))]
+
+
+def _share_outside(mask: NDArray[np.bool_], box: Box) -> float:
+    left, top, right, bottom = (max(0, round(edge)) for edge in box)
+    total = np.count_nonzero(mask)
+    return 1 - np.count_nonzero(mask[top:bottom, left:right]) / total if total else 0.0
 
 
 def _blank(result: Result) -> str | None:
@@ -111,6 +127,15 @@ def _undecided(result: Result) -> str | None:
     if undecided > UNDECIDED_MAX * max(1, int(np.count_nonzero(result.mask))):
         return "undecided: the model is unsure about a large part of the film; look at the mask."
     return None
+
+
+def _outside_box(result: Result) -> str | None:
+    if result.outside is None or result.outside <= OUTSIDE_MAX:
+        return None
+    return (
+        f"outside-box: {result.outside:.0%} of the mask lies outside the given box; is the box round a lung, "
+        "and all of it?"
+    )
 
 
 def _area(result: Result) -> str | None:
@@ -173,5 +198,5 @@ def _bright(result: Result) -> str | None:
 
 _Rule = Callable[[Result], str | None]
 _FILM_RULES: tuple[_Rule, ...] = (_blank, _tiny, _aspect)
-_MASK_RULES: tuple[_Rule, ...] = (_quality, _undecided, _border)
+_MASK_RULES: tuple[_Rule, ...] = (_quality, _undecided, _border, _outside_box)
 _PAIR_RULES: tuple[_Rule, ...] = (_area, _part_count, _not_a_pair, _bright)

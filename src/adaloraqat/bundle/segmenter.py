@@ -207,7 +207,7 @@ class Segmenter:
     ) -> Segmentation:
         mask = logits > 0  # (H, W)
         probability = _sigmoid(logits)
-        warnings = doubts(film.pixels, mask, probability, quality, whole=source != GIVEN)
+        warnings = doubts(film.pixels, mask, probability, quality, box if source == GIVEN else None)
         return Segmentation(
             mask=mask,
             probability=probability,

@@ -71,5 +71,5 @@ def summary(document: dict[str, Any], out: Path) -> list[str]:
         f"Masks       {out / 'segmented'}",
         f"Numbers     {out / 'demo.json'}",
         "",
-        f"Next: adaloraqat segment FILM.png --model {out / 'bundle'} --overlay",
+        f"Next: {document['next_command']}",
     ]

@@ -58,4 +58,4 @@ def export(
         max_drop=max_drop,
         report=lambda line: log.info("%s", line),
     )
-    log.info("Done. Next: adaloraqat segment FILM --model %s", out)
+    log.info("Done. Next: adaloraqat segment FILM --model %s", out.name if out.is_absolute() else out)

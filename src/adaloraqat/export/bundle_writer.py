@@ -91,11 +91,7 @@ def export_bundle(
         "smallest_part": smallest_part,
         "outlines": outlines,
         "training": dict(training or {}),
-        "parameters": {
-            **count_parameters(model),
-            "per_precision": per_precision(model, policy),
-            "trainable": dict(trainable or {}),
-        },
+        "parameters": {**_stored_parameters(model, policy), "trainable": dict(trainable or {})},
         "ranks": {adapter: module.rank for adapter, module in adapters_of(model).items()},
         "metrics": dict(metrics or {}),
         "parity": {"measured": False},
@@ -112,6 +108,15 @@ def export_bundle(
             fields["parity"] = {"measured": True, **parity(temporary)}
             write_bundle(temporary, fields, files)
     return load_bundle(target)
+
+
+def _stored_parameters(model: SegmentationModel, policy: PrecisionPolicy) -> dict[str, Any]:
+    """Count what the files will hold: adapters are folded into the matrices that they adapt."""
+    folded = sum(p.numel() for adapter in adapters_of(model).values() for p in adapter.parameters())
+    counts, precisions = count_parameters(model), per_precision(model, policy)
+    for numbers, key in ((counts, "encoder"), (counts, "total"), (precisions, "float32")):
+        numbers[key] -= folded
+    return {**counts, "per_precision": precisions, "adapters_folded": folded}
 
 
 def refuse_foreign(target: Path) -> None:

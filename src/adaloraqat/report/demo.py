@@ -5,6 +5,8 @@ and a mask convention of its own. Everything else is what `train`, `export`, `ev
 """
 
 import logging
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
@@ -187,7 +189,7 @@ def run_demo(
             "seed": recipe.seed,
             "fingerprint": result["data_fingerprint"],
             "warnings": [*result["warnings"], *integer.warnings],
-            "next_command": f"adaloraqat segment FILM.png --model {out.resolve().name}/bundle --overlay",
+            "next_command": next_command(out, select(entries, "test")[0].path_image),
             "timing": clock.to_dict(),
         }
         write_json(files.numbers, document)
@@ -273,6 +275,15 @@ def _export_float(adapted: LoadedRun, folder: Path, second_pass: bool) -> Segmen
         second_pass=second_pass,
     )
     return Segmenter.load(folder)
+
+
+def next_command(out: Path, film: Path) -> str:
+    """Return what to type next, for this folder and this installation, without absolute paths."""
+    program = Path(sys.executable).parent / "adaloraqat"
+    found = Path.cwd() in program.parents and shutil.which("adaloraqat") is None
+    place = out if not out.is_absolute() else Path(out.name)
+    name = program.relative_to(Path.cwd()) if found else "adaloraqat"
+    return f"{name} segment {place / film.relative_to(out)} --model {place / 'bundle'} --overlay"
 
 
 def _latencies(segmenters: dict[str, Segmenter], entry: Entry) -> dict[str, list[float]]:
