@@ -231,7 +231,11 @@ def test_the_base_of_the_paper_stage_2_is_lambda_alone(
 ) -> None:
     document = both_stages()
     document["stages"][1] |= {"train": "singular_values", "policy": "paper"}
-    result = train(parse_recipe(document), manifest, tmp_path / "run", report=silent)["stages"][1]
+    lines: list[str] = []
+    result = train(parse_recipe(document), manifest, tmp_path / "run", report=lines.append)["stages"][1]
+    gain = result["after"]["dice_no_box"] - result["before"]["dice_no_box"]
+    (said,) = [line for line in lines if "(PTQ)" in line]
+    assert f"({gain:+.4f}); no singular value changed by more than" in said
     assert result["trainable_parameters"] == 6  # one λ a component
     assert result["max_singular_value_change"] >= 0
     before, after = (load_run(tmp_path / "run", s).model.state_dict() for s in ("stage1", "stage2"))

@@ -141,6 +141,8 @@ class StageTraining:
         ):
             self._epoch()
         best = self._load_best()
+        if self.stage.kind == "quantize":
+            self._report_gain(best)
         return {
             "name": self.stage.name,
             "kind": self.stage.kind,
@@ -253,6 +255,16 @@ class StageTraining:
             if now.numel() and now.shape == first[name].shape
         ]
         return max(changes) if changes else None
+
+    def _report_gain(self, best: dict[str, float]) -> None:
+        """Say what training gave over calibration alone (PTQ), and how far the singular values went."""
+        before, after = (scores[self.recipe.monitor] for scores in (self.progress.first, best))
+        change = self._largest_change()
+        moved = "" if change is None else f"; no singular value changed by more than {change:.1e}"
+        self.report(
+            f"{self.stage.name}: validation Dice {before:.4f} calibrated (PTQ), {after:.4f} trained "
+            f"({after - before:+.4f}){moved}"
+        )
 
     # ---- keeping -------------------------------------------------------------------------------------
 
