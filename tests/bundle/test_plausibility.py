@@ -8,6 +8,7 @@ from PIL import Image
 from tiny_bundle import two_lungs
 
 from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.datasets.phantom import draw_phantom
 from adaloraqat.radiograph import Box
 
 
@@ -58,6 +59,18 @@ def test_each_doubt(code: str, film: np.ndarray, mask: np.ndarray, settings: dic
 
 def test_undecided() -> None:
     assert codes(FILM, LUNGS, np.where(LUNGS, 0.6, 0.1).astype(np.float32)) == ["undecided"]
+
+
+def test_a_film_upside_down_is_told_at_any_size_and_whatever_the_mask_or_box() -> None:
+    for size in (64, 130, 300):
+        phantom = draw_phantom(0, size)
+        for turned in (False, True):
+            film, mask = (part[::-1, ::-1] if turned else part for part in (phantom.pixels, phantom.mask))
+            for given in (mask, np.zeros_like(mask)):
+                found = codes(film * 255, given, box=Box.whole(mask.shape))
+                assert ("upside-down" in found) == turned, (size, found)
+    small = draw_phantom(0, 60)
+    assert "upside-down" not in codes(small.pixels[::-1, ::-1] * 255, small.mask[::-1, ::-1])
 
 
 def test_rules_about_the_pair_need_the_whole_film() -> None:

@@ -6,7 +6,7 @@ import pytest
 from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom, draw_ultrasound, draw_volume
 from adaloraqat.datasets.phantom.dicom import write_dicom
 from adaloraqat.radiograph import Film, read_film
-from adaloraqat.radiograph.inverted import chest_likeness, looks_inverted, righted
+from adaloraqat.radiograph.inverted import chest_likeness, looks_inverted, looks_upside_down, righted
 
 
 def chest(shape: tuple[int, int] = (200, 180)) -> np.ndarray:
@@ -74,6 +74,28 @@ def test_a_film_that_lies_on_a_side_or_upside_down_stays(
 ) -> None:
     for pixels in phantoms:
         assert not looks_inverted(np.pad(np.rot90(pixels, quarters), border, constant_values=1))
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.parametrize("border", [(0, 0), (13, 13), (0, 25)])
+def test_only_a_film_turned_by_180_degrees_is_upside_down(
+    phantoms: list[np.ndarray], border: tuple[int, int], level: float
+) -> None:
+    for pixels in phantoms:
+        for mirrored in (pixels, pixels[:, ::-1]):
+            found = [
+                looks_upside_down(np.pad(np.rot90(mirrored, quarters), border, constant_values=level))
+                for quarters in range(4)
+            ]
+            assert found == [False, False, True, False]
+
+
+def test_what_shows_no_chest_is_not_upside_down(phantoms: list[np.ndarray]) -> None:
+    assert not looks_upside_down(np.zeros((100, 100)))
+    assert not looks_upside_down(np.random.default_rng(0).random((300, 300)))
+    for pixels in phantoms:
+        assert not looks_upside_down(1 - pixels)  # a negative: other words are for it
+        assert not any(looks_upside_down(half) for half in (pixels[:, :64], pixels[:, 64:]))
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])

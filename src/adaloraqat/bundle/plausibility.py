@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.parts import Part, connected_parts
 from adaloraqat.radiograph import Box
+from adaloraqat.radiograph.inverted import looks_upside_down
+
+FILM_CODES = ("blank-film", "tiny-film", "odd-shape", "upside-down")
+"""The warnings that speak of the film alone, whatever the mask."""
 
 THUMBNAIL = 128  # longest side, in samples, of what the rules look at
 
@@ -113,6 +117,12 @@ def _aspect(result: Result) -> str | None:
     return None
 
 
+def _upside_down(result: Result) -> str | None:
+    if min(result.shape) >= TINY_SIDE and looks_upside_down(result.pixels):
+        return "upside-down: the film looks like a chest film turned upside down; turn it, and try again."
+    return None
+
+
 def _quality(result: Result) -> str | None:
     if result.quality is not None and result.quality < QUALITY_MIN:
         return (
@@ -197,6 +207,6 @@ def _bright(result: Result) -> str | None:
 
 
 _Rule = Callable[[Result], str | None]
-_FILM_RULES: tuple[_Rule, ...] = (_blank, _tiny, _aspect)
+_FILM_RULES: tuple[_Rule, ...] = (_blank, _tiny, _aspect, _upside_down)
 _MASK_RULES: tuple[_Rule, ...] = (_quality, _undecided, _border, _outside_box)
 _PAIR_RULES: tuple[_Rule, ...] = (_area, _part_count, _not_a_pair, _bright)

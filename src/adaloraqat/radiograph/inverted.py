@@ -1,4 +1,4 @@
-"""Tell from the content whether a film is inverted: lungs bright, body dark.
+"""Tell from the content whether a film is inverted (lungs bright, body dark), or lies upside down.
 
 Tags lie (a MONOCHROME1 tag over pixels that are not inverted is common), and pictures have no tag.
 """
@@ -15,6 +15,7 @@ from adaloraqat.radiograph.film import Film
 
 _LEAST_SIDE = 64  # smaller pictures show too little to overrule what their file says
 _LEAST_LIKENESS = 0.25  # in doubt a film stays as its file has it
+_LEAST_DIFFERENCE = 0.1  # between upside down and upright: films that end above the diaphragm come close to 0
 
 # The left half of the symmetric 8 x 8 pattern that best tells a chest film from its negative: by ridge
 # regression on 791 films (training split of JSRT, Shenzhen and V7), as they are, bordered, tilted, cropped,
@@ -52,6 +53,18 @@ def looks_inverted(pixels: NDArray[Any]) -> bool:
     thumbnail = _thumbnail(pixels)
     upright, *turned = (_correlation(thumbnail, np.rot90(_CHEST, quarters)) for quarters in range(4))
     return -upright > max(_LEAST_LIKENESS, *turned)
+
+
+def looks_upside_down(pixels: NDArray[Any]) -> bool:
+    """Tell whether (H, W) `pixels`, in any unit, show a chest film turned by 180 degrees, mirrored or not.
+
+    In doubt they do not: too little alike, a negative, or more like a film that lies on a side.
+    """
+    thumbnail = _thumbnail(pixels)
+    upright, left, turned, right = (
+        _correlation(thumbnail, np.rot90(_CHEST, quarters)) for quarters in range(4)
+    )
+    return turned > max(_LEAST_LIKENESS, upright + _LEAST_DIFFERENCE, left, right)
 
 
 def righted(film: Film) -> Film:

@@ -88,6 +88,13 @@ def test_a_negative_a_lateral_view_a_photograph_and_a_blank_film(entries, plant,
     } <= set(found)
 
 
+def test_a_film_upside_down_is_one_problem(entries, plant):
+    turned = plant(entries[0], "turned", lambda film: film.rotate(180))
+    kinds = [kind for _, kind in problems(turned)]
+    assert kinds.count("upside-down") == 1
+    assert not {"not-frontal-chest", "mask-upside-down"} & set(kinds)
+
+
 def test_swapped_labels_and_mirrored_films(entries):
     labels = read_labels(entries[0].path_labels)
     swapped = np.array([0, 2, 1, 3], np.uint8)[labels]

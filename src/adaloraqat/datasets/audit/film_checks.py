@@ -1,4 +1,4 @@
-"""What can be wrong with a film itself: empty, odd, a negative, another view, no chest, not grey."""
+"""What can be wrong with a film itself: empty, odd, a negative, upside down, another view, not grey."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.bundle.plausibility import FILM_CODES, doubts
 from adaloraqat.datasets.audit.mask_checks import Finding
 from adaloraqat.radiograph import Film
 from adaloraqat.radiograph.inverted import chest_likeness
@@ -30,14 +30,15 @@ def film_findings(film: Film, path: Path, view: str | None, righted: bool) -> li
         found.append(("inverted", "The film is stored as a negative: lungs bright, body dark."))
     if view is not None and view.lower() in _LATERAL:
         found.append(("lateral", f"The source says that this is a lateral view ({view})."))
-    if min(film.shape) >= _SMALLEST and not any(code == "blank-film" for code, _ in found):
+    explained = any(code in ("blank-film", "upside-down") for code, _ in found)
+    if min(film.shape) >= _SMALLEST and not explained:
         likeness = chest_likeness(film.pixels)
         if likeness < NOT_CHEST:
             found.append(
                 (
                     "not-frontal-chest",
                     f"The film does not look like a frontal chest film (correlation {likeness:.2f} with "
-                    "the pattern of one): a lateral view, another body part, turned, or no X-ray?",
+                    "the pattern of one): a lateral view, another body part, lying on a side, or no X-ray?",
                 )
             )
     if colourfulness(path) > _COLOURED:
@@ -63,6 +64,4 @@ def colourfulness(path: Path) -> float:
 def _doubts(pixels: NDArray[np.float32]) -> list[tuple[str, str]]:
     empty = np.zeros(pixels.shape, bool)
     texts = (text.partition(": ") for text in doubts(pixels, empty, empty.astype(np.float32)))
-    return [
-        (code, sentence) for code, _, sentence in texts if code in ("blank-film", "tiny-film", "odd-shape")
-    ]
+    return [(code, sentence) for code, _, sentence in texts if code in FILM_CODES]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle.parts import connected_parts
-from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.bundle.plausibility import FILM_CODES, doubts
 from adaloraqat.datasets.audit.record import MaskFacts
 from adaloraqat.radiograph import Box
 
@@ -45,7 +45,7 @@ def mask_findings(
     return [
         (f"mask-{code}", f"{sentence[:1].upper()}{sentence[1:]}")
         for code, _, sentence in texts
-        if code not in ("blank-film", "tiny-film", "odd-shape")
+        if code not in FILM_CODES
     ]
 
 
