@@ -2,8 +2,8 @@
 
     python benchmarks/shipped.py --data MANIFEST [--runs runs] [--tables reports]
 
-MANIFEST holds jsrt, shenzhen and covid_v7 with splits; runs/ holds the runs lung-base and lung-whole that made the
-models (their FP32 rows come from the stage before quantisation). Writes benchmarks/results/shipped.json and
+MANIFEST holds jsrt, shenzhen and covid_v7 with splits; runs/ holds the runs lung-base, lung-field and lung-whole that
+made the models. Writes benchmarks/results/shipped.json and
 docs/results.md, and appends the tables that `adaloraqat report recipes/tables/N.yaml` left below reports/.
 
 The weights in src/adaloraqat/weights come from the same runs: `--install base` after recipes/lung-base.yaml,
@@ -22,7 +22,13 @@ from adaloraqat.bundle.shipped import shipped_base, shipped_path
 from adaloraqat.models.checkpoints import save_base
 from adaloraqat.training.run import load_float_run
 
-FLOAT_RUNS = {"lung-base-fp32": ("lung-base", "fine"), "lung-whole-fp32": ("lung-whole", "stage1")}
+FLOAT_RUNS = {
+    "lung-field-fp32": ("lung-field", "stage2"),
+    "lung-whole-fp32": ("lung-whole", "stage2"),
+    "lung-base-fp32": ("lung-base", "fine"),
+    "lung-whole-stage1-fp32": ("lung-whole", "stage1"),
+}
+"""Bundles in floating point: the weights that ship, then the models before stage 2."""
 
 
 def main() -> None:
@@ -40,7 +46,7 @@ def main() -> None:
     for name, (run, stage) in FLOAT_RUNS.items():
         bundle = options.runs / name
         if (options.runs / run).is_dir():
-            if not (bundle / "bundle.json").exists():
+            if not newer(bundle / "bundle.json", options.runs / run / "result.json"):
                 adaloraqat(
                     "export",
                     options.runs / run,
@@ -78,6 +84,10 @@ def main() -> None:
     results.write_text("\n".join([page(result), TABLES + ("\n\n" + "\n".join(made) if made else kept)]))
     for name in MADE:
         (shipped_path(name) / "README.md").write_text(card(name, result))
+
+
+def newer(made: Path, source: Path) -> bool:
+    return made.exists() and made.stat().st_mtime > source.stat().st_mtime
 
 
 def install(name: str, runs: Path, data: Path) -> None:
@@ -160,7 +170,8 @@ def page(result: dict[str, Any]) -> str:
         "",
         "Test splits (15 % of the patients of each source, never used for any choice), Dice and IoU of the saved mask on",
         "each film's original grid, all films counted. `no box` is how a person uses the model; `true box` is the",
-        "protocol of most papers, with the box of the ground truth. Table by",
+        "protocol of most papers, with the box of the ground truth. `lung-field-fp32` and `lung-whole-fp32` are the same",
+        "weights without quantisation, `lung-base-fp32` and `lung-whole-stage1-fp32` the models before stage 2. Table by",
         "`python benchmarks/shipped.py --data MANIFEST`.",
         "",
         "| model | source | prompt | films | Dice | SD | worst film | IoU | failed |",
@@ -184,7 +195,8 @@ def page(result: dict[str, Any]) -> str:
         "## Parity: the integer model against the trained one",
         "",
         "Validation films; equal pixels and Dice between the masks of the bundle and of the fake-quantised model it came",
-        "from; the noise floor is that model against itself on an input changed by 1e-6.",
+        "from; the noise floor is that model against itself on an input changed by 1e-6. Measured by `adaloraqat export`,",
+        "written into each bundle.json; this table by the same command as the one above.",
         "",
         "| model | path | runtime | equal pixels | Dice | worst film's Dice | worst layer, LSB |",
         "|---|---|---|---|---|---|---|",
