@@ -64,18 +64,25 @@ def evaluate(
 
     A network that takes no box, and masks from elsewhere, are scored and compared without a box only.
 
+    A film that is missing, cannot be read or cannot be segmented counts as the worst score, and the command
+    ends with 1.
+
     Writes films.csv (every measure of every film) and evaluation.json (means, intervals, failures and, with
     two models or more, paired comparisons with the reference).
     """
     from adaloraqat.cli.console import print_json, progress
     from adaloraqat.datasets.manifest import read_manifest, select
+    from adaloraqat.datasets.names import some_of
     from adaloraqat.errors import BundleError
     from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES
     from adaloraqat.report.evaluation import Options
     from adaloraqat.report.evaluation import evaluate as score
+    from adaloraqat.report.film_rows import read_rows
 
-    entries = read_manifest(data)
+    entries = read_manifest(data, files_exist=False)  # a missing film is a failed one
     chosen = entries if split == "all" else select(entries, split)
+    if not any(entry.path_image.is_file() for entry in chosen):
+        read_manifest(data)  # not a single film: the manifest is wrong, which this says
     scored: dict[str, Scored] = {**load_models(models or [], engine)}
     for name, masks in load_predictions(predictions or [], chosen).items():
         scored[name if name not in scored else f"{name}-{len(scored)}"] = masks
@@ -88,16 +95,14 @@ def evaluate(
     else:
         for line in [*table(summary), *findings(summary)]:
             typer.echo(line)
-    failed = sum(
-        numbers["failed"]
-        for groups in summary["models"].values()
-        for group, prompts in groups.items()
-        if group != "all"
-        for numbers in prompts.values()
-    )
+    failed = [row.id for row in read_rows(out / "films.csv") if row.failed]
     if failed:
+        films = list(dict.fromkeys(failed))
         log.error(
-            "%d results failed and count as the worst score; films.csv names them and says why.", failed
+            "%d results of %d films failed and count as the worst score (%s); films.csv says why.",
+            len(failed),
+            len(films),
+            some_of(films),
         )
         raise typer.Exit(1)
 

@@ -40,7 +40,9 @@ _SPLIT_NAMES = {name: name for name in SPLITS} | {"validation": "val", "valid": 
 
 
 def read_manifest(path: str | os.PathLike[str], files_exist: bool = True) -> list[Entry]:
-    """Read a manifest and check that every file it names is there (`files_exist`: an audit reports those).
+    """Read a manifest and check that every file it names is there.
+
+    `files_exist` false leaves that to the caller, who can name every missing film or go on without it.
 
     A missing `id` becomes the image's stem, a missing `patient_id` the id, a missing `source` "films". Row
     numbers in messages count as a spreadsheet does: the header is row 1.
@@ -106,19 +108,21 @@ def write_manifest(path: str | os.PathLike[str], entries: Iterable[Entry]) -> No
     write_text(path, text.getvalue())
 
 
-def fingerprint(entries: Iterable[Entry]) -> str:
+def fingerprint(entries: Iterable[Entry], files_exist: bool = True) -> str:
     """Return the SHA-256 over ids, image bytes and mask bytes, as 64 hexadecimal digits.
 
     It says which data a model saw: it does not depend on the order of the rows nor on where the files lie.
+    `files_exist` false: in place of a file that is not there or cannot be opened stands nothing.
 
     Raises:
-        ManifestError: an image or mask has gone since the manifest was read.
+        ManifestError: an image or mask cannot be read any more.
 
     """
     lines = []
     for entry in entries:
         try:
-            lines.append(f"{entry.id}\t{sha256(entry.path_image)}\t{sha256(entry.path_mask)}\n")
+            image, mask = (_digest(path, files_exist) for path in (entry.path_image, entry.path_mask))
+            lines.append(f"{entry.id}\t{image}\t{mask}\n")
         except OSError as error:
             raise ManifestError(
                 f"The image or mask of film {entry.id!r} cannot be read any more: "
@@ -141,6 +145,15 @@ def select(entries: Sequence[Entry], split: str) -> list[Entry]:
             "or name another split."
         )
     return chosen
+
+
+def _digest(path: Path, must_exist: bool) -> str:
+    try:
+        return sha256(path)
+    except OSError:
+        if must_exist:
+            raise
+        return ""
 
 
 def _rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:

@@ -1,7 +1,8 @@
-"""File names made from ids, which may hold anything."""
+"""Ids, which may hold anything, as file names and in sentences."""
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 
 def plain_name(identity: str, keep: str = "_.-") -> str:
@@ -16,3 +17,14 @@ def plain_name(identity: str, keep: str = "_.-") -> str:
     if plain == identity:
         return identity
     return f"{plain}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def some_of(identities: Iterable[str], most: int = 3) -> str:
+    """Return the first few ids for a sentence, and how many more there are.
+
+    >>> some_of(["a", "b"]), some_of("abcdef")
+    ("'a', 'b'", "'a', 'b', 'c' and 3 more")
+    """
+    every = [repr(identity) for identity in identities]
+    named = ", ".join(every[:most])
+    return f"{named} and {len(every) - most} more" if len(every) > most else named

@@ -2,8 +2,8 @@
 
 Every model sees the same films with the same prompts, once without a box and, where it takes one, once with
 the box of the truth.
-A film on which a model fails gets the worst score of every measure and is counted; nothing is left out of a
-mean.
+A film on which a model fails, or that is missing, gets the worst score of every measure and is counted;
+nothing is left out of a mean. A full disk is nobody's failure: it ends the evaluation.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.datasets.names import plain_name
-from adaloraqat.errors import AdaloraqatError
+from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.files import check_folder, write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, SIDES, score_film, worst_scores
 from adaloraqat.measure.sides import LABELS
@@ -99,17 +99,20 @@ def evaluate(
         `comparisons`, see `comparisons.comparisons`.
 
     Raises:
-        AdaloraqatError: the options do not fit the models, a film has gone, or `out` cannot be written.
+        OutputError: `out` cannot be written; there is no evaluation.json then.
+        AdaloraqatError: the options do not fit the models.
     """
     check_choices(list(models), options.reference, options.margin, options.tolerances)
     check_folder(out)
-    data = fingerprint(entries)
+    data = fingerprint(entries, files_exist=False)
     rows: dict[str, list[FilmRow]] = {}
     unread: dict[str, str] = {}
     grids: dict[str, list[_Grid]] = {}
     for entry in each(entries):
         try:
             case = _read(entry)
+        except OutputError:  # no room to unpack it: no fault of the film
+            raise
         except AdaloraqatError as error:
             unread[entry.id] = str(error)
             continue
@@ -185,6 +188,8 @@ def _score(
         saved = read_mask(path, case.film.shape)
         scores = score_film(saved, case.truth, spacing, case.labels, tolerances)
         return film_row(entry, name, prompt, scores, quality, empty=not saved.any())
+    except OutputError:  # a full disk says nothing of the model
+        raise
     except AdaloraqatError as error:
         reason = str(error)
     except MemoryError:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.datasets.spread import evenly_spread
-from adaloraqat.errors import AdaloraqatError
+from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.files import write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, score_film, worst_scores
 from adaloraqat.measure.surface import Spacing
@@ -83,7 +83,9 @@ def robustness(
         same prompt; a jittered box against the true one) and its 95 % interval `drop_interval`.
 
     Raises:
-        AdaloraqatError: an unknown condition, a film has gone, or `out` holds results of something else.
+        OutputError: `out` holds results of something else or cannot be written, or there is no room for a
+            temporary film; the same call goes on where it was.
+        AdaloraqatError: an unknown condition, or a film has gone.
     """
     begin(out, setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed))
     done = read_scores(out)
@@ -155,6 +157,8 @@ def _score(
         return {}
     try:
         case = _case(entry, condition, settings)
+    except OutputError:  # a full disk says nothing of the film
+        raise
     except AdaloraqatError as error:
         worst = worst_scores((JITTER_GRID, JITTER_GRID), entry.spacing_mm, settings.tolerances)
         jitters = [jitter_prompt(jitter) for jitter in settings.jitters if condition == CLEAN]
@@ -180,10 +184,7 @@ def _case(entry: Entry, condition: str, settings: Settings) -> _Case:
     film = read_film(entry.path_image)
     mask = read_mask(entry.path_mask, film.shape)
     corrupted = corrupt(condition, film.pixels, mask, _seed(settings.seed, entry.id, condition))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "film")
-        path.write_bytes(corrupted.content)
-        changed, truth = read_film(path), corrupted.mask
+    changed, truth = _read_back(corrupted.content), corrupted.mask
     prompts: dict[str, Box | None] = {NO_BOX: None}
     if truth.any():
         box = Box.around(truth)
@@ -195,11 +196,27 @@ def _case(entry: Entry, condition: str, settings: Settings) -> _Case:
     return _Case(changed, truth, entry.spacing_mm or film.spacing_mm, prompts)
 
 
+def _read_back(content: bytes) -> Film:
+    """Read a ward's file from a temporary folder."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "film")
+            path.write_bytes(content)
+            return read_film(path)
+    except OSError as error:
+        raise OutputError(
+            f"The folder for temporary files cannot hold a film ({error.strerror}): free some space there, "
+            "or set TMPDIR to another folder; the same command then goes on."
+        ) from error
+
+
 def _row(name: str, model: Segmenter, entry: Entry, case: _Case, prompt: str, settings: Settings) -> FilmRow:
     try:
         result = model.segment(case.film, case.prompts[prompt])
         scores = score_film(result.mask, case.truth, case.spacing_mm, None, settings.tolerances)
         return film_row(entry, name, prompt, scores, result.quality, empty=not result.mask.any())
+    except OutputError:
+        raise
     except AdaloraqatError as error:
         worst = worst_scores(case.film.shape, case.spacing_mm, settings.tolerances)
         return film_row(entry, name, prompt, worst, error=str(error))
