@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,15 @@ from scipy import ndimage
 from torch import Tensor
 
 from adaloraqat.datasets.manifest import Entry
-from adaloraqat.errors import ManifestError
-from adaloraqat.radiograph import Box, Frame, Preprocessing, read_film, read_labels, read_mask
+from adaloraqat.datasets.names import some_of
+from adaloraqat.errors import FilmError, ManifestError
+from adaloraqat.radiograph import Box, Film, Frame, Preprocessing, read_film, read_labels, read_mask
 from adaloraqat.training.film_cache import PLANES, Decoded, cached_films
 
 logger = logging.getLogger(__name__)
+
+Sides = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+"""Right lung, left lung, both; bool (H, W) each."""
 
 RIGHT_LUNG, LEFT_LUNG = 1, 2
 _MUCH_MEMORY = 4_000_000_000  # bytes of decoded films from which on a cache is recommended
@@ -104,17 +108,50 @@ def _decode(
 ) -> Iterator[tuple[NDArray[np.uint8], Frame]]:
     """Yield (4, S, S) uint8 film, right lung, left lung, both, and the frame, of each entry in turn."""
     for number, entry in enumerate(entries, start=1):
-        film = read_film(entry.path_image)
+        film, sides = _read(entry)
         image, frame = preprocessing.resize(film.pixels)
-        masks = [frame.mask_to_model(side) for side in lung_sides(entry, film.pixels.shape)]
+        masks = [frame.mask_to_model(side) for side in sides]
         yield np.round(np.stack([image, *masks]) * 255).astype(np.uint8), frame
         if number % _REPORTED == 0:
             logger.info("%d of %d films are decoded", number, len(entries))
 
 
-def lung_sides(
-    entry: Entry, shape: tuple[int, ...]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+def _read(entry: Entry) -> tuple[Film, Sides]:
+    film = read_film(entry.path_image)
+    return film, lung_sides(entry, film.pixels.shape)
+
+
+def unusable_films(entries: Sequence[Entry]) -> dict[str, str]:
+    """Read every film and mask; return {id: reason} of those that cannot be, in their order."""
+    found = {}
+    for entry in entries:
+        try:
+            _read(entry)
+        except FilmError as error:
+            found[entry.id] = str(error)
+    return found
+
+
+def unusable_sentence(unusable: Mapping[str, str], total: int, remedy: str) -> str:
+    """Return one sentence: how many of `total` films cannot be used, which, why the first, what to do."""
+    reason = next(iter(unusable.values())).removesuffix(".")
+    return f"{len(unusable)} of {total} films cannot be used: {some_of(unusable)} ({reason}); {remedy}."
+
+
+def refuse_unusable(entries: Sequence[Entry]) -> None:
+    """Read every film and mask, and name at once all that cannot be.
+
+    Raises:
+        FilmError: there is at least one.
+    """
+    unusable = unusable_films(entries)
+    if unusable:
+        raise FilmError(
+            unusable_sentence(unusable, len(entries), "mend them, or remove their rows from the manifest")
+        )
+
+
+def lung_sides(entry: Entry, shape: tuple[int, ...]) -> Sides:
     """Return (right, left, both) bool (H, W) of a film's mask on the original grid.
 
     Sides come from the label file where there is one; else from the mask's two largest parts, if both are

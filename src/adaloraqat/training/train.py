@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
-from adaloraqat.errors import CheckpointError, ManifestError
+from adaloraqat.errors import CheckpointError, FilmError, ManifestError
 from adaloraqat.lowrank import adaptation_warnings, save_peft
 from adaloraqat.lowrank.lora import save_lora
 from adaloraqat.models.families import SegmentationModel, check
@@ -19,7 +19,7 @@ from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_tensors, save_tensors
 from adaloraqat.training.device import chosen_device
 from adaloraqat.training.distillation import Distiller
-from adaloraqat.training.films import FilmSet, draw_indices, load_films
+from adaloraqat.training.films import FilmSet, draw_indices, load_films, refuse_unusable
 from adaloraqat.training.loop import Report, StageTraining, Steps, no_steps
 from adaloraqat.training.prompt_free import check_recipe_fits
 from adaloraqat.training.recipe import (
@@ -68,13 +68,14 @@ def train(
         the content of result.json.
 
     Raises:
-        AdaloraqatError: with one sentence for anything that a user can mend.
+        FilmError: naming all films of the two splits that are missing or cannot be read.
+        AdaloraqatError: with one sentence for anything else that a user can mend.
     """
     torch.set_flush_denormal(True)  # denormal activations of barely trained layers cost 100 times
     started = time.perf_counter()
-    training, validation = choose_films(read_manifest(manifest), recipe)
+    training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
     run = RunFolder(out)
-    identity = fingerprint([*training, *validation])
+    identity = _identity([*training, *validation])
     run.check(recipe, identity, resume)
     finished = run.result() if resume else None
     if finished is not None:
@@ -108,6 +109,15 @@ def train(
         logger.warning("%s", warning)
     run.write_result(summary)
     return summary
+
+
+def _identity(entries: Sequence[Entry]) -> str:
+    """Return the films' fingerprint; of missing ones name all."""
+    try:
+        return fingerprint(entries)
+    except ManifestError:
+        refuse_unusable(entries)
+        raise
 
 
 @dataclass(frozen=True)
@@ -220,11 +230,20 @@ class _Films:
         """Return the preprocessing of an architecture, and training and validation films so preprocessed."""
         preprocessing = preprocessing_for(measures)
         if preprocessing not in self._loaded:
-            training, validation = (
-                load_films(entries, preprocessing, self._cache) for entries in self._entries
-            )
+            training, validation = self._load(preprocessing)
             self._loaded = {preprocessing: (training, validation)}  # an earlier stage's size is done with
         return preprocessing, *self._loaded[preprocessing]
+
+    def _load(self, preprocessing: Preprocessing) -> tuple[FilmSet, FilmSet]:
+        training, validation = self._entries
+        try:
+            return (
+                load_films(training, preprocessing, self._cache),
+                load_films(validation, preprocessing, self._cache),
+            )
+        except FilmError:
+            refuse_unusable([*training, *validation])  # not the first alone
+            raise
 
     def for_teacher(self, preprocessing: Preprocessing) -> FilmSet:
         """Return the training films as a teacher sees them: the student's own where the two agree."""
