@@ -1,7 +1,8 @@
 """From a run to a bundle: precision, calibration, second pass, parity, and an honest description of it."""
 
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.datasets.spread import evenly_spread
-from adaloraqat.errors import ManifestError, RecipeError
+from adaloraqat.errors import FilmError, ManifestError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
@@ -27,7 +28,7 @@ from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.quantize import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.training.calibration import calibration_batches
-from adaloraqat.training.films import load_films
+from adaloraqat.training.films import FilmSet, load_films, unusable_films, unusable_sentence
 from adaloraqat.training.recipe import QuantizeStage, Recipe, public_document
 from adaloraqat.training.run import LoadedRun, load_float_run, load_run, manifest_of, trainable_parameters
 from adaloraqat.training.torch_engine import quality_trained, run_segmenter
@@ -66,8 +67,9 @@ def export_run(
             Another precision than was trained is post-training quantisation, and the bundle says so. `auto`
             measures each group of layers on the validation films and keeps in float what costs too much.
         weight_range: `portable` or `full`; None is what stage 2 trained, or portable.
-        manifest: films for calibration (train), and for choosing the second pass and measuring parity (val);
-            None looks for the manifest that the run was started with.
+        manifest: films for calibration (train), and for choosing the second pass and measuring parity (val,
+            or of no split); None looks for the manifest that the run was started with. Films that are missing
+            or cannot be read are left out with a warning.
         name: the bundle's name; None is the recipe's.
         stage: the finished stage to export; None is the last.
         openvino: also write OpenVINO IR (encoder and decoder, .xml and .bin) into the folder `openvino` of
@@ -79,6 +81,7 @@ def export_run(
         CheckpointError: no finished stage.
         RecipeError: an unknown precision, or one that needs films for calibration and there are none.
         ManifestError: `manifest` cannot be used.
+        FilmError: of the films for calibration, or of those for validation, not one can be read.
         OutputError: `out` exists and is no bundle, or cannot be written.
         BundleError: `openvino`, and OpenVINO is not installed.
     """
@@ -89,11 +92,14 @@ def export_run(
     merge_lora(run.model)
     trained = run.policy
     training, validation = _films(run, manifest or manifest_of(folder))
+    calibration = functools.cache(lambda: _calibration(run, training))
     proposal: Proposal | None = None
     if precision == AUTO:
-        proposal = _proposed(run, weight_range, trained, training, validation, max_drop, report)
+        scored = _scored(run, training, validation)
+        validation = list(scored.entries)
+        proposal = _proposed(run, weight_range, trained, calibration(), scored, max_drop, report)
     policy = proposal.policy if proposal else _wanted(precision, weight_range, trained, run.model)
-    model, post_training = _in_precision(run, policy, trained, training)
+    model, post_training = _in_precision(run, policy, trained, calibration)
     if post_training:
         report(
             f"{policy.name} ({policy.weight_range} range) is not what stage 2 trained: this is post-training "
@@ -101,7 +107,10 @@ def export_run(
         )
     films = _read(evenly_spread(validation, PARITY_FILMS))
     if not films:
-        report("no validation films: parity and the gain of a second pass are not measured; give --data")
+        report(
+            "no validation films: parity and the gain of a second pass are not measured; give --data "
+            "with films of split val"
+        )
     deployed = LoadedRun(
         model, run.structure, run.preprocessing, run.recipe, run.stage, run.result, run.fingerprint
     )
@@ -224,27 +233,25 @@ def _proposed(
     run: LoadedRun,
     weight_range: str | None,
     trained: PrecisionPolicy | None,
-    training: Sequence[Entry],
-    validation: Sequence[Entry],
+    calibration: FilmSet,
+    validation: FilmSet,
     max_drop: float,
     report: Report,
 ) -> Proposal:
     """Let the validation films decide which groups of layers become INT8."""
-    validation = [entry for entry in validation if entry.split == "val"]  # never test films
+    count = _calibration_films(run.recipe)  # the same ranges as those that are exported
+    films = Films(calibration, validation, run.preprocessing, count, run.recipe.seed, ranked=RANKING_FILMS)
+    return propose(run.model, _wanted("int8", weight_range, trained, run.model), films, max_drop, report)
+
+
+def _scored(run: LoadedRun, training: Sequence[Entry], validation: Sequence[Entry]) -> FilmSet:
+    """Return the films that precision auto is measured on: of split val, nothing less."""
+    validation = [entry for entry in validation if entry.split == "val"]
     if not training or not validation:
         raise RecipeError(
             "Precision auto measures what INT8 costs: give --data with films of split train and of split val."
         )
-    count = _calibration_films(run.recipe)  # the same ranges as those that are exported
-    films = Films(
-        load_films(evenly_spread(training, count), run.preprocessing),
-        load_films(validation, run.preprocessing),
-        run.preprocessing,
-        count,
-        run.recipe.seed,
-        ranked=RANKING_FILMS,
-    )
-    return propose(run.model, _wanted("int8", weight_range, trained, run.model), films, max_drop, report)
+    return _load(validation, run)
 
 
 def _described(proposal: Proposal, max_drop: float) -> dict[str, Any]:
@@ -258,33 +265,41 @@ def _described(proposal: Proposal, max_drop: float) -> dict[str, Any]:
 
 
 def _films(run: LoadedRun, manifest: Path | None) -> tuple[list[Entry], list[Entry]]:
-    """Return training and validation entries of a manifest, which may lack one of them or any split."""
+    """Return training and validation entries of a manifest, which may lack one of them or any split.
+
+    Without a split val, films of no split validate; training films never do, nor test films.
+    """
     if manifest is None:
         return [], []
-    entries = read_manifest(manifest)
+    entries = read_manifest(manifest, files_exist=False)
     try:
         return choose_films(entries, run.recipe)
     except ManifestError:
-        validation = [entry for entry in entries if entry.split == "val"]
-        return [entry for entry in entries if entry.split == "train"], validation or [
-            entry for entry in entries if entry.split != "test"
-        ]
+        of = {split: [entry for entry in entries if entry.split == split] for split in ("train", "val", None)}
+        return of["train"], of["val"] or of[None]
 
 
 def _in_precision(
-    run: LoadedRun, policy: PrecisionPolicy, trained: PrecisionPolicy | None, training: Sequence[Entry]
+    run: LoadedRun,
+    policy: PrecisionPolicy,
+    trained: PrecisionPolicy | None,
+    calibration: Callable[[], FilmSet],
 ) -> tuple[Any, bool]:
     if policy == trained or not policy.quantizes:
         return in_precision(run.model, policy, trained)
+    count = _calibration_films(run.recipe)
+    batches = calibration_batches(calibration(), run.preprocessing, count, run.recipe.seed)
+    return in_precision(run.model, policy, trained, batches)
+
+
+def _calibration(run: LoadedRun, training: Sequence[Entry]) -> FilmSet:
+    """Return the training films that activation ranges are measured on."""
     if not training:
         raise RecipeError(
-            f"Precision {policy.name} was not trained by this run and needs calibration; give --data "
-            "with a manifest that has films of split train."
+            "This precision was not trained by this run and needs calibration; give --data with a manifest "
+            "that has films of split train."
         )
-    count = _calibration_films(run.recipe)
-    films = load_films(evenly_spread(training, count), run.preprocessing)
-    batches = calibration_batches(films, run.preprocessing, count, run.recipe.seed)
-    return in_precision(run.model, policy, trained, batches)
+    return _load(evenly_spread(training, _calibration_films(run.recipe)), run)
 
 
 def _calibration_films(recipe: Recipe) -> int:
@@ -292,9 +307,36 @@ def _calibration_films(recipe: Recipe) -> int:
     return stages[-1].calibration_films if stages else CALIBRATION_FILMS
 
 
+def _load(entries: Sequence[Entry], run: LoadedRun) -> FilmSet:
+    """Return the films that can be read, at the run's size."""
+    try:
+        return load_films(entries, run.preprocessing)
+    except FilmError:
+        return load_films(_without(unusable_films(entries), entries), run.preprocessing)
+
+
 def _read(entries: Sequence[Entry]) -> list[Pair]:
-    pairs = []
+    """Return the films that can be read, on their own grid."""
+    pairs, unusable = [], {}
     for entry in entries:
-        film = read_film(entry.path_image)
-        pairs.append((entry, film, read_mask(entry.path_mask, film.shape)))
+        try:
+            film = read_film(entry.path_image)
+            pairs.append((entry, film, read_mask(entry.path_mask, film.shape)))
+        except FilmError as error:
+            unusable[entry.id] = str(error)
+    _without(unusable, entries)
     return pairs
+
+
+def _without(unusable: Mapping[str, str], entries: Sequence[Entry]) -> list[Entry]:
+    """Return the other entries, after a warning that names the `unusable` ones.
+
+    Raises:
+        FilmError: there are no others.
+    """
+    left = [entry for entry in entries if entry.id not in unusable]
+    if unusable and not left:
+        raise FilmError(unusable_sentence(unusable, len(entries), "mend them, or give --data with others"))
+    if unusable:
+        logger.warning("%s", unusable_sentence(unusable, len(entries), "the export goes on without them"))
+    return left

@@ -1,0 +1,234 @@
+"""Films that are missing or damaged, films that may not judge, and full disks, on the command line."""
+
+import csv
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.training import parse_recipe
+from adaloraqat.training.train import train
+
+RECIPE = {
+    "name": "small",
+    "base": {"architecture": "tiny", "image_size": 32},
+    "stages": [
+        {
+            "name": "stage1",
+            "kind": "adalora",
+            "r_max": 2,
+            "r_target": 2,
+            "prune_at": [],
+            "schedule": {"epochs": 1, "batch_size": 2, "steps_per_epoch": 1},
+        }
+    ],
+}
+POST_TRAINING = ("export", "run", "--out", "made", "--precision", "int8", "--data", "films/manifest.csv")
+ALL = ("--data", "films/manifest.csv", "--split", "all", "--out", "scores")
+
+Run = Callable[..., Any]
+Row = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+    write_phantoms(folder / "films", 10, seed=4, size=64)
+    (folder / "r.yaml").write_text(yaml.safe_dump(RECIPE))
+    train(parse_recipe(RECIPE), folder / "films/manifest.csv", folder / "run")
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, tmp_path: Path) -> Path:
+    """A fresh copy of films, recipe and run in the folder that the command line works in."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def films(here: Path) -> Path:
+    return here / "films"
+
+
+def rows(films: Path, split: str | None = None) -> list[Row]:
+    with open(films / "manifest.csv", newline="") as stream:
+        return [row for row in csv.DictReader(stream) if split in (None, row["split"])]
+
+
+def give_splits(films: Path, **splits: str) -> None:
+    """Write the manifest with each split named otherwise."""
+    table = rows(films)
+    with open(films / "manifest.csv", "w", newline="") as stream:
+        writer = csv.DictWriter(stream, table[0])
+        writer.writeheader()
+        writer.writerows(row | {"split": splits.get(row["split"], row["split"])} for row in table)
+
+
+def spoil(films: Path, *spoiled: Row) -> None:
+    for row in spoiled:
+        (films / row["path_image"]).write_text("no picture")
+
+
+def remove(films: Path, *removed: Row) -> None:
+    for row in removed:
+        (films / row["path_image"]).unlink()
+
+
+def refused(ended: Any, *says: str) -> None:
+    assert ended.code == 2
+    assert ended.out == ""
+    assert len(ended.err.strip().splitlines()) == 1, ended.err
+    for text in says:
+        assert text in ended.err
+
+
+def document(folder: Path) -> Any:
+    return json.loads((folder / "bundle.json").read_text())
+
+
+def limit_files(size: int) -> Callable[[], None]:
+    """A limit on the size of files stands in for a full disk."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_train_names_all_bad_films_of_both_splits_at_once(here: Path, films: Path, run: Run) -> None:
+    first, second, third, *_ = rows(films, "train")
+    last = rows(films, "val")[-1]
+    spoil(films, second, last)
+    again = ("train", "r.yaml", "--data", "films/manifest.csv", "--out", "new")
+    used = len(rows(films, "train") + rows(films, "val"))
+    refused(run(*again), f"2 of {used} films", repr(second["id"]), repr(last["id"]), "known format", "rows")
+    remove(films, first, third)
+    refused(run(*again), f"4 of {used} films", repr(first["id"]), "does not exist", "and 1 more")
+    assert not (here / "new").exists()
+
+
+def test_train_does_without_test_films_that_lie_elsewhere(films: Path, run: Run) -> None:
+    give_splits(films, val="test", test="val")
+    remove(films, *rows(films, "test"))
+    assert run("train", "r.yaml", "--data", "films/manifest.csv", "--out", "new").code == 0
+
+
+def test_export_goes_on_without_bad_films_and_says_which(here: Path, films: Path, run: Run) -> None:
+    give_splits(films, test="val")
+    calibrating, validating = rows(films, "train"), rows(films, "val")
+    spoil(films, calibrating[0], validating[0])
+    remove(films, validating[1])
+    ended = run(*POST_TRAINING)
+    assert ended.code == 0, ended.err
+    said = [line for line in ended.err.splitlines() if "cannot be used" in line]
+    assert len(said) == 2
+    assert f"1 of {len(calibrating)} films" in said[0]
+    assert repr(calibrating[0]["id"]) in said[0]
+    assert f"2 of {len(validating)} films" in said[1]
+    assert repr(validating[0]["id"]) in said[1]
+    assert "goes on without them" in said[1]
+    assert document(here / "made")["metrics"]["validation"]["films"] == len(validating) - 2
+
+
+def test_export_auto_names_a_bad_film_once(films: Path, run: Run) -> None:
+    give_splits(films, test="val")
+    spoil(films, rows(films, "train")[0], rows(films, "val")[0])
+    auto = ["auto" if argument == "int8" else argument for argument in POST_TRAINING]
+    ended = run(*auto, "--max-drop", "1")
+    assert ended.code == 0, ended.err
+    assert ended.err.count("cannot be used") == 2
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_export_ends_where_no_film_is_left(split: str, here: Path, films: Path, run: Run) -> None:
+    spoiled = rows(films, split)
+    spoil(films, *spoiled)
+    ended = run(*POST_TRAINING)
+    assert ended.code == 2
+    assert f"{len(spoiled)} of {len(spoiled)} films cannot be used" in ended.err.splitlines()[-1]
+    assert not (here / "made").exists()
+
+
+def test_films_that_trained_never_validate(here: Path, films: Path, run: Run) -> None:
+    """They calibrate, and what they would say of the bundle is said not to be measured."""
+    give_splits(films, val="train", test="train")
+    ended = run(*POST_TRAINING)
+    assert ended.code == 0, ended.err
+    assert "not measured" in ended.err
+    made = document(here / "made")
+    assert made["metrics"] == {}
+    assert made["parity"] == {"measured": False}
+    assert made["training"]["post_training_quantisation"]
+    assert not made["prompt"]["second_pass"]
+    assert not made.get("smallest_part")
+
+
+def test_films_of_no_split_validate_beside_training_films(here: Path, films: Path, run: Run) -> None:
+    give_splits(films, val="", test="")
+    assert run(*POST_TRAINING).code == 0
+    assert document(here / "made")["metrics"]["validation"]["films"] == len(rows(films, ""))
+
+
+def test_evaluate_scores_the_others_and_names_the_missing(here: Path, films: Path, run: Run) -> None:
+    missing, maskless, damaged, *others = rows(films)
+    remove(films, missing)
+    (films / maskless["path_mask"]).unlink()
+    spoil(films, damaged)
+    ended = run("evaluate", "run", *ALL, "--json")
+    assert ended.code == 1
+    for row in (missing, maskless, damaged):
+        assert repr(row["id"]) in ended.err.splitlines()[-1]
+    assert "6 results of 3 films" in ended.err
+    with open(here / "scores/films.csv", newline="") as stream:
+        scores = [row for row in csv.DictReader(stream) if row["prompt"] == "no_box"]
+    failed = {row["id"]: row["error"] for row in scores if row["failed"] == "True"}
+    assert set(failed) == {missing["id"], maskless["id"], damaged["id"]}
+    assert "does not exist" in failed[missing["id"]]
+    assert {row["dice"] for row in scores if row["id"] in failed} == {"0.0"}
+    assert {row["id"] for row in scores} - set(failed) == {row["id"] for row in others}
+    (numbers,) = json.loads(ended.out)["models"]["run-stage1"].values()
+    assert (numbers["no_box"]["films"], numbers["no_box"]["failed"]) == (10, 3)
+    assert len(json.loads(ended.out)["fingerprint"]) == 64
+
+
+def test_evaluate_names_the_first_few_of_many_failed_films(films: Path, run: Run) -> None:
+    spoil(films, *rows(films)[:5])
+    ended = run("evaluate", "run", *ALL)
+    assert ended.code == 1
+    assert f"({', '.join(repr(row['id']) for row in rows(films)[:3])} and 2 more)" in ended.err
+
+
+def test_evaluate_refuses_a_manifest_of_which_no_film_is_there(here: Path, films: Path, run: Run) -> None:
+    remove(films, *rows(films))
+    refused(run("evaluate", "run", *ALL), "row 2 of manifest.csv", "does not exist")
+    assert not (here / "scores").exists()
+
+
+def test_a_full_disk_is_no_bad_model(here: Path, process: Run, bundle: Path) -> None:
+    child = process("evaluate", bundle, *ALL, preexec_fn=limit_files(50))
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 2, err
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert "_mask.png cannot be written" in err
+    assert not (here / "scores/evaluation.json").exists()
+    assert not [path for path in (here / "scores").rglob("*") if path.is_file()]
+
+
+def test_no_room_for_a_corrupted_film_is_no_bad_model(here: Path, process: Run, bundle: Path) -> None:
+    write_phantoms(here / "large", 1, seed=1, size=512)
+    asked = ("--data", "large/manifest.csv", "--split", "all", "--out", "scores", "--corruption", "noisy")
+    child = process("robustness", bundle, *asked, preexec_fn=limit_files(20_000))
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 2, err
+    assert out == ""
+    assert "temporary files cannot hold a film" in err.splitlines()[-1]
+    assert not (here / "scores/robustness.json").exists()
+    child = process("robustness", bundle, *asked)
+    assert child.communicate(timeout=60)[0]
+    assert child.returncode == 0
