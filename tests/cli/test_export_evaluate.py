@@ -15,6 +15,8 @@ from PIL import Image
 
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.measure.overlap import dice
+from adaloraqat.models.families import build
+from adaloraqat.models.sam import count_parameters
 from adaloraqat.radiograph import read_mask
 from adaloraqat.training import parse_recipe
 from adaloraqat.training.train import train
@@ -82,6 +84,9 @@ def test_export_writes_a_bundle_with_measured_parity_that_info_describes(here: P
     counts = described["parameters"]
     assert sum(counts["per_precision"].values()) == counts["total"]
     assert set(counts["trainable"]) == {"stage1", "stage2"}
+    plain = json.loads(run("info", "bundle", "--json").out)["architecture"]
+    assert counts["adapters_folded"] > 0
+    assert counts["total"] == count_parameters(build(plain))["total"]
     products = described["matrix_products"]["onnxruntime"]["encoder"]
     assert products["integer"] > 0
     assert sum(described["ranks"].values()) == sum(
