@@ -1,5 +1,6 @@
 """A small real bundle, films, and the command line run as a user runs it."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,31 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return Ended(result.exit_code, result.stdout, result.stderr)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten phantoms in `films`, the test file's RECIPE as `r.yaml`, and the run it gives in `run`."""
+    import torch
+    import yaml
+
+    from adaloraqat.datasets.phantom import write_phantoms
+    from adaloraqat.training import parse_recipe
+    from adaloraqat.training.train import train
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+    write_phantoms(folder / "films", 10, seed=4, size=64)
+    (folder / "r.yaml").write_text(yaml.safe_dump(request.module.RECIPE))
+    train(parse_recipe(request.module.RECIPE), folder / "films/manifest.csv", folder / "run")
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, tmp_path: Path) -> Path:
+    """A fresh copy of films, recipe and run in the folder that the command line works in."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path
 
 
 def obey_ctrl_c() -> None:

@@ -3,18 +3,13 @@
 import csv
 import json
 import resource
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
 
 from adaloraqat.datasets.phantom import write_phantoms
-from adaloraqat.training import parse_recipe
-from adaloraqat.training.train import train
 
 RECIPE = {
     "name": "small",
@@ -35,23 +30,6 @@ ALL = ("--data", "films/manifest.csv", "--split", "all", "--out", "scores")
 
 Run = Callable[..., Any]
 Row = dict[str, str]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("trained")
-    write_phantoms(folder / "films", 10, seed=4, size=64)
-    (folder / "r.yaml").write_text(yaml.safe_dump(RECIPE))
-    train(parse_recipe(RECIPE), folder / "films/manifest.csv", folder / "run")
-    return folder
-
-
-@pytest.fixture
-def here(trained: Path, tmp_path: Path) -> Path:
-    """A fresh copy of films, recipe and run in the folder that the command line works in."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 @pytest.fixture

@@ -2,19 +2,15 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 
-from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.training import parse_recipe
-from adaloraqat.training.train import train
 
 RECIPE = {
     "name": "little",
@@ -30,21 +26,6 @@ RECIPE = {
         }
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("trained")
-    write_phantoms(folder / "films", 10, seed=4, size=64)
-    train(parse_recipe(RECIPE), folder / "films/manifest.csv", folder / "run")
-    return folder
-
-
-@pytest.fixture
-def here(trained: Path, tmp_path: Path) -> Path:
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 def test_its_bundle_says_that_it_takes_no_box_and_segment_refuses_one(here: Path, run: Any) -> None:

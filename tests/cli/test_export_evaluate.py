@@ -3,23 +3,17 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import yaml
 from PIL import Image
 
-from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.measure.overlap import dice
 from adaloraqat.models.families import build
 from adaloraqat.models.sam import count_parameters
 from adaloraqat.radiograph import read_mask
-from adaloraqat.training import parse_recipe
-from adaloraqat.training.train import train
 
 RECIPE = {
     "name": "small",
@@ -42,23 +36,6 @@ RECIPE = {
         },
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("trained")
-    write_phantoms(folder / "films", 10, seed=4, size=64)
-    (folder / "r.yaml").write_text(yaml.safe_dump(RECIPE))
-    train(parse_recipe(RECIPE), folder / "films/manifest.csv", folder / "run")
-    return folder
-
-
-@pytest.fixture
-def here(trained: Path, tmp_path: Path, run: Callable[..., Any]) -> Path:
-    """A fresh copy of films and run in the folder that the command line works in."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 ALL = ("--data", "films/manifest.csv", "--split", "all")

@@ -5,8 +5,6 @@ and a mask convention of its own. Everything else is what `train`, `export`, `ev
 """
 
 import logging
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
@@ -37,6 +35,7 @@ from adaloraqat.report.demo_pictures import ShownModel, film_panels, write_figur
 from adaloraqat.report.environment import environment
 from adaloraqat.report.evaluation import NO_BOX, TRUE_BOX, evaluate
 from adaloraqat.report.figures import rank_map, training_curve
+from adaloraqat.report.next_command import next_command
 from adaloraqat.report.page import svg_address, write_report
 from adaloraqat.report.verdict import Verdict, judge
 from adaloraqat.training.recipe import AdaLoRAStage, QuantizeStage, Recipe
@@ -275,15 +274,6 @@ def _export_float(adapted: LoadedRun, folder: Path, second_pass: bool) -> Segmen
         second_pass=second_pass,
     )
     return Segmenter.load(folder)
-
-
-def next_command(out: Path, film: Path) -> str:
-    """Return what to type next, for this folder and this installation, without absolute paths."""
-    program = Path(sys.executable).parent / "adaloraqat"
-    found = Path.cwd() in program.parents and shutil.which("adaloraqat") is None
-    place = out if not out.is_absolute() else Path(out.name)
-    name = program.relative_to(Path.cwd()) if found else "adaloraqat"
-    return f"{name} segment {place / film.relative_to(out)} --model {place / 'bundle'} --overlay"
 
 
 def _latencies(segmenters: dict[str, Segmenter], entry: Entry) -> dict[str, list[float]]:
