@@ -28,7 +28,7 @@ def films_figure(film: ShownFilm) -> "Figure":
     grey = _small(Preprocessing().stretch(film.film.pixels).astype(np.float32))
     truth = _small(film.truth.astype(np.float32))
     down = -(-len(film.panels) // _ACROSS)
-    across = min(len(film.panels), _ACROSS)
+    across = -(-len(film.panels) // down)  # rows of equal length, as far as they go
     with style():
         figure = new_figure(across * _PANEL, down * (_PANEL * grey.shape[0] / grey.shape[1] + 0.45))
         places = figure.subplots(down, across, squeeze=False).ravel()
