@@ -21,8 +21,12 @@ PALETTE = (
     "#999933",
     "#882255",
     "#888888",
+    "#332288",
 )
-"""Okabe and Ito's colours, then three more; markers differ too, so that grey print can be read."""
+"""Okabe and Ito's colours, then three more; markers differ too, so that grey print can be read.
+
+Eleven, so that with five markers no pair of the two comes twice.
+"""
 DOTS_PER_INCH = 200
 _STYLE = {
     "font.size": 10,
