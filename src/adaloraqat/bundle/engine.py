@@ -148,6 +148,21 @@ def onnxruntime_session(
     return session
 
 
+def openvino_package() -> Any:
+    """Return OpenVINO's Python package.
+
+    Raises:
+        BundleError: it is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise BundleError(
+            "OpenVINO is not installed: run pip install 'adaloraqat[openvino]', or use onnxruntime."
+        ) from error
+    return openvino
+
+
 def openvino_model(
     path: Path,
     threads: int | None = None,
@@ -161,12 +176,7 @@ def openvino_model(
     Raises:
         BundleError: OpenVINO is not installed, refuses the file, or its inputs or outputs are others.
     """
-    try:
-        import openvino
-    except ImportError as error:
-        raise BundleError(
-            "OpenVINO is not installed: run pip install 'adaloraqat[openvino]', or use onnxruntime."
-        ) from error
+    openvino = openvino_package()
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         # the defaults would quietly round float layers to bfloat16 where the CPU has it, and quantise float

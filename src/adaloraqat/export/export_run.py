@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from adaloraqat.bundle import Bundle, Segmenter
+from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.datasets.spread import evenly_spread
 from adaloraqat.errors import FilmError, ManifestError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
-from adaloraqat.export.openvino_ir import openvino_package
 from adaloraqat.export.precision import in_precision
 from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, propose
 from adaloraqat.lowrank import merge_adapters

@@ -1,25 +1,9 @@
 """OpenVINO's own format, IR: structure (.xml) and weights (.bin), for the encoder and for the decoder."""
 
 from pathlib import Path
-from types import ModuleType
 
+from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import OPENVINO_IR
-from adaloraqat.errors import BundleError
-
-
-def openvino_package() -> ModuleType:
-    """Return OpenVINO's Python package.
-
-    Raises:
-        BundleError: it is not installed.
-    """
-    try:
-        import openvino
-    except ImportError as error:
-        raise BundleError(
-            "OpenVINO IR needs OpenVINO, which is not installed: run pip install 'adaloraqat[openvino]'."
-        ) from error
-    return openvino
 
 
 def write_openvino_ir(folder: Path) -> list[str]:
