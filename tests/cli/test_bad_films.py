@@ -3,6 +3,7 @@
 import csv
 import json
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,16 +79,73 @@ def limit_files(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_train_names_all_bad_films_of_both_splits_at_once(here: Path, films: Path, run: Run) -> None:
+TRAIN = ("train", "r.yaml", "--data", "films/manifest.csv", "--out", "new")
+
+
+def test_train_goes_on_without_bad_films_and_names_all(here: Path, films: Path, run: Run) -> None:
     first, second, third, *_ = rows(films, "train")
     last = rows(films, "val")[-1]
     spoil(films, second, last)
-    again = ("train", "r.yaml", "--data", "films/manifest.csv", "--out", "new")
+    remove(films, first)
+    (films / third["path_mask"]).unlink()
     used = len(rows(films, "train") + rows(films, "val"))
-    refused(run(*again), f"2 of {used} films", repr(second["id"]), repr(last["id"]), "known format", "rows")
-    remove(films, first, third)
-    refused(run(*again), f"4 of {used} films", repr(first["id"]), "does not exist", "and 1 more")
+    ended = run(*TRAIN)
+    assert ended.code == 1, ended.err
+    said = [line for line in ended.err.splitlines() if "cannot be used" in line]
+    assert "3 of" in said[0]
+    assert "1 of" in said[1]
+    assert f"4 of {used} films" in said[-1]
+    for row in (first, second, third):
+        assert repr(row["id"]) in said[0]
+    assert repr(last["id"]) in said[1]
+    assert "goes on without them" in said[1]
+    result = json.loads((here / "new/result.json").read_text())
+    assert set(result["films"]["left_out"]) == {first["id"], second["id"], third["id"], last["id"]}
+    assert "does not exist" in result["films"]["left_out"][first["id"]]
+    assert result["films"]["train"] == len(rows(films, "train")) - 3
+    assert result["films"]["val"] == len(rows(films, "val")) - 1
+    assert str(here) not in json.dumps(result)
+    again = run(*TRAIN, "--resume")
+    assert again.code == 1
+    assert "finished already" in again.err
+
+
+def test_train_ends_where_a_split_has_no_film_left(here: Path, films: Path, run: Run) -> None:
+    spoiled = rows(films, "val")
+    spoil(films, *spoiled)
+    ended = run(*TRAIN)
+    assert ended.code == 2
+    assert f"{len(spoiled)} of {len(spoiled)} films cannot be used" in ended.err.splitlines()[-1]
     assert not (here / "new").exists()
+
+
+@pytest.mark.parametrize("stops", ["at the start", "before the result"])
+def test_a_run_without_its_bad_films_is_resumed_without_them(
+    stops: str, here: Path, films: Path, run: Run
+) -> None:
+    spoil(films, rows(films, "train")[1])
+    longer = (*TRAIN, "--set", "stages.0.schedule.epochs=2")
+    whole = [argument if argument != "new" else "whole" for argument in longer]
+    assert run(*whole).code == 1
+    shutil.copytree(here / "whole", here / "new")
+    (here / "new/result.json").unlink()
+    if stops == "at the start":
+        for name in ("checkpoint.safetensors", "best.safetensors", "stages/stage1.safetensors"):
+            (here / "new" / name).unlink()
+    assert run(*longer, "--resume").code == 1
+    one, other = (json.loads((here / name / "result.json").read_text()) for name in ("whole", "new"))
+    assert one | {"timing": None} == other | {"timing": None}
+    counts = [(here / name / "metrics.jsonl").read_text().count("\n") for name in ("whole", "new")]
+    assert counts[0] == counts[1]
+
+
+def test_a_mended_film_makes_it_another_run(films: Path, run: Run) -> None:
+    row = rows(films, "train")[1]
+    whole = (films / row["path_image"]).read_bytes()
+    spoil(films, row)
+    assert run(*TRAIN).code == 1
+    (films / row["path_image"]).write_bytes(whole)
+    refused(run(*TRAIN, "--resume"), "another films")
 
 
 def test_train_does_without_test_films_that_lie_elsewhere(films: Path, run: Run) -> None:
@@ -102,7 +160,7 @@ def test_export_goes_on_without_bad_films_and_says_which(here: Path, films: Path
     spoil(films, calibrating[0], validating[0])
     remove(films, validating[1])
     ended = run(*POST_TRAINING)
-    assert ended.code == 0, ended.err
+    assert ended.code == 1, ended.err
     said = [line for line in ended.err.splitlines() if "cannot be used" in line]
     assert len(said) == 2
     assert f"1 of {len(calibrating)} films" in said[0]
@@ -110,7 +168,9 @@ def test_export_goes_on_without_bad_films_and_says_which(here: Path, films: Path
     assert f"2 of {len(validating)} films" in said[1]
     assert repr(validating[0]["id"]) in said[1]
     assert "goes on without them" in said[1]
-    assert document(here / "made")["metrics"]["validation"]["films"] == len(validating) - 2
+    made = document(here / "made")
+    assert made["metrics"]["validation"]["films"] == len(validating) - 2
+    assert made["training"]["films_left_out"] == 3
 
 
 def test_export_auto_names_a_bad_film_once(films: Path, run: Run) -> None:
@@ -118,8 +178,20 @@ def test_export_auto_names_a_bad_film_once(films: Path, run: Run) -> None:
     spoil(films, rows(films, "train")[0], rows(films, "val")[0])
     auto = ["auto" if argument == "int8" else argument for argument in POST_TRAINING]
     ended = run(*auto, "--max-drop", "1")
-    assert ended.code == 0, ended.err
+    assert ended.code == 1, ended.err
     assert ended.err.count("cannot be used") == 2
+
+
+def test_analyse_goes_on_without_bad_films(here: Path, films: Path, run: Run) -> None:
+    give_splits(films, test="val")
+    validating = rows(films, "val")
+    spoil(films, rows(films, "train")[0])
+    remove(films, validating[0])
+    ended = run("analyse", "run", "--data", "films/manifest.csv", "--out", "seen", "--policy", "int8")
+    assert ended.code == 1, ended.err
+    counts = json.loads((here / "seen/analysis.json").read_text())["films"]
+    assert set(counts["left_out"]) == {rows(films, "train")[0]["id"], validating[0]["id"]}
+    assert counts["validation"] == len(validating) - 1
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

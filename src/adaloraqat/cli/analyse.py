@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from adaloraqat.cli.exit_codes import SOME_FAILED
+
 log = logging.getLogger("adaloraqat")
 
 
@@ -56,3 +58,5 @@ def analyse(
         f"float {found['dice_float']:.4f}, proposed {found['dice']:.4f} (at most {max_drop:g} less); "
         f"kept in float: {kept}"
     )
+    if document["films"]["left_out"]:
+        raise typer.Exit(SOME_FAILED)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from adaloraqat.cli.console import progress
+from adaloraqat.cli.exit_codes import SOME_FAILED
 from adaloraqat.datasets.audit.audit import Audit, audit, write_audit
 from adaloraqat.datasets.audit.workers import available_cores
 from adaloraqat.datasets.manifest import read_manifest
@@ -15,7 +16,6 @@ from adaloraqat.errors import OutputError
 
 log = logging.getLogger(__name__)
 
-FOUND_SOMETHING = 1
 _PAGE_PACKAGES = ("jinja2", "scipy", "matplotlib", "skimage")
 
 
@@ -37,7 +37,7 @@ def audit_command(
     for path in [*written, *page]:
         typer.echo(str(path))
     if strict and result.findings:
-        raise typer.Exit(FOUND_SOMETHING)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _say(result: Audit) -> None:

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from adaloraqat.cli.console import progress
+from adaloraqat.cli.exit_codes import SOME_FAILED
 from adaloraqat.datasets.entry import MASK_KINDS
 from adaloraqat.datasets.manifest import write_manifest
 from adaloraqat.datasets.prepare import prepare
 from adaloraqat.datasets.sources import SOURCES, find_source
 
 log = logging.getLogger(__name__)
-
-SOME_FAILED = 1
 
 
 def index(

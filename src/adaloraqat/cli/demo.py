@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-log = logging.getLogger("adaloraqat")
+from adaloraqat.cli.exit_codes import SOME_FAILED
 
-_NOT_PASSED = 1
+log = logging.getLogger("adaloraqat")
 
 
 def demo(
@@ -43,7 +43,7 @@ def demo(
     for failure in outcome.verdict.failures:
         log.error("%s", failure)
     if not outcome.verdict.passed:
-        raise typer.Exit(_NOT_PASSED)
+        raise typer.Exit(SOME_FAILED)
 
 
 def summary(document: dict[str, Any], out: Path) -> list[str]:

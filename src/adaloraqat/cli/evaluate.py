@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adaloraqat.cli.exit_codes import SOME_FAILED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -104,7 +106,7 @@ def evaluate(
             len(films),
             some_of(films),
         )
-        raise typer.Exit(1)
+        raise typer.Exit(SOME_FAILED)
 
 
 def load_predictions(given: list[str], entries: "Sequence[Entry]") -> "dict[str, Scored]":

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from adaloraqat.cli.exit_codes import SOME_FAILED
 from adaloraqat.errors import RecipeError
 
 log = logging.getLogger("adaloraqat")
@@ -46,7 +47,7 @@ def export(
         export_base(run, out, half)
         log.info("Done: %s holds float weights that transformers and a recipe's base.weights read.", out.name)
         return
-    export_run(
+    bundle = export_run(
         run,
         out,
         precision=precision,
@@ -59,3 +60,5 @@ def export(
         report=lambda line: log.info("%s", line),
     )
     log.info("Done. Next: adaloraqat segment FILM --model %s", out.name if out.is_absolute() else out)
+    if bundle.training["films_left_out"]:
+        raise typer.Exit(SOME_FAILED)

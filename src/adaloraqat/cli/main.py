@@ -15,12 +15,10 @@ from typer.main import get_command as as_command
 
 import adaloraqat
 from adaloraqat.cli.console import configure_logging
+from adaloraqat.cli.exit_codes import INTERRUPTED, NOTHING_DONE
 from adaloraqat.errors import AdaloraqatError
 
 log = logging.getLogger("adaloraqat")
-
-NOTHING_DONE = 2
-INTERRUPTED = 130
 
 
 class Entry(NamedTuple):

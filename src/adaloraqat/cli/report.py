@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from adaloraqat.cli.exit_codes import SOME_FAILED
+
 log = logging.getLogger("adaloraqat")
 
 
@@ -67,4 +69,4 @@ def report(
     failed = sum(row["failed"] or 0 for block in document["blocks"] for row in block["rows"])
     if failed:
         log.error("%d results failed and count with the worst score; films.csv says why.", failed)
-        raise typer.Exit(1)
+        raise typer.Exit(SOME_FAILED)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from adaloraqat.cli.exit_codes import SOME_FAILED
+
 
 def robustness(
     models: Annotated[
@@ -71,4 +73,4 @@ def robustness(
         logging.getLogger("adaloraqat").error(
             "%d results failed and count as the worst score; films.jsonl says why.", failed
         )
-        raise typer.Exit(1)
+        raise typer.Exit(SOME_FAILED)

@@ -10,6 +10,7 @@ import typer
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter
 from adaloraqat.cli.case import Propagate, do_case
 from adaloraqat.cli.console import print_json, progress
+from adaloraqat.cli.exit_codes import INTERRUPTED, NOTHING_DONE, SOME_FAILED
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
@@ -18,7 +19,6 @@ log = logging.getLogger("adaloraqat")
 
 DEFAULT_OUT = Path("adaloraqat-masks")
 NAMED = 20  # failed inputs that the last line names; each has a line of its own
-SOME_FAILED, NOTHING_DONE, INTERRUPTED = 1, 2, 130
 
 
 def segment(

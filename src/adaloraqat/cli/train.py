@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-log = logging.getLogger("adaloraqat")
+from adaloraqat.cli.exit_codes import INTERRUPTED, SOME_FAILED
 
-INTERRUPTED = 130
+log = logging.getLogger("adaloraqat")
 
 
 def train(
@@ -67,6 +67,8 @@ def train(
         out.name if out.is_absolute() else out,
         out.name,
     )
+    if result["films"].get("left_out"):
+        raise typer.Exit(SOME_FAILED)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,12 @@ from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.quantize import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.training.calibration import calibration_batches
-from adaloraqat.training.films import FilmSet, load_films, unusable_films, unusable_sentence
+from adaloraqat.training.films import FilmSet
 from adaloraqat.training.recipe import QuantizeStage, Recipe, public_document
 from adaloraqat.training.run import LoadedRun, load_float_run, load_run, manifest_of, trainable_parameters
 from adaloraqat.training.torch_engine import quality_trained, run_segmenter
 from adaloraqat.training.train import choose_films
+from adaloraqat.training.usable_films import UsableFilms
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def export_run(
         weight_range: `portable` or `full`; None is what stage 2 trained, or portable.
         manifest: films for calibration (train), and for choosing the second pass and measuring parity (val,
             or of no split); None looks for the manifest that the run was started with. Films that are missing
-            or cannot be read are left out with a warning.
+            or cannot be read are left out with a warning; the bundle says how many, in `training`.
         name: the bundle's name; None is the recipe's.
         stage: the finished stage to export; None is the last.
         openvino: also write OpenVINO IR (encoder and decoder, .xml and .bin) into the folder `openvino` of
@@ -94,10 +95,11 @@ def export_run(
     merge_lora(run.model)
     trained = run.policy
     training, validation = _films(run, manifest or manifest_of(folder))
-    calibration = functools.cache(lambda: _calibration(run, training))
+    usable = UsableFilms()
+    calibration = functools.cache(lambda: _calibration(run, training, usable))
     proposal: Proposal | None = None
     if precision == AUTO:
-        scored = _scored(run, training, validation)
+        scored = _scored(run, training, validation, usable)
         validation = list(scored.entries)
         proposal = _proposed(run, weight_range, trained, calibration(), scored, max_drop, report)
     policy = proposal.policy if proposal else _wanted(precision, weight_range, trained, run.model)
@@ -107,7 +109,7 @@ def export_run(
             f"{policy.name} ({policy.weight_range} range) is not what stage 2 trained: this is post-training "
             "quantisation, and the bundle says so"
         )
-    films = _read(evenly_spread(validation, PARITY_FILMS))
+    films = _read(evenly_spread(validation, PARITY_FILMS), usable)
     if not films:
         report(
             "no validation films: parity and the gain of a second pass are not measured; give --data "
@@ -135,6 +137,7 @@ def export_run(
             "data_fingerprint": run.fingerprint,
             "stage": run.stage,
             "post_training_quantisation": post_training,
+            "films_left_out": len(usable.left_out),
         },
         metrics=metrics,
         trainable=trainable_parameters(folder),
@@ -247,14 +250,16 @@ def _proposed(
     return propose(run.model, _wanted("int8", weight_range, trained, run.model), films, max_drop, report)
 
 
-def _scored(run: LoadedRun, training: Sequence[Entry], validation: Sequence[Entry]) -> FilmSet:
+def _scored(
+    run: LoadedRun, training: Sequence[Entry], validation: Sequence[Entry], usable: UsableFilms
+) -> FilmSet:
     """Return the films that precision auto is measured on: of split val, nothing less."""
     validation = [entry for entry in validation if entry.split == "val"]
     if not training or not validation:
         raise RecipeError(
             "Precision auto measures what INT8 costs: give --data with films of split train and of split val."
         )
-    return _load(validation, run)
+    return usable.load(validation, run.preprocessing)
 
 
 def _described(proposal: Proposal, max_drop: float) -> dict[str, Any]:
@@ -295,14 +300,14 @@ def _in_precision(
     return in_precision(run.model, policy, trained, batches)
 
 
-def _calibration(run: LoadedRun, training: Sequence[Entry]) -> FilmSet:
+def _calibration(run: LoadedRun, training: Sequence[Entry], usable: UsableFilms) -> FilmSet:
     """Return the training films that activation ranges are measured on."""
     if not training:
         raise RecipeError(
             "This precision was not trained by this run and needs calibration; give --data with a manifest "
             "that has films of split train."
         )
-    return _load(evenly_spread(training, _calibration_films(run.recipe)), run)
+    return usable.load(evenly_spread(training, _calibration_films(run.recipe)), run.preprocessing)
 
 
 def _calibration_films(recipe: Recipe) -> int:
@@ -310,15 +315,7 @@ def _calibration_films(recipe: Recipe) -> int:
     return stages[-1].calibration_films if stages else CALIBRATION_FILMS
 
 
-def _load(entries: Sequence[Entry], run: LoadedRun) -> FilmSet:
-    """Return the films that can be read, at the run's size."""
-    try:
-        return load_films(entries, run.preprocessing)
-    except FilmError:
-        return load_films(_without(unusable_films(entries), entries), run.preprocessing)
-
-
-def _read(entries: Sequence[Entry]) -> list[Pair]:
+def _read(entries: Sequence[Entry], usable: UsableFilms) -> list[Pair]:
     """Return the films that can be read, on their own grid."""
     pairs, unusable = [], {}
     for entry in entries:
@@ -327,19 +324,5 @@ def _read(entries: Sequence[Entry]) -> list[Pair]:
             pairs.append((entry, film, read_mask(entry.path_mask, film.shape)))
         except FilmError as error:
             unusable[entry.id] = str(error)
-    _without(unusable, entries)
+    usable.without(entries, unusable)
     return pairs
-
-
-def _without(unusable: Mapping[str, str], entries: Sequence[Entry]) -> list[Entry]:
-    """Return the other entries, after a warning that names the `unusable` ones.
-
-    Raises:
-        FilmError: there are no others.
-    """
-    left = [entry for entry in entries if entry.id not in unusable]
-    if unusable and not left:
-        raise FilmError(unusable_sentence(unusable, len(entries), "mend them, or give --data with others"))
-    if unusable:
-        logger.warning("%s", unusable_sentence(unusable, len(entries), "the export goes on without them"))
-    return left

@@ -18,9 +18,9 @@ from adaloraqat.report.figure_style import save_figure
 from adaloraqat.report.quantisation_figure import quantisation_figure
 from adaloraqat.report.sensitivity_table import sensitivity_csv, sensitivity_figure, sensitivity_markdown
 from adaloraqat.training.calibration import calibration_batches
-from adaloraqat.training.films import load_films
 from adaloraqat.training.run import LoadedRun
 from adaloraqat.training.train import choose_films
+from adaloraqat.training.usable_films import UsableFilms
 
 Report = Callable[[str], None]
 WEIGHT_RANGES = ("portable", "full")
@@ -41,7 +41,8 @@ def analyse(
 
     Figures `errors-<policy>-<weight range>-weights` and `-activations` and `sensitivity` (SVG, PDF, PNG), and
     analysis.json with every number in them, and the groups as sensitivity.csv and .md. Ranges are calibrated
-    on training films, scores are of the validation split; nothing looks at test films.
+    on training films, scores are of the validation split; nothing looks at test films. Films that cannot be
+    used are left out with a warning.
 
     Args:
         run: a float or fake-quantised stage.
@@ -56,9 +57,10 @@ def analyse(
     Raises:
         AdaloraqatError: with one sentence for anything that a user can mend.
     """
-    training, validation = choose_films(read_manifest(manifest), run.recipe)
-    calibration = load_films(evenly_spread(training, _CALIBRATION_FILMS), run.preprocessing)
-    films = Films(calibration, load_films(validation, run.preprocessing), run.preprocessing, ranked=ranked)
+    training, validation = choose_films(read_manifest(manifest, files_exist=False), run.recipe)
+    usable = UsableFilms()
+    calibration = usable.load(evenly_spread(training, _CALIBRATION_FILMS), run.preprocessing)
+    films = Films(calibration, usable.load(validation, run.preprocessing), run.preprocessing, ranked=ranked)
     document: dict[str, Any] = {"stage": run.stage, "errors": {}}
     for policy in policies:
         for weight_range in WEIGHT_RANGES:
@@ -76,10 +78,11 @@ def analyse(
         },
         "films": {
             "calibration": len(calibration),
-            "validation": len(validation),
+            "validation": len(films.validation),
             "ranking": len(films.ranking().validation),
+            "left_out": usable.left_out,
         },
-        "fingerprint": fingerprint([*training, *validation]),
+        "fingerprint": fingerprint([*training, *validation], files_exist=False),
         "environment": environment(),
     }
     write_json(out / "analysis.json", document)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from scipy import ndimage
 from torch import Tensor
 
 from adaloraqat.datasets.manifest import Entry
-from adaloraqat.datasets.names import some_of
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.radiograph import Box, Film, Frame, Preprocessing, read_film, read_labels, read_mask
 from adaloraqat.training.film_cache import PLANES, Decoded, cached_films
@@ -130,25 +129,6 @@ def unusable_films(entries: Sequence[Entry]) -> dict[str, str]:
         except FilmError as error:
             found[entry.id] = str(error)
     return found
-
-
-def unusable_sentence(unusable: Mapping[str, str], total: int, remedy: str) -> str:
-    """Return one sentence: how many of `total` films cannot be used, which, why the first, what to do."""
-    reason = next(iter(unusable.values())).removesuffix(".")
-    return f"{len(unusable)} of {total} films cannot be used: {some_of(unusable)} ({reason}); {remedy}."
-
-
-def refuse_unusable(entries: Sequence[Entry]) -> None:
-    """Read every film and mask, and name at once all that cannot be.
-
-    Raises:
-        FilmError: there is at least one.
-    """
-    unusable = unusable_films(entries)
-    if unusable:
-        raise FilmError(
-            unusable_sentence(unusable, len(entries), "mend them, or remove their rows from the manifest")
-        )
 
 
 def lung_sides(entry: Entry, shape: tuple[int, ...]) -> Sides:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
-from adaloraqat.errors import CheckpointError, FilmError, ManifestError
+from adaloraqat.errors import CheckpointError, ManifestError
 from adaloraqat.lowrank import adaptation_warnings, save_peft
 from adaloraqat.lowrank.lora import save_lora
 from adaloraqat.models.families import SegmentationModel, check
@@ -19,7 +19,7 @@ from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_tensors, save_tensors
 from adaloraqat.training.device import chosen_device
 from adaloraqat.training.distillation import Distiller
-from adaloraqat.training.films import FilmSet, draw_indices, load_films, refuse_unusable
+from adaloraqat.training.films import draw_indices
 from adaloraqat.training.loop import Report, StageTraining, Steps, no_steps
 from adaloraqat.training.prompt_free import check_recipe_fits
 from adaloraqat.training.recipe import (
@@ -30,10 +30,11 @@ from adaloraqat.training.recipe import (
     Recipe,
     Stage,
 )
+from adaloraqat.training.run_films import RunFilms
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.stages import calibrate_films, embedding_width, enter_stage
 from adaloraqat.training.start import SHIPPED_BASE, load_start
-from adaloraqat.training.structure import Structure, build_model, preprocessing_for, settle_memory
+from adaloraqat.training.structure import Structure, build_model, settle_memory
 from adaloraqat.training.teacher import Teacher, forget_embeddings, load_teacher, remember_embeddings
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ def train(
 ) -> dict[str, Any]:
     """Run every stage of `recipe` on the films of `manifest`.
 
+    Films that are missing or cannot be read are left out, with a warning at the start and in the result; a
+    run is known by all films that it was given, these too, so that it is not resumed after they were mended.
+
     Args:
         recipe: what to do.
         manifest: CSV whose `split` column has `train` and `val`.
@@ -65,26 +69,25 @@ def train(
         cache: folder for decoded films (see `film_cache`); it changes no number. None: they stay in memory.
 
     Returns:
-        the content of result.json.
+        the content of result.json; its `films` has `left_out`, {id: reason} of the films that were not used.
 
     Raises:
-        FilmError: naming all films of the two splits that are missing or cannot be read.
+        FilmError: of one of the two splits not one film can be used.
         AdaloraqatError: with one sentence for anything else that a user can mend.
     """
     torch.set_flush_denormal(True)  # denormal activations of barely trained layers cost 100 times
     started = time.perf_counter()
     training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
     run = RunFolder(out)
-    identity = _identity([*training, *validation])
+    identity = fingerprint([*training, *validation], files_exist=False)
     run.check(recipe, identity, resume)
     finished = run.result() if resume else None
     if finished is not None:
         report("This run is finished already.")
         return finished
     position = _position(recipe, run, resume)
-    films = _Films(training, validation, cache)
-    if position.number < len(recipe.stages):
-        films.at(_architecture_in(position.structure, recipe.stages[position.number]))
+    films = RunFilms(training, validation, cache)
+    films.at(_architecture_in(position.structure, recipe.stages[position.number]))
     teachers = _Teachers(recipe, films, out)
     run.start(recipe, identity, manifest)
     run.keep_metrics(position.lines)
@@ -97,9 +100,9 @@ def train(
     summary = {
         "name": recipe.name,
         "data_fingerprint": identity,
-        "films": {"train": len(training), "val": len(validation)},
+        "films": films.summary(),
         "stages": [_without_timing(result) for result in position.results],
-        "warnings": warnings_of(recipe, position.results),
+        "warnings": [*films.warnings(), *warnings_of(recipe, position.results)],
         "timing": {
             "seconds": time.perf_counter() - started,
             "stages": {result["name"]: result["timing"]["seconds"] for result in position.results},
@@ -109,15 +112,6 @@ def train(
         logger.warning("%s", warning)
     run.write_result(summary)
     return summary
-
-
-def _identity(entries: Sequence[Entry]) -> str:
-    """Return the films' fingerprint; of missing ones name all."""
-    try:
-        return fingerprint(entries)
-    except ManifestError:
-        refuse_unusable(entries)
-        raise
 
 
 @dataclass(frozen=True)
@@ -160,7 +154,7 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
 def _run_stage(
     recipe: Recipe,
     position: _Position,
-    films: "_Films",
+    films: RunFilms,
     teachers: "_Teachers",
     run: RunFolder,
     report: Report,
@@ -216,54 +210,10 @@ def _run_stage(
     )
 
 
-class _Films:
-    """The two splits, decoded once per image size."""
-
-    def __init__(
-        self, training: Sequence[Entry], validation: Sequence[Entry], cache: Path | None = None
-    ) -> None:
-        self._entries, self._cache = (training, validation), cache
-        self._loaded: dict[Preprocessing, tuple[FilmSet, FilmSet]] = {}
-        self._for_teachers: dict[Preprocessing, FilmSet] = {}
-
-    def at(self, measures: dict[str, Any]) -> tuple[Preprocessing, FilmSet, FilmSet]:
-        """Return the preprocessing of an architecture, and training and validation films so preprocessed."""
-        preprocessing = preprocessing_for(measures)
-        if preprocessing not in self._loaded:
-            training, validation = self._load(preprocessing)
-            self._loaded = {preprocessing: (training, validation)}  # an earlier stage's size is done with
-        return preprocessing, *self._loaded[preprocessing]
-
-    def _load(self, preprocessing: Preprocessing) -> tuple[FilmSet, FilmSet]:
-        training, validation = self._entries
-        try:
-            return (
-                load_films(training, preprocessing, self._cache),
-                load_films(validation, preprocessing, self._cache),
-            )
-        except FilmError:
-            refuse_unusable([*training, *validation])  # not the first alone
-            raise
-
-    def for_teacher(self, preprocessing: Preprocessing) -> FilmSet:
-        """Return the training films as a teacher sees them: the student's own where the two agree."""
-        for known, (training, _) in self._loaded.items():
-            if _same_picture(known, preprocessing):
-                return training
-        if preprocessing not in self._for_teachers:
-            self._for_teachers = {preprocessing: load_films(self._entries[0], preprocessing, self._cache)}
-        return self._for_teachers[preprocessing]
-
-
-def _same_picture(one: Preprocessing, other: Preprocessing) -> bool:
-    """Whether two preprocessings resize a film to the same picture before they normalise it."""
-    return replace(one, channels=other.channels, mean=other.mean, std=other.std) == other
-
-
 class _Teachers:
     """The teachers of a recipe on its device, each loaded once, before anything is written."""
 
-    def __init__(self, recipe: Recipe, films: _Films, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, films: RunFilms, folder: Path) -> None:
         self._films, self._folder = films, folder
         self.device = chosen_device(recipe.device)
         wanted = {(d.teacher, d.image_size) for stage in recipe.stages if (d := stage.distillation)}

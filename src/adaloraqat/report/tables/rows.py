@@ -103,10 +103,10 @@ def _check_same(row: Row, recipe: Recipe, run: Path, manifest: Path) -> None:
     if load_recipe(run / "recipe.yaml") != recipe:
         raise RecipeError(f"{row.name}: {run.name} was trained with another recipe; {remedy}.")
     try:
-        training, validation = choose_films(read_manifest(manifest), recipe)
+        training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
     except ManifestError:
         return  # films to score alone, such as another hospital's
-    if RunFolder(run).identity() != fingerprint([*training, *validation]):
+    if RunFolder(run).identity() != fingerprint([*training, *validation], files_exist=False):
         raise RecipeError(f"{row.name}: {run.name} was trained on other films than --data names; {remedy}.")
 
 
