@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.radiograph import write_mask
 from adaloraqat.report.film_rows import FilmRow
 from adaloraqat.report.tables.build import build_table
-from adaloraqat.report.tables.formats import to_csv, to_latex, to_markdown
+from adaloraqat.report.tables.formats import to_csv, to_markdown
+from adaloraqat.report.tables.latex import to_latex
 from adaloraqat.report.tables.make import make_table
 from adaloraqat.report.tables.recipe import Row, TableRecipe, load_table
 from adaloraqat.report.tables.rows import Method, file_name
@@ -72,9 +74,22 @@ def test_cells_of_every_format_say_the_same(document: dict) -> None:
     assert first["Non-inferior"] == "yes"
     assert first["p (Holm)"] == "< 0.001"
     assert first["Dice"] in markdown
-    assert first["Dice"].replace("±", r"$\pm$") in latex
+    mean, _, interval = first["Dice"].partition(" [")
+    assert mean.replace("±", r"$\pm$") + r"\\{\scriptsize [" + interval in latex
+    assert first["Δ Dice [95 % CI]"].replace("%", r"\%") in latex
     assert r"ours \& co" in latex
     assert "`the command`" in markdown
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
+def test_latex_compiles_without_a_complaint(document: dict, tmp_path: Path) -> None:
+    page = [r"\documentclass[twocolumn]{article}", r"\usepackage{booktabs,graphicx}", r"\begin{document}"]
+    (tmp_path / "page.tex").write_text("\n".join([*page, to_latex(document), r"\end{document}"]))
+    command = ("pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "page.pdf").stat().st_size > 0
 
 
 def test_boxed_is_never_compared_with_boxless(document: dict) -> None:

@@ -1,4 +1,4 @@
-"""A built table as CSV, Markdown and LaTeX; the same cells in all three."""
+"""A built table as CSV and Markdown, and the cells of text that LaTeX and the page show too."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from adaloraqat.measure.film_scores import measure_label
 
 PROMPT_WORDS = {"no_box": "no box", "true_box": "box of the truth"}
 DASH = "–"
+DIFFERENCE = "Δ Dice [95 % CI]"
 _COST_HEADS = {
     "parameters": "Parameters",
     "trainable": "Trainable",
@@ -26,7 +27,7 @@ def cells(document: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[list[s
     heads = ["Method", "Films", "Failed"]
     heads += [measure_label(measure, block["unit"]) for measure in document["measures"]]
     costs = [column for column in document["columns"] if column in _COST_HEADS]
-    heads += ["Δ Dice [95 % CI]", "p (Holm)", "Effect", "Non-inferior"]
+    heads += [DIFFERENCE, "p (Holm)", "Effect", "Non-inferior"]
     heads += [_COST_HEADS[column] for column in costs]
     return heads, [_row(document, row, costs) for row in block["rows"]]
 
@@ -157,40 +158,3 @@ def _published(values: Mapping[str, float]) -> str:
 
 def _pipe(row: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-
-
-def to_latex(document: Mapping[str, Any]) -> str:
-    """Return one `table*` a block, as wide as the text; needs the packages booktabs and graphicx."""
-    return "\n".join(_latex_block(document, block) for block in document["blocks"])
-
-
-def _latex_block(document: Mapping[str, Any], block: Mapping[str, Any]) -> str:
-    heads, rows = cells(document, block)
-    columns = "l" + "r" * (len(heads) - 1)
-    lines = [
-        r"\begin{table*}[t]",
-        r"\centering\footnotesize",
-        rf"\caption{{{_tex(document['title'])}: {_tex(heading(document, block))}. {_tex(legend(document))}}}",
-        r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(map(_tex, heads)) + r" \\",
-        r"\midrule",
-        *(" & ".join(map(_tex, row)) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}}",
-        r"\end{table*}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$",
-    "×": r"$\times$", "Δ": r"$\Delta$", "Λ": r"$\Lambda$", "λ": r"$\lambda$", "–": "--", "<": "$<$",
-    ">": "$>$", "“": "``", "”": "''",
-}  # fmt: skip
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)

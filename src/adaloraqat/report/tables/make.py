@@ -16,7 +16,8 @@ from adaloraqat.report.environment import environment
 from adaloraqat.report.evaluation import Each
 from adaloraqat.report.predictions import Predictions
 from adaloraqat.report.tables.build import build_table
-from adaloraqat.report.tables.formats import to_csv, to_latex, to_markdown
+from adaloraqat.report.tables.formats import to_csv, to_markdown
+from adaloraqat.report.tables.latex import to_latex
 from adaloraqat.report.tables.recipe import TableRecipe
 from adaloraqat.report.tables.rows import Method, Report, make_method
 
