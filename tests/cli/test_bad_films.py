@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from adaloraqat.datasets.phantom import write_phantoms
 
@@ -256,6 +257,68 @@ def test_evaluate_names_the_first_few_of_many_failed_films(films: Path, run: Run
 def test_evaluate_refuses_a_manifest_of_which_no_film_is_there(here: Path, films: Path, run: Run) -> None:
     remove(films, *rows(films))
     refused(run("evaluate", "run", *ALL), "row 2 of manifest.csv", "does not exist")
+    assert not (here / "scores").exists()
+
+
+def test_robustness_scores_the_others_and_names_the_missing(
+    here: Path, films: Path, run: Run, bundle: Path
+) -> None:
+    missing, damaged, *_ = rows(films)
+    remove(films, missing)
+    spoil(films, damaged)
+    ended = run("robustness", bundle, *ALL, "--corruption", "inverted", "--json")
+    assert ended.code == 1, ended.err
+    # on the clean film no box, the true one and three jitters of it; inverted, no box and the true one
+    assert "14 results of 2 films" in ended.err.splitlines()[-1]
+    assert repr(missing["id"]) in ended.err.splitlines()[-1]
+    assert "films.jsonl says why" in ended.err
+    assert "does not exist" in (here / "scores/films.jsonl").read_text()
+    for row in json.loads(ended.out)["rows"]:
+        assert (row["films"], row["failed"], row["dice_worst"]) == (10, 2, 0)
+    again = run("robustness", bundle, *ALL, "--corruption", "inverted", "--json")
+    assert (again.code, again.out) == (1, ended.out)
+
+
+def test_report_scores_the_others_and_names_the_missing(
+    here: Path, films: Path, run: Run, bundle: Path
+) -> None:
+    scored = rows(films, "test")
+    give_splits(films, val="test")
+    missing = rows(films, "test")[0]
+    whole = (films / missing["path_image"]).read_bytes()
+    remove(films, missing)
+    table = {"name": "t", "title": "T", "reference": "a", "columns": ["dice", "hd95"]}
+    table["rows"] = [{"name": "a", "model": str(bundle)}]
+    (here / "t.yaml").write_text(yaml.safe_dump(table))
+    report = ("report", "t.yaml", "--data", "films/manifest.csv", "--out", "out")
+    ended = run(*report)
+    assert ended.code == 1, ended.err
+    assert "2 results of 1 films" in ended.err.splitlines()[-1]
+    assert repr(missing["id"]) in ended.err.splitlines()[-1]
+    blocks = json.loads((here / "out/table.json").read_text())["blocks"]
+    assert len(rows(films, "test")) > len(scored)
+    for block in blocks:
+        assert (block["rows"][0]["films"], block["rows"][0]["failed"]) == (len(rows(films, "test")), 1)
+    page = (here / "out/report.html").read_text()
+    assert missing["id"] in page
+    assert "does not exist" in page
+    again = run(*report)
+    assert again.code == 1
+    assert "scoring" not in again.err
+    (films / missing["path_image"]).write_bytes(whole)
+    assert run(*report).code == 0  # put back, it is scored
+
+
+@pytest.mark.parametrize("command", ["robustness", "report"])
+def test_no_film_at_all_is_a_wrong_manifest(
+    command: str, here: Path, films: Path, run: Run, bundle: Path
+) -> None:
+    remove(films, *rows(films))
+    table = {"name": "t", "title": "T", "reference": "a", "rows": [{"name": "a", "model": str(bundle)}]}
+    (here / "t.yaml").write_text(yaml.safe_dump(table))
+    subject = bundle if command == "robustness" else "t.yaml"
+    ended = run(command, subject, "--data", "films/manifest.csv", "--out", "scores")
+    refused(ended, "row 2 of manifest.csv", "does not exist")
     assert not (here / "scores").exists()
 
 

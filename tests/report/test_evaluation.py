@@ -17,7 +17,7 @@ from adaloraqat.measure.film_scores import score_film
 from adaloraqat.radiograph import read_mask
 from adaloraqat.report.comparisons import comparisons
 from adaloraqat.report.evaluation import NO_BOX, TRUE_BOX, Options, evaluate, mask_path
-from adaloraqat.report.film_rows import read_rows
+from adaloraqat.report.film_rows import of_manifest, read_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))  # the handmade bundle
 
@@ -83,6 +83,27 @@ def test_films_csv_holds_every_measure_of_the_saved_mask_and_no_patients_name(se
         assert row.scores["dice"] == score_film(saved, read_mask(entry.path_mask)).to_dict()["dice"]
         assert row.scores["unit"] == ("mm" if row.source == "b" else "px")
         assert (row.scores["right_dice"] is None) is (row.source == "b")
+
+
+def test_one_patient_of_a_known_collection_is_one_in_two_sources(segmenter, entries, tmp_path):
+    """Two compilations took films of one BIMCV patient; a bare number means somebody else in each source."""
+    named = [("a", "bimcv-S7"), ("b", "bimcv-S7"), ("a", "7"), ("b", "7")]
+    films = [replace(e, source=s, patient_id=p) for e, (s, p) in zip(entries, named, strict=False)]
+    summary = evaluate({"m": segmenter}, films, tmp_path / "out")
+    assert summary["models"]["m"]["all"][NO_BOX]["patients"] == 3
+    first, second, third, fourth = (r for r in read_rows(tmp_path / "out/films.csv") if r.prompt == NO_BOX)
+    assert first.patient_id == second.patient_id
+    assert third.patient_id != fourth.patient_id
+    assert summary["models"]["m"]["b"][NO_BOX]["patients"] == 2
+
+
+def test_scores_kept_on_disk_get_the_patients_of_todays_manifest(segmenter, entries, tmp_path):
+    evaluate({"m": segmenter}, entries, tmp_path / "out")
+    kept = read_rows(tmp_path / "out/films.csv")
+    joined = of_manifest(kept, [replace(e, patient_id="bimcv-S7") for e in entries])
+    assert len({row.patient_id for row in joined}) == 1
+    assert [row.scores for row in joined] == [row.scores for row in kept]
+    assert of_manifest(kept, entries) == kept
 
 
 def test_summary_by_hand(segmenter, entries, tmp_path):

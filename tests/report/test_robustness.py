@@ -137,6 +137,37 @@ def test_a_film_that_cannot_be_read_counts_as_the_worst(entries: list[Entry], tm
     assert str(tmp_path) not in (tmp_path / "out/films.jsonl").read_text()
 
 
+def test_a_missing_film_has_the_worst_distance_of_its_source_in_its_unit(
+    entries: list[Entry], tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    known = [replace(entry, spacing_mm=(0.5, 0.5)) for entry in entries]
+    gone = replace(known[0], path_image=tmp_path / "gone.png", spacing_mm=None)
+    models = {"a": segmenter(tmp_path / "a")}
+    document = robustness(models, [gone, *known[1:]], tmp_path / "out", settings=Settings(()))
+    row = numbers(document)["a", "clean", "no_box"]
+    assert (row["films"], row["failed"], row["unit"]) == (4, 1, "mm")
+    assert row["hd95_worst"] == pytest.approx(np.hypot(96, 96) / 2)
+
+
+def test_patients_are_those_of_the_manifest_though_it_changed_since(
+    entries: list[Entry], tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    models, few = {"a": segmenter(tmp_path / "a")}, Settings((), jitters=())
+    before = robustness(models, entries, tmp_path / "out", settings=few)
+    known = (tmp_path / "out/films.jsonl").read_bytes()
+    joined = [replace(entry, patient_id="one") for entry in entries]
+    after = robustness(models, joined, tmp_path / "out", settings=few)
+    patients = len({entry.patient_id for entry in entries})
+    assert patients > 1
+    assert {row["patients"] for row in before["rows"]} == {patients}
+    assert {row["patients"] for row in after["rows"]} == {1}
+    assert (tmp_path / "out/films.jsonl").read_bytes() == known
+
+
 def test_jitter_is_a_share_of_the_longer_side_and_stays_on_the_film() -> None:
     box, shape = Box(100, 200, 400, 600), (1024, 512)
     moves = np.array([np.subtract(jittered(box, shape, 20, seed), box) for seed in range(400)])

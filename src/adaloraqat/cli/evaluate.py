@@ -10,11 +10,12 @@ import typer
 from adaloraqat.cli.exit_codes import SOME_FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from adaloraqat.bundle import Segmenter
     from adaloraqat.datasets.manifest import Entry
     from adaloraqat.report.evaluation import Scored
+    from adaloraqat.report.film_rows import FilmRow
 
 log = logging.getLogger("adaloraqat")
 
@@ -73,18 +74,14 @@ def evaluate(
     two models or more, paired comparisons with the reference).
     """
     from adaloraqat.cli.console import print_json, progress
-    from adaloraqat.datasets.manifest import read_manifest, select
-    from adaloraqat.datasets.names import some_of
     from adaloraqat.errors import BundleError
     from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES
+    from adaloraqat.report.chosen_films import choose_scored
     from adaloraqat.report.evaluation import Options
     from adaloraqat.report.evaluation import evaluate as score
     from adaloraqat.report.film_rows import read_rows
 
-    entries = read_manifest(data, files_exist=False)  # a missing film is a failed one
-    chosen = entries if split == "all" else select(entries, split)
-    if not any(entry.path_image.is_file() for entry in chosen):
-        read_manifest(data)  # not a single film: the manifest is wrong, which this says
+    chosen = choose_scored(data, split)
     scored: dict[str, Scored] = {**load_models(models or [], engine)}
     for name, masks in load_predictions(predictions or [], chosen).items():
         scored[name if name not in scored else f"{name}-{len(scored)}"] = masks
@@ -97,16 +94,30 @@ def evaluate(
     else:
         for line in [*table(summary), *findings(summary)]:
             typer.echo(line)
-    failed = [row.id for row in read_rows(out / "films.csv") if row.failed]
-    if failed:
-        films = list(dict.fromkeys(failed))
-        log.error(
-            "%d results of %d films failed and count as the worst score (%s); films.csv says why.",
-            len(failed),
-            len(films),
-            some_of(films),
-        )
-        raise typer.Exit(SOME_FAILED)
+    end_where_some_failed(read_rows(out / "films.csv"), "films.csv")
+
+
+def end_where_some_failed(rows: "Iterable[FilmRow]", reasons: str) -> None:
+    """Name the films that failed, and end the command with `SOME_FAILED`; do nothing where none did.
+
+    Args:
+        rows: every result.
+        reasons: the file that says why.
+    """
+    from adaloraqat.datasets.names import some_of
+
+    failed = [row.id for row in rows if row.failed]
+    if not failed:
+        return
+    films = list(dict.fromkeys(failed))
+    log.error(
+        "%d results of %d films failed and count as the worst score (%s); %s says why.",
+        len(failed),
+        len(films),
+        some_of(films),
+        reasons,
+    )
+    raise typer.Exit(SOME_FAILED)
 
 
 def load_predictions(given: list[str], entries: "Sequence[Entry]") -> "dict[str, Scored]":

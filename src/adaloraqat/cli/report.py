@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.exit_codes import SOME_FAILED
-
 log = logging.getLogger("adaloraqat")
 
 
@@ -37,9 +35,13 @@ def report(
 ) -> None:
     """Make a table of the paper: train what is missing, reuse what is there, score, test, write.
 
+    A film that is missing, cannot be read or cannot be segmented counts as the worst score, and the command
+    ends with 1; training goes on without films that cannot be used.
+
     Interrupted, the same command continues. Writes table.csv, .md, .tex and .json, report.html, figures/.
     """
     from adaloraqat.cli.console import progress
+    from adaloraqat.cli.evaluate import end_where_some_failed
     from adaloraqat.cli.torch_setup import set_up_torch
 
     set_up_torch(threads)
@@ -66,7 +68,4 @@ def report(
     )
     write_page(out / "report.html", document, table, methods, entries, out / "scores", extras)
     typer.echo((out / "table.md").read_text(encoding="utf-8"))
-    failed = sum(row["failed"] or 0 for block in document["blocks"] for row in block["rows"])
-    if failed:
-        log.error("%d results failed and count with the worst score; films.csv says why.", failed)
-        raise typer.Exit(SOME_FAILED)
+    end_where_some_failed((film for method in methods for film in method.films), "films.csv")

@@ -19,15 +19,16 @@ from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.files import check_folder, write_json
-from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, SIDES, score_film, worst_scores
+from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, SIDES, FilmScores, score_film, worst_scores
 from adaloraqat.measure.sides import LABELS
 from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
-from adaloraqat.measure.surface import Spacing, diagonal
+from adaloraqat.measure.surface import Spacing
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
 from adaloraqat.report.comparisons import check_choices, comparisons
 from adaloraqat.report.film_rows import NO_BOX, PROMPTS, TRUE_BOX, FilmRow, film_row, write_rows
 from adaloraqat.report.predictions import Predictions, mask_name
 from adaloraqat.report.summary import LEVEL, summarise
+from adaloraqat.report.unread_films import UnreadFilms
 
 __all__ = ["NO_BOX", "TRUE_BOX", "Options", "evaluate", "mask_path"]
 
@@ -35,7 +36,6 @@ Scored = Segmenter | Predictions
 """What can be evaluated: a model that runs, or the masks that another program saved."""
 
 Each = Callable[[Sequence[Entry]], Iterable[Entry]]
-_NOMINAL_SHAPE = (1024, 1024)  # SAM's grid: the worst distance where not one film could be read
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,6 @@ class _Case:
         return {NO_BOX: None, **true_box}
 
 
-_Grid = tuple[tuple[int, int], Spacing | None]
-
-
 def evaluate(
     models: Mapping[str, Scored],
     entries: Sequence[Entry],
@@ -105,30 +102,24 @@ def evaluate(
     check_choices(list(models), options.reference, options.margin, options.tolerances)
     check_folder(out)
     data = fingerprint(entries, files_exist=False)
-    rows: dict[str, list[FilmRow]] = {}
-    unread: dict[str, str] = {}
-    grids: dict[str, list[_Grid]] = {}
+    rows: list[FilmRow] = []
+    unread = UnreadFilms(entries, options.tolerances)
     for entry in each(entries):
         try:
             case = _read(entry)
         except OutputError:  # no room to unpack it: no fault of the film
             raise
         except AdaloraqatError as error:
-            unread[entry.id] = str(error)
+            worst = unread.worst(entry, SIDES if entry.path_labels else ())
+            rows += _unread_rows(models, entry, str(error), worst)
             continue
-        grids.setdefault(entry.source, []).append((case.film.shape, case.spacing_mm))
-        rows[entry.id] = [
+        rows += [
             _score(name, segmenter, case, prompt, box, out, options.tolerances)
             for name, segmenter in models.items()
             for prompt, box in case.prompts(segmenter.accepts_boxes).items()
         ]
-    for entry in entries:
-        if entry.id in unread:
-            grid = _largest(grids.get(entry.source) or [grid for found in grids.values() for grid in found])
-            rows[entry.id] = _unread_rows(models, entry, unread[entry.id], grid, options.tolerances)
-    ordered = [row for entry in entries for row in rows[entry.id]]
-    summary = _document(list(models), ordered, len(entries), data, options)
-    write_rows(out / "films.csv", ordered)
+    summary = _document(list(models), rows, len(entries), data, options)
+    write_rows(out / "films.csv", rows)
     write_json(out / "evaluation.json", summary)
     return summary
 
@@ -211,21 +202,10 @@ def _sides(labels: NDArray[np.uint8] | None) -> list[str]:
     return [] if labels is None else [side for side in SIDES if (labels == LABELS[side]).any()]
 
 
-def _unread_rows(
-    models: Mapping[str, Scored], entry: Entry, error: str, grid: _Grid, tolerances: Sequence[float]
-) -> list[FilmRow]:
+def _unread_rows(models: Mapping[str, Scored], entry: Entry, error: str, worst: FilmScores) -> list[FilmRow]:
     """Rows of a film that no model could see: failed for every one of them, with every prompt it takes."""
-    shape, spacing = grid
-    worst = worst_scores(shape, spacing, tolerances, SIDES if entry.path_labels else ())
     return [
         film_row(entry, name, prompt, worst, error=error)
         for name, scored in models.items()
         for prompt in (PROMPTS if scored.accepts_boxes else (NO_BOX,))
     ]
-
-
-def _largest(grids: Sequence[_Grid]) -> _Grid:
-    """Return the grid with the longest diagonal: it stands in for a film whose own is unknown."""
-    if not grids:
-        return _NOMINAL_SHAPE, None
-    return max(grids, key=lambda grid: diagonal(grid[0], grid[1] or (1.0, 1.0)))

@@ -4,11 +4,12 @@ import csv
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from adaloraqat.datasets.manifest import Entry
+from adaloraqat.datasets.patients import person
 from adaloraqat.errors import OutputError
 from adaloraqat.files import write_text
 from adaloraqat.measure.film_scores import COUNTS, FilmScores
@@ -26,7 +27,7 @@ class FilmRow:
     Attributes:
         id: of the film, as in the manifest.
         source: of the film.
-        patient_id: 16 hexadecimal digits that stand for source and patient; never the manifest's own text.
+        patient_id: `patient_code` of the film; never the manifest's own text.
         model: as named in the evaluation.
         prompt: `NO_BOX` or `TRUE_BOX`.
         scores: what `FilmScores.to_dict` gives; the worst of every measure where the model failed.
@@ -68,9 +69,20 @@ def film_row(
 def patient_code(entry: Entry) -> str:
     """Return 16 hexadecimal digits for the patient of a film: the same for all films of one patient.
 
-    Patients are told apart within a source, as they are for splits, so the source is part of it.
+    Who is one patient is decided as it is for splits: a number counts within its source, a name that a known
+    collection gave counts in every source that took films from it.
     """
-    return hashlib.sha256(repr((entry.source, entry.patient_id)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(person(entry.source, entry.patient_id)).encode()).hexdigest()[:16]
+
+
+def of_manifest(rows: Sequence[FilmRow], entries: Sequence[Entry]) -> list[FilmRow]:
+    """Return rows read back from disk with source and patient as `entries` have them now.
+
+    Scores depend on neither, so scores that were kept are good though a manifest was mended since, or
+    patients were told apart otherwise when they were written.
+    """
+    known = {entry.id: entry for entry in entries}
+    return [replace(row, source=known[row.id].source, patient_id=patient_code(known[row.id])) for row in rows]
 
 
 def write_rows(path: Path, rows: Sequence[FilmRow]) -> None:

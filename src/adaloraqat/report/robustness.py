@@ -24,9 +24,10 @@ from adaloraqat.measure.surface import Spacing
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
 from adaloraqat.report.environment import environment
-from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow, film_row
+from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow, film_row, of_manifest
 from adaloraqat.report.robustness_store import append_scores, begin, read_scores, setup_of
 from adaloraqat.report.robustness_table import jitter_prompt, summarise, write_tables
+from adaloraqat.report.unread_films import UnreadFilms
 
 __all__ = ["JITTERS", "JITTER_GRID", "Settings", "jittered", "robustness", "spread"]
 
@@ -85,25 +86,28 @@ def robustness(
     Raises:
         OutputError: `out` holds results of something else or cannot be written, or there is no room for a
             temporary film; the same call goes on where it was.
-        AdaloraqatError: an unknown condition, or a film has gone.
+        AdaloraqatError: an unknown condition.
     """
+    unread = UnreadFilms(entries, settings.tolerances)
     begin(out, setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed))
     done = read_scores(out)
     for entry in each(entries):
         for condition in settings.all_conditions:
             missing = {n: model for n, model in models.items() if (entry.id, condition, n) not in done}
-            for name, rows in _score(missing, entry, condition, settings).items():
+            for name, rows in _score(missing, entry, condition, settings, unread).items():
                 done[entry.id, condition, name] = rows
                 append_scores(out, entry.id, condition, name, rows)
     found = {
-        (name, condition): [row for entry in entries for row in done[entry.id, condition, name]]
+        (name, condition): of_manifest(
+            [row for entry in entries for row in done[entry.id, condition, name]], entries
+        )
         for name in models
         for condition in settings.all_conditions
     }
     document = {
         "films": len(entries),
         "sources": sorted({entry.source for entry in entries}),
-        "fingerprint": fingerprint(entries),
+        "fingerprint": fingerprint(entries, files_exist=False),
         "seed": settings.seed,
         "tolerances": list(settings.tolerances),
         "jitter_grid": JITTER_GRID,
@@ -150,7 +154,7 @@ class _Case:
 
 
 def _score(
-    models: Mapping[str, Segmenter], entry: Entry, condition: str, settings: Settings
+    models: Mapping[str, Segmenter], entry: Entry, condition: str, settings: Settings, unread: UnreadFilms
 ) -> dict[str, list[FilmRow]]:
     """Return the rows of each model on one film in one condition."""
     if not models:
@@ -160,7 +164,7 @@ def _score(
     except OutputError:  # a full disk says nothing of the film
         raise
     except AdaloraqatError as error:
-        worst = worst_scores((JITTER_GRID, JITTER_GRID), entry.spacing_mm, settings.tolerances)
+        worst = unread.worst(entry)
         jitters = [jitter_prompt(jitter) for jitter in settings.jitters if condition == CLEAN]
         return {
             name: [

@@ -8,10 +8,10 @@ import numpy as np
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.timing import interleaved, median_ratio
-from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest, select
-from adaloraqat.errors import ManifestError
+from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.files import check_folder, write_json, write_text
 from adaloraqat.radiograph import Film
+from adaloraqat.report.chosen_films import choose_scored
 from adaloraqat.report.environment import environment
 from adaloraqat.report.evaluation import Each
 from adaloraqat.report.predictions import Predictions
@@ -51,7 +51,7 @@ def make_table(
     Raises:
         AdaloraqatError: with one sentence for anything that a user can mend.
     """
-    entries = chosen_films(table, manifest)
+    entries = choose_scored(manifest, table.split, table.sources)
     check_folder(out)
     for row in table.rows:
         if row.predictions is not None:
@@ -60,7 +60,7 @@ def make_table(
     speeds = _speeds(table, methods) if "speed" in table.columns else {}
     document = build_table(table, methods, speeds) | {
         "command": command,
-        "data": {"films": len(entries), "fingerprint": fingerprint(entries)},
+        "data": {"films": len(entries), "fingerprint": fingerprint(entries, files_exist=False)},
         "environment": environment(),
     }
     write_json(out / "table.json", document)
@@ -68,22 +68,6 @@ def make_table(
     write_text(out / "table.md", to_markdown(document, command))
     write_text(out / "table.tex", to_latex(document))
     return document, methods, entries
-
-
-def chosen_films(table: TableRecipe, manifest: Path) -> list[Entry]:
-    """Return the films of the table's split and sources.
-
-    Raises:
-        ManifestError: there is none.
-    """
-    entries = select(read_manifest(manifest), table.split)
-    chosen = [entry for entry in entries if table.sources is None or entry.source in table.sources]
-    if not chosen:
-        raise ManifestError(
-            f"The manifest has no film of split {table.split} and source {', '.join(table.sources or ())}: "
-            "correct the table's split and sources."
-        )
-    return chosen
 
 
 def _speeds(table: TableRecipe, methods: Sequence[Method]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from adaloraqat.report.tables.rows import Method
 from adaloraqat.training.recipe import load_recipe, public_document
 
 FAILED_BELOW = 0.8
-"""Dice below which a film counts as failed for the page: half of such outlines are useless to a reader."""
+"""Dice below which the page shows a film as failed: this project's threshold, taken from no publication."""
 _MOST_FAILED = 24
 FIGURES = "figures"
 """Name of the folder beside the page that gets every figure as a file."""

@@ -13,7 +13,7 @@ from adaloraqat.errors import BundleError, ManifestError, RecipeError
 from adaloraqat.export.export_run import export_run
 from adaloraqat.files import write_json
 from adaloraqat.report.evaluation import Each, Options, evaluate
-from adaloraqat.report.film_rows import FilmRow, read_rows
+from adaloraqat.report.film_rows import FilmRow, of_manifest, read_rows
 from adaloraqat.report.predictions import Predictions
 from adaloraqat.report.tables.recipe import Row, TableRecipe
 from adaloraqat.training import Recipe, load_recipe
@@ -141,7 +141,7 @@ def _scored(
     folder = out / "scores" / file_name(row.name)
     stamp = {
         **_identity(scored),
-        "films": fingerprint(entries),
+        "films": fingerprint(entries, files_exist=False),
         "tolerances": list(table.tolerances),
         "row": row.name,
     }
@@ -150,7 +150,8 @@ def _scored(
         model = scored if isinstance(scored, Predictions) else Segmenter.load(str(scored.folder))
         evaluate({row.name: model}, entries, folder, each, Options(table.tolerances, seed=table.seed))
         write_json(folder / _STAMP, stamp)
-    return tuple(film for film in read_rows(folder / _SCORES) if film.prompt in table.prompts)
+    films = of_manifest(read_rows(folder / _SCORES), entries)
+    return tuple(film for film in films if film.prompt in table.prompts)
 
 
 def _identity(scored: Bundle | Predictions) -> dict[str, Any]:
