@@ -32,7 +32,8 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/adaloraqat bench lung-field lung-whole
+	test -d demo/bundle || $(MAKE) demo
+	$(BIN)/adaloraqat bench demo/bundle-fp32 demo/bundle --engine onnxruntime --engine openvino
 	$(BIN)/python benchmarks/sizes.py
 
 clean:

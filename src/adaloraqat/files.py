@@ -36,7 +36,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; results are ordinary ones
+        os.chmod(temporary, 0o666 & ~umask())  # mkstemp makes private files; results are ordinary ones
         os.replace(temporary, target)
     except OSError as error:
         raise OutputError(_sentence(target, error)) from error
@@ -80,7 +80,8 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return this process's file mode creation mask."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

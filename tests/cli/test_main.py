@@ -37,13 +37,6 @@ def test_misspelt_commands_are_usage_errors(run: Run) -> None:
     assert "Did you mean 'segment'?" in ended.err
 
 
-def test_a_command_that_is_not_there_yet(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(main.COMMANDS, "train", main.Entry("adaloraqat.cli.not_yet", "train", "-"))
-    ended = run("train")
-    assert ended.code == 2
-    assert ended.err == "This version has no `train` yet: update adaloraqat.\n"
-
-
 def test_missing_torch_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "needs_torch_zzz.py").write_text("import torch.zzz_missing\ndef train(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -40,32 +40,6 @@ def test_no_film_is_refused(sam):
         calibrate(prepare(sam, POLICIES["int8"]), [])
 
 
-def test_an_unknown_method_is_refused(sam, batch):
-    with pytest.raises(RecipeError, match="range method 'guess'"):
-        calibrate(prepare(sam, POLICIES["int8"]), [batch], method="guess")  # type: ignore[arg-type]
-
-
-def test_methods_by_hand():
-    values = torch.linspace(0, 1, 8000)
-    outlier = torch.cat([values, torch.tensor([100.0])])
-    found = {}
-    for method in ("minmax", "percentile", "mse"):
-        observer = RangeObserver(method)
-        observer.update(outlier[torch.randperm(8001, generator=torch.Generator().manual_seed(0))])
-        found[method] = [float(bound) for bound in observer.range()]
-    assert found["minmax"] == [0, 100]
-    assert found["percentile"][1] == pytest.approx(1, abs=0.01)
-    assert 30 <= found["mse"][1] <= 100
-
-
-def test_squared_error_clips_a_heavy_tail():
-    values = torch.randn(8000, generator=torch.Generator().manual_seed(0)) ** 3
-    observer = RangeObserver("mse")
-    observer.update(values)
-    low, high = observer.range()
-    assert high - low < values.max() - values.min()
-
-
 def test_values_that_are_not_finite_are_ignored():
     observer = RangeObserver()
     observer.update(torch.tensor([float("nan"), float("inf"), -1.0, 2.0]))

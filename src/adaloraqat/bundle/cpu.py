@@ -43,7 +43,7 @@ def weight_range_warning(weight_range: str) -> str | None:
     known = "has no VNNI" if has_vnni() is False else "may have no VNNI"
     return (
         f"full-range-weights: this bundle uses the full 8-bit weight range and this CPU {known}, so its "
-        f"masks may be wrong; export it again with weight_range: portable."
+        f"masks may be wrong; export it again with --weight-range portable."
     )
 
 

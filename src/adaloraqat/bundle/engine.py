@@ -204,16 +204,20 @@ def _check_names(
         return
     if not set(names[0]) == found[0] or not set(names[1]) <= found[1]:
         raise BundleError(
-            f"{path.name} in the bundle {path.parent.name!r} has other inputs or outputs than a bundle's: "
+            f"{path.name} in the bundle {_bundle_of(path)!r} has other inputs or outputs than a bundle's: "
             f"export it again with `adaloraqat export`."
         )
 
 
 def _refused(path: Path, engine: str) -> BundleError:
     return BundleError(
-        f"{engine} cannot open {path.name} of the bundle {path.parent.name!r}: update {engine}, "
+        f"{engine} cannot open {path.name} of the bundle {_bundle_of(path)!r}: update {engine}, "
         f"or export the bundle again."
     )
+
+
+def _bundle_of(graph: Path) -> str:
+    return graph.parents[1 if graph.suffix == ".xml" else 0].name
 
 
 def _cannot_run(bundle: str, engine: str) -> BundleError:

@@ -17,7 +17,7 @@ from adaloraqat.files import sha256, write_json
 from adaloraqat.radiograph import Preprocessing
 
 FORMAT_VERSION = 1
-MANIFEST = "bundle.json"
+DOCUMENT = "bundle.json"
 ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
 OPENVINO_IR = {
@@ -47,7 +47,7 @@ _JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", bool: "t
 
 
 @dataclass(frozen=True)
-class Precision:
+class StoredPrecision:
     """How the weights are stored: the policy's name, the integer range used, the precision of each module.
 
     `weight_range` is "portable" (|q| <= 63: exact on every CPU) or "full" (|q| <= 127: needs VNNI).
@@ -87,7 +87,7 @@ class Bundle:
     name: str
     architecture: Mapping[str, Any]
     preprocessing: Preprocessing
-    precision: Precision
+    precision: StoredPrecision
     prompt: Prompt
     outlines: str
     training: Mapping[str, Any]
@@ -127,7 +127,7 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
         BundleError: it is missing, damaged, not a bundle, from a newer format, or a hash differs.
     """
     folder = _find(name_or_path)
-    bundle = parse_bundle(folder, _read_manifest(folder))
+    bundle = parse_bundle(folder, _read_document(folder))
     for name, record in bundle.files.items():
         _check_file(folder, name, record)
     return bundle
@@ -146,7 +146,7 @@ def write_bundle(folder: str | os.PathLike[str], fields: Mapping[str, Any], file
     records = {name: _record(root / name) for name in sorted(files)}
     document = {"format_version": FORMAT_VERSION, **fields, "files": records}
     parse_bundle(root, document)
-    write_json(root / MANIFEST, document)
+    write_json(root / DOCUMENT, document)
     return load_bundle(root)
 
 
@@ -173,7 +173,7 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
     if given in shipped_names():
         return shipped_path(given)
     path = Path(given)
-    if path.name == MANIFEST and path.is_file():
+    if path.name == DOCUMENT and path.is_file():
         path = path.parent
     shipped = ", ".join(shipped_names()) or "none in this installation"
     if not path.exists():
@@ -181,21 +181,21 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
             f"There is no model called or stored at {path.name!r}: name a shipped one ({shipped}), "
             f"or give the path of a bundle folder."
         )
-    if not (path / MANIFEST).is_file():
+    if not (path / DOCUMENT).is_file():
         raise BundleError(
-            f"{path.name!r} is not a bundle, because it holds no {MANIFEST}: give a folder written by "
+            f"{path.name!r} is not a bundle, because it holds no {DOCUMENT}: give a folder written by "
             f"`adaloraqat export`, or a shipped name ({shipped})."
         )
     return path
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_document(folder: Path) -> dict[str, Any]:
     try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(folder.name, f"its {MANIFEST} cannot be read") from error
+        raise _damaged(folder.name, f"its {DOCUMENT} cannot be read") from error
     if not isinstance(document, dict):
-        raise _damaged(folder.name, f"its {MANIFEST} is no object")
+        raise _damaged(folder.name, f"its {DOCUMENT} is no object")
     return document
 
 
@@ -203,7 +203,7 @@ def _check_version(where: str, document: Mapping[str, Any]) -> None:
     version = document.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BundleError(
-            f"{where!r} is not an adaloraqat bundle, because its {MANIFEST} states no format version: "
+            f"{where!r} is not an adaloraqat bundle, because its {DOCUMENT} states no format version: "
             f"give a folder written by `adaloraqat export`."
         )
     if version > FORMAT_VERSION:
@@ -216,19 +216,19 @@ def _check_version(where: str, document: Mapping[str, Any]) -> None:
 def _check_keys(where: str, document: Mapping[str, Any]) -> None:
     for key, kind in REQUIRED.items():
         if key not in document:
-            raise _damaged(where, f"its {MANIFEST} lacks {key!r}")
+            raise _damaged(where, f"its {DOCUMENT} lacks {key!r}")
         _check_type(where, key, document[key], kind)
 
 
 def _check_type(where: str, key: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _damaged(where, f"{key!r} in its {MANIFEST} is not {_JSON_NAMES[kind]}")
+        raise _damaged(where, f"{key!r} in its {DOCUMENT} is not {_JSON_NAMES[kind]}")
 
 
 def _field(where: str, section: str, values: Mapping[str, Any], key: str, kind: type) -> Any:
     label = f"{section}.{key}"
     if key not in values:
-        raise _damaged(where, f"its {MANIFEST} lacks {label!r}")
+        raise _damaged(where, f"its {DOCUMENT} lacks {label!r}")
     _check_type(where, label, values[key], kind)
     return values[key]
 
@@ -237,12 +237,12 @@ def _preprocessing(where: str, values: Mapping[str, Any]) -> Preprocessing:
     try:
         return Preprocessing.from_dict(dict(values))
     except Exception as error:  # from_dict may refuse a foreign document in any way
-        raise _damaged(where, f"'preprocessing' in its {MANIFEST} is not valid") from error
+        raise _damaged(where, f"'preprocessing' in its {DOCUMENT} is not valid") from error
 
 
-def _precision(where: str, values: Mapping[str, Any]) -> Precision:
+def _precision(where: str, values: Mapping[str, Any]) -> StoredPrecision:
     weight_range = _field(where, "precision", values, "weight_range", str)
-    return Precision(
+    return StoredPrecision(
         policy=_field(where, "precision", values, "policy", str),
         weight_range=weight_range,
         modules=_field(where, "precision", values, "modules", dict),
@@ -259,14 +259,14 @@ def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
 
 def _share(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise _damaged(where, f"its {MANIFEST} gives a smallest_part that is no number from 0 to 1")
+        raise _damaged(where, f"its {DOCUMENT} gives a smallest_part that is no number from 0 to 1")
     return float(value)
 
 
 def _files(where: str, values: Mapping[str, Any]) -> dict[str, FileRecord]:
     for required in (ENCODER, DECODER):
         if required not in values:
-            raise _damaged(where, f"its {MANIFEST} does not list {required}")
+            raise _damaged(where, f"its {DOCUMENT} does not list {required}")
     records = {}
     for name, record in values.items():
         _check_inside(where, name)

@@ -1,1 +1,1 @@
-"""cli."""
+"""The command line: one file a command, thin; the work is done in the other rooms."""

@@ -5,18 +5,18 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.timing import interleaved, median_ratio
 from adaloraqat.cli.console import print_json
 from adaloraqat.cli.info import computer, file_sizes
+from adaloraqat.datasets.phantom import draw_phantom
 from adaloraqat.radiograph import Film
 
 log = logging.getLogger("adaloraqat")
 
-_FILM_SIDE = 512  # px of the test film; the whole way from its pixels to its mask is timed
+_FILM_SIDE = 512  # px of the phantom film; the whole way from its pixels to its mask is timed
 
 
 def bench(
@@ -30,8 +30,8 @@ def bench(
 ) -> None:
     """Compare the speed and size of bundles on this computer.
 
-    Every turn runs each candidate once, from a film's pixels to its mask (no box). Speed-ups are against the
-    first candidate, as the median over turns.
+    Every turn runs each candidate once, from a phantom film's pixels to its mask (no box). Speed-ups are
+    against the first candidate, as the median over turns.
     """
     candidates: dict[str, Segmenter] = {}
     for name in bundles:
@@ -52,8 +52,7 @@ def bench(
 
 def measure(candidates: dict[str, Segmenter], repeats: int) -> dict[str, dict[str, Any]]:
     """Latency (ms), speed-up against the first candidate, and bytes of every candidate."""
-    pixels = np.random.default_rng(0).random((_FILM_SIDE, _FILM_SIDE), dtype=np.float32)
-    film = Film.from_array(pixels)
+    film = Film.from_array(draw_phantom(seed=0, size=_FILM_SIDE).pixels)
     runs = {name: (lambda s=segmenter: s.segment(film)) for name, segmenter in candidates.items()}
     times = interleaved(runs, repeats)
     reference = next(iter(candidates))

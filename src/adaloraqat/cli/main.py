@@ -131,13 +131,7 @@ def main() -> None:
 def _load(name: str) -> Any:
     """Import a command; a plain function becomes a command, a Typer app a group."""
     entry = COMMANDS[name]
-    try:
-        module = importlib.import_module(entry.module)
-    except ModuleNotFoundError as error:
-        if error.name != entry.module:
-            raise
-        raise AdaloraqatError(f"This version has no `{name}` yet: update adaloraqat.") from error
-    target = getattr(module, entry.attribute)
+    target = getattr(importlib.import_module(entry.module), entry.attribute)
     return as_command(target if isinstance(target, typer.Typer) else _single(name, target))
 
 

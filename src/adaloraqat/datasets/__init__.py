@@ -1,1 +1,1 @@
-"""datasets."""
+"""Films with masks: manifests, published sources, splits, the audit, and phantoms. Free of torch."""

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
-from adaloraqat.bundle.format import DECODER, ENCODER, MANIFEST
+from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER
 from adaloraqat.errors import OutputError
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.export.openvino_ir import write_openvino_ir
+from adaloraqat.files import umask
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import architecture_of, count_parameters
@@ -123,7 +124,7 @@ def refuse_foreign(target: Path) -> None:
     """Raise `OutputError` where `target` exists and is neither a bundle nor an empty folder."""
     if not target.exists() and not target.is_symlink():
         return
-    if target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir())):
+    if target.is_dir() and ((target / DOCUMENT).is_file() or not any(target.iterdir())):
         return
     raise OutputError(
         f"{target.name} exists and is no bundle, so it is not overwritten: choose another output folder."
@@ -140,7 +141,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         raise _unwritable(target, error) from error
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; results are ordinary ones
+        temporary.chmod(0o777 & ~umask())  # mkdtemp makes private folders; results are ordinary ones
         _take_place(temporary, target)
     except OSError as error:
         raise _unwritable(target, error) from error
@@ -161,12 +162,6 @@ def _take_place(temporary: Path, target: Path) -> None:
         raise
     finally:
         shutil.rmtree(older, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:

@@ -25,7 +25,7 @@ class EncoderGraph(nn.Module):
     """image (1, C, S, S) -> embedding (1, D, g, g)."""
 
     def __init__(self, model: SamModel) -> None:
-        """Wrap `model`, which is changed: its relative positions are resized once and for all."""
+        """Wrap `model`, which is changed: attention written out, relative positions gathered by index."""
         super().__init__()
         self.vision_encoder = model.vision_encoder
         for module in model.vision_encoder.modules():
@@ -37,7 +37,7 @@ class EncoderGraph(nn.Module):
                 layer.window_partition = _partition
                 layer.window_unpartition = _unpartition
             if layer.attn.use_rel_pos:
-                _fold_relative_positions(layer.attn)
+                _gather_relative_positions(layer.attn)
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode one normalised film."""
@@ -148,16 +148,15 @@ def _unpartition(windows: Tensor, window: int, padded: tuple[int, int], _: tuple
     return cut.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, int(windows.shape[-1]))
 
 
-def _fold_relative_positions(attention: Any) -> None:
-    """Replace the resizing of the relative position tables by its result, and keep the gather in the graph.
+def _gather_relative_positions(attention: Any) -> None:
+    """Look the relative positions up by index, without transformers' resizing of tables that already fit.
 
-    Gathered tables would be (q, k, channels): 8.8 MB more for ViT-B.
+    The gather stays in the graph: gathered tables would be (q, k, channels), 8.8 MB more for ViT-B.
     """
-    with torch.no_grad():
-        for table in ("rel_pos_h", "rel_pos_w"):
-            size = getattr(attention, table).shape[0]
-            if size % 2 == 0:
-                raise ValueError(f"{table} has {size} rows: a table of 2n - 1 relative positions is expected")
+    for table in ("rel_pos_h", "rel_pos_w"):
+        size = getattr(attention, table).shape[0]
+        if size % 2 == 0:
+            raise ValueError(f"{table} has {size} rows: a table of 2n - 1 relative positions is expected")
     attention.get_rel_pos = types.MethodType(_gathered_positions, attention)
 
 

@@ -44,7 +44,6 @@ def mask_parity(
     folder: str | os.PathLike[str],
     films: Sequence[Film],
     boxes: Sequence[Box | None],
-    engines: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
@@ -55,7 +54,6 @@ def mask_parity(
         folder: the bundle.
         films: films to compare on.
         boxes: one for each film, on its grid; None takes the bundle's whole path without a box.
-        engines: names of the engines, by default all that are installed.
         names: what the worst film is called in the result; by default its place, from 0.
         threads: CPU threads of the engines; None leaves it to them.
 
@@ -73,7 +71,7 @@ def mask_parity(
     bundle = load_bundle(folder)
     trained = _masks(Segmenter(bundle, TorchEngine(model)), films, boxes)
     others = {"noise_floor": Segmenter(bundle, _ShakenEngine(model))}
-    others |= {name: Segmenter.load(folder, name, threads) for name in engines or installed_engines()}
+    others |= {name: Segmenter.load(folder, name, threads) for name in installed_engines()}
     result: dict[str, Any] = {"films": len(films)}
     for name, segmenter in others.items():
         found = _masks(segmenter, films, boxes)

@@ -6,7 +6,6 @@ import copy
 import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TypeVar
 
 import onnx
@@ -127,8 +126,3 @@ def write_onnx(
             dynamo=False,
         )
         onnx.checker.check_model(str(temporary))
-
-
-def bytes_on_disk(*paths: str | os.PathLike[str]) -> int:
-    """Return the size of the files together, in bytes, as the file system gives it."""
-    return sum(Path(path).stat().st_size for path in paths)

@@ -86,14 +86,6 @@ class LiteMedSAMArchitecture:
         """Side g of the embedding, cells."""
         return self.image_size // self.total_stride
 
-    @property
-    def stage_grids(self) -> tuple[int, ...]:
-        """Side of the token grid within each stage."""
-        sides = [self.image_size // self.patch_stride]
-        for stride in self.merge_strides:
-            sides.append(sides[-1] // stride)
-        return tuple(sides)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON and YAML can hold; `from_dict` reads them back."""
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}

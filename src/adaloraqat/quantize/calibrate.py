@@ -13,30 +13,27 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.fake_product import FakeQuantizedProduct
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer, FakeQuantized
-from adaloraqat.quantize.observer import RangeMethod, RangeObserver
+from adaloraqat.quantize.observer import RangeObserver
 from adaloraqat.quantize.prepare import fake_quantized_layers, fake_quantized_products
 
 
-def calibrate(
-    model: SamModel, batches: Iterable[tuple[Tensor, Tensor]], method: RangeMethod = "minmax"
-) -> SamModel:
+def calibrate(model: SamModel, batches: Iterable[tuple[Tensor, Tensor]]) -> SamModel:
     """Set every activation range of a prepared SAM from what flows through it in float.
 
     Args:
         model: a SAM after `prepare`; its mode (train or eval) is kept.
         batches: pairs of normalised images (B, C, S, S) and boxes (B, N, 4) in model pixels.
-        method: how a range is chosen from what was seen.
 
     Returns:
         the same model, with ranges in its buffers.
 
     Raises:
-        RecipeError: there was no batch, or the method is unknown.
+        RecipeError: there was no batch.
     """
     training = model.training
     model.eval()
     try:
-        with observing(model, method), torch.no_grad():
+        with observing(model), torch.no_grad():
             count = 0
             for images, boxes in batches:
                 decode(model, encode(model, images), boxes)
@@ -49,7 +46,7 @@ def calibrate(
 
 
 @contextmanager
-def observing(model: nn.Module, method: RangeMethod = "minmax") -> Iterator[None]:
+def observing(model: nn.Module) -> Iterator[None]:
     """Let every fake-quantised layer compute in float and observe; on leaving without error, set the ranges.
 
     A layer that nothing flowed through (the mask branch, where only boxes are given) gets the range of a dead
@@ -57,7 +54,7 @@ def observing(model: nn.Module, method: RangeMethod = "minmax") -> Iterator[None
     """
     quantizers = [module for module in model.modules() if isinstance(module, ActivationQuantizer)]
     for quantizer in quantizers:
-        quantizer.observer = RangeObserver(method)
+        quantizer.observer = RangeObserver()
     try:
         with observing_outputs(model):
             yield
@@ -80,7 +77,7 @@ def observing_outputs(model: nn.Module) -> Iterator[None]:
         *fake_quantized_products(model).values(),
     ]
     for layer in layers:
-        layer.output_observer = RangeObserver("minmax")
+        layer.output_observer = RangeObserver()
     try:
         yield
         for layer in layers:

@@ -1,1 +1,1 @@
-"""report."""
+"""Evidence: scores of saved masks, tables, figures and pages."""

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +47,25 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: the file is missing, damaged, or not one of ours.
     """
+    with _opened(path) as (stream, document):
+        return {name: stream.get_tensor(name) for name in stream.keys()}, document  # noqa: SIM118
+
+
+def load_document(path: Path) -> dict[str, Any]:
+    """Return the document alone of what `save_tensors` wrote; the tensors stay on the disk.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not one of ours.
+    """
+    with _opened(path) as (_, document):
+        return document
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as stream:
-            document = json.loads((stream.metadata() or {})["document"])
-            return {name: stream.get_tensor(name) for name in stream.keys()}, document  # noqa: SIM118
+            yield stream, json.loads((stream.metadata() or {})["document"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{path.name} is missing or damaged; train again into a new folder, or restore it from a copy."

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import FilmError, ManifestError
-from adaloraqat.radiograph import Box, Film, Frame, Preprocessing, read_film, read_labels, read_mask
+from adaloraqat.radiograph import Film, Frame, Preprocessing, read_film, read_labels, read_mask
 from adaloraqat.training.film_cache import PLANES, Decoded, cached_films
 
 logger = logging.getLogger(__name__)
@@ -184,10 +184,3 @@ def draw_indices(count: int, batch_size: int, step: int, seed: Sequence[int]) ->
         turn: np.random.default_rng([*seed, turn]).permutation(count) for turn in {i // count for i in wanted}
     }
     return [int(orders[i // count][i % count]) for i in wanted]
-
-
-def boxes_of(films: FilmSet, index: int) -> tuple[Box, Box | None]:
-    """Return the whole-film box and the truth's box (None if the mask is empty) on the original grid."""
-    frame, entry = films.frames[index], films.entries[index]
-    truth = read_mask(entry.path_mask, frame.original)
-    return Box.whole(frame.original), Box.around(truth) if truth.any() else None

@@ -8,18 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def soft_dice_loss(logits: Tensor, targets: Tensor, smooth: float = 1.0) -> Tensor:
-    """Return the mean over the batch of 1 - (2 Σpt + s) / (Σp + Σt + s), p = sigmoid(logits).
+def soft_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over the batch of 1 - (2 Σpt + 1) / (Σp + Σt + 1), p = sigmoid(logits).
+
+    The ones keep the loss of an empty mask finite and its gradient small.
 
     Args:
         logits: (B, 1, H, W).
         targets: (B, 1, H, W) soft masks in [0, 1].
-        smooth: keeps the loss of an empty mask finite and its gradient small.
     """
     probability = logits.sigmoid()
     overlap = (probability * targets).sum(dim=(1, 2, 3))
     total = probability.sum(dim=(1, 2, 3)) + targets.sum(dim=(1, 2, 3))
-    return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
+    return (1 - (2 * overlap + 1) / (total + 1)).mean()
 
 
 def bce_loss(logits: Tensor, targets: Tensor) -> Tensor:

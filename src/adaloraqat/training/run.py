@@ -8,7 +8,7 @@ from adaloraqat.errors import CheckpointError
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.quantize import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.checkpoint import load_tensors
+from adaloraqat.training.checkpoint import load_document, load_tensors
 from adaloraqat.training.recipe import Recipe, load_recipe
 from adaloraqat.training.run_folder import RECIPE, RESULT, RunFolder
 from adaloraqat.training.structure import Structure, build_model
@@ -59,7 +59,7 @@ def trainable_parameters(folder: Path) -> dict[str, int]:
     """Return how many parameters each finished stage of a run trained, by the stage's name."""
     run = RunFolder(folder)
     return {
-        name: int(load_tensors(run.stage_path(name))[1]["result"]["trainable_parameters"])
+        name: int(load_document(run.stage_path(name))["result"]["trainable_parameters"])
         for name in finished_stages(folder)
     }
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from adaloraqat.bundle.engine import FloatArray
-from adaloraqat.bundle.format import Bundle, Precision, Prompt
+from adaloraqat.bundle.format import Bundle, Prompt, StoredPrecision
 from adaloraqat.bundle.segmenter import Segmenter
 from adaloraqat.models.families import accepts_boxes
 from adaloraqat.models.sam import decode, encode
@@ -42,7 +42,7 @@ def run_segmenter(run: LoadedRun, second_pass: bool = False, smallest_part: floa
         name=f"{run.recipe.name}/{run.stage}",
         architecture=run.structure.architecture,
         preprocessing=run.preprocessing,
-        precision=Precision("as trained", "none", {}),
+        precision=StoredPrecision("as trained", "none", {}),
         prompt=Prompt(second_pass, quality_trained(run.recipe), accepts_boxes(run.model)),
         outlines=run.recipe.outlines,
         training={},

@@ -16,7 +16,7 @@ from adaloraqat.lowrank import adaptation_warnings, save_peft
 from adaloraqat.lowrank.lora import save_lora
 from adaloraqat.models.families import SegmentationModel, check
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.checkpoint import load_tensors, save_tensors
+from adaloraqat.training.checkpoint import load_document, save_tensors
 from adaloraqat.training.device import chosen_device
 from adaloraqat.training.distillation import Distiller
 from adaloraqat.training.films import draw_indices
@@ -143,7 +143,7 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
         model.load_state_dict(weights)
         lines = int(document["progress"]["lines"])
         finished = [stage.name for stage in recipe.stages[:number]]
-        results = [load_tensors(run.stage_path(name))[1]["result"] for name in finished]
+        results = [load_document(run.stage_path(name))["result"] for name in finished]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             "The checkpoint in the run folder does not fit its recipe; train again with another --out."
