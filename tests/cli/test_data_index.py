@@ -37,7 +37,7 @@ def test_one_broken_film_is_told_and_the_others_are_written(run, radiography, tm
     )
     assert ended.code == 1
     assert ended.out.strip() == "out/films.csv"
-    assert "COVID-2.png is not a readable picture" in ended.err
+    assert "COVID-2.png is not a film in a known format" in ended.err
     assert "21,162 fewer than the 21,165 that were published" in ended.err
     assert "The class Normal is not there" in ended.err
     assert "2 films indexed (masks: lungs), 1 failed" in ended.err

@@ -1,7 +1,11 @@
+import pydicom
 import pytest
+from miniature import GREY, block, indexed, save
 
 from adaloraqat.datasets.folder import list_folder
+from adaloraqat.datasets.phantom.dicom import write_dicom
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph import read_film
 
 
 def make(root, **folders):
@@ -46,3 +50,23 @@ def test_unusable_folders(tmp_path, folders, message):
     with pytest.raises(ManifestError, match=message) as caught:
         list_folder(make(tmp_path, **folders), None)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_every_film_that_can_be_read_is_indexed_whatever_its_name(tmp_path):
+    root = tmp_path / "own"
+    save(root / "images" / "picture.png", GREY).rename(root / "images" / "picture.dcm")
+    write_dicom(root / "images" / "whole.dcm", GREY / 255, "film", "patient", (0.2, 0.3))
+    # a file from before DICOM had a header: neither preamble, nor magic, nor meta information
+    old = pydicom.Dataset(dict(pydicom.dcmread(root / "images" / "whole.dcm").items()))
+    old.save_as(root / "images" / "old.ima", implicit_vr=True, little_endian=True)
+    (root / "images" / "broken.png").write_bytes(b"no film")
+    for name in ("picture", "whole", "old", "broken"):
+        save(root / "masks" / f"{name}.png", block(2, 2, 9, 9))
+    entries, said = indexed("folder", root, tmp_path / "out")
+    assert {name: entry.spacing_mm for name, entry in entries.items()} == {
+        "old": (0.2, 0.3),
+        "picture": None,
+        "whole": (0.2, 0.3),
+    }
+    assert all(read_film(entry.path_image).shape == GREY.shape for entry in entries.values())
+    assert ["broken.png" in sentence for sentence in said] == [True]

@@ -10,9 +10,10 @@ Chowdhury et al., IEEE Access 8:132665, 2020; Rahman et al., Comput Biol Med 132
 
 from pathlib import Path
 
-from adaloraqat.datasets.listing import PICTURES, Listed, Listing, by_stem, files_below, left_out
+from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, left_out
 from adaloraqat.datasets.patients import patient_in, view_in
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 
 LICENCE = "films: of their collections (BIMCV, RSNA, Kermany, SIRM and others); research with citation"
 CLASSES = {
@@ -30,7 +31,7 @@ def list_covid19_radiography(root: Path, kind: str) -> Listing:
         ManifestError: none of the four class folders with `images/` and `masks/` is there.
 
     """
-    pictures = files_below(root, PICTURES)
+    pictures = files_below(root, PICTURE_SUFFIXES)
     listed: list[Listed] = []
     notices: list[str] = []
     for name, diagnosis in CLASSES.items():

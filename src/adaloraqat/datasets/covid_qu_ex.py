@@ -14,9 +14,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from adaloraqat.datasets.listing import PICTURES, Listed, Listing, by_stem, files_below, left_out
+from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, left_out
 from adaloraqat.datasets.patients import patient_in, view_in
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 
 LICENCE = "as on the Kaggle page of COVID-QU-Ex; films of their collections; research with citation"
 _CLASSES = {"COVID-19": "COVID-19", "Non-COVID": "pneumonia, not COVID-19", "Normal": "normal"}
@@ -32,7 +33,7 @@ def list_covid_qu_ex(root: Path, kind: str) -> Listing:
         ManifestError: none of the class folders with such masks is there.
 
     """
-    pictures = files_below(root, PICTURES)
+    pictures = files_below(root, PICTURE_SUFFIXES)
     chosen, notices = _subset(root, pictures, kind)
     listed: list[Listed] = []
     for split in _SPLITS:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from adaloraqat.datasets.listing import DICOM, PICTURES, Listed, Listing, left_out
+from adaloraqat.datasets.listing import Listed, Listing, left_out
 from adaloraqat.datasets.patients import patient_in, view_in
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph.kinds import FILM_SUFFIXES
 
-IMAGE_SUFFIXES = PICTURES | DICOM | {".npz", ".img"}
 MASK_ENDINGS = ("", "_mask", "-mask", "_masks")
 
 
@@ -62,7 +62,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         )
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+        if path.name.startswith(".") or path.suffix.lower() not in FILM_SUFFIXES or not path.is_file():
             continue
         if path.stem in found:
             raise ManifestError(

@@ -17,10 +17,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from adaloraqat.datasets.listing import PICTURES, Listed, Listing, Shape, files_below, left_out
-from adaloraqat.datasets.outlines import HEART, LEFT_LUNG, RIGHT_LUNG, Joined
+from adaloraqat.datasets.listing import Listed, Listing, Shape, files_below, left_out
+from adaloraqat.datasets.outlines import Joined
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG
 from adaloraqat.radiograph.jsrt_img import SIDE, SPACING_MM
+from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 
 LICENCE = (
     "JSRT films: free for research with citation; SCR outlines: research and education, not to be passed on"
@@ -45,7 +47,7 @@ def list_jsrt(root: Path, kind: str) -> Listing:
     """
     films: dict[str, Path] = {}
     masks: dict[str, dict[str, Path]] = defaultdict(dict)
-    for path in files_below(root, {".img", ".gif", *PICTURES}):
+    for path in files_below(root, {".img", ".gif", *PICTURE_SUFFIXES}):
         if not _STEM.fullmatch(path.stem):
             continue
         stem, folder = path.stem.upper(), path.parent.name.lower().replace("_", " ")

@@ -16,8 +16,6 @@ from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph.walk import walk
 
 Shape = tuple[int, int]
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
-DICOM = frozenset({".dcm", ".dicom"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,8 @@ class Listed:
     `image` is its file, or a function that returns its pixels (H, W) uint8, bright = dense. `mask` is a file
     on the film's grid or an `Outline`. `patient_id` None: the DICOM header says, or else the film is its own
     patient. `split` is the publisher's own division. `spacing_of` gives mm a pixel (row, column) for the
-    film's shape, where the source publishes it; a DICOM header says by itself.
+    film's shape, where the source publishes it; a DICOM header says by itself. `path_labels` tells the lungs
+    apart, on the film's grid or another one. `others` are columns of the user's own, as in `Entry`.
     """
 
     id: str
@@ -63,6 +62,7 @@ class Listed:
     licence: str | None = None
     view: str | None = None
     modality: str | None = None
+    others: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from adaloraqat.datasets.listing import PICTURES, Listed, Listing, Shape, files_below, left_out
-from adaloraqat.datasets.outlines import LEFT_LUNG, RIGHT_LUNG, Joined
+from adaloraqat.datasets.listing import Listed, Listing, Shape, files_below, left_out
+from adaloraqat.datasets.outlines import Joined
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph import LEFT_LUNG, RIGHT_LUNG
+from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 
 LICENCES = {
     "montgomery": "NLM: free for research with citation; not to be passed on",
@@ -44,7 +46,7 @@ def list_tuberculosis(root: Path, kind: str, sets: tuple[str, ...]) -> Listing:
     films: dict[str, Path] = {}
     halves: dict[str, dict[int, Path]] = {}
     joint: dict[str, Path] = {}
-    for path in files_below(root, PICTURES):
+    for path in files_below(root, PICTURE_SUFFIXES):
         stem = re.sub(r"_mask$", "", path.stem)
         if not _STEM.fullmatch(stem) or stem[:6].upper() not in prefixes:
             continue

@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from adaloraqat.datasets.entry import LUNG_KINDS, Entry
-from adaloraqat.datasets.listing import PICTURES, Listed, Listing, files_below, left_out
+from adaloraqat.datasets.listing import Listed, Listing, files_below, left_out
 from adaloraqat.datasets.names import plain_name
-from adaloraqat.datasets.outlines import HEART, LEFT_LUNG, RIGHT_LUNG, LabelMap
+from adaloraqat.datasets.outlines import LabelMap
 from adaloraqat.errors import ManifestError
-from adaloraqat.files import atomic_path, write_json
-from adaloraqat.radiograph import read_film, read_mask
+from adaloraqat.files import write_json
+from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, read_film, read_mask, write_png
+from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 
 _NAME = re.compile(r"Dataset\d{3}_\w+")
 _CHANNEL = "_0000"
@@ -45,7 +45,7 @@ def list_nnunet(root: Path, kind: str | None) -> Listing:
     """
     description = _description(root)
     ending = description["file_ending"].lower()
-    if ending not in PICTURES:
+    if ending not in PICTURE_SUFFIXES:
         raise ManifestError(
             f"The films of {root.name} are {ending} files: only pictures (.png, .bmp, .tif) can be indexed; "
             "convert them first."
@@ -108,8 +108,8 @@ def write_nnunet(
         case = case_name(entry.id)
         film = read_film(entry.path_image)
         mask = read_mask(entry.path_mask, film.shape)
-        _write_png(root / f"images{part}" / f"{case}{_CHANNEL}.png", _stored(film.pixels))
-        _write_png(root / f"labels{part}" / f"{case}.png", mask.astype(np.uint8))
+        write_png(root / f"images{part}" / f"{case}{_CHANNEL}.png", _stored(film.pixels))
+        write_png(root / f"labels{part}" / f"{case}.png", mask.astype(np.uint8))
     validation = [case_name(entry.id) for entry in training if entry.split == "val"]
     if validation:
         fitted = [case_name(entry.id) for entry in training if entry.split != "val"]
@@ -227,8 +227,3 @@ def _stored(pixels: NDArray[np.float32]) -> NDArray[Any]:
     if np.abs(pixels * 255 - eight).max() < 1e-3:
         return eight.astype(np.uint8)
     return np.rint(pixels * 65535).astype(np.uint16)
-
-
-def _write_png(path: Path, values: NDArray[Any]) -> None:
-    with atomic_path(path) as temporary:
-        Image.fromarray(values).save(temporary, format="PNG")

@@ -9,9 +9,10 @@ name `QaTa-COV19-v2/Train Set/Images` and `Ground-truths`. Degerli et al., Healt
 
 from pathlib import Path
 
-from adaloraqat.datasets.listing import PICTURES, Listed, Listing, by_stem, files_below, left_out
+from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, left_out
 from adaloraqat.datasets.patients import patient_in, view_in
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 
 LICENCE = "films and outlines: as on the Kaggle page of QaTa-COV19; research with citation"
 _SPLITS = {"train": "train", "test": "test"}
@@ -24,7 +25,7 @@ def list_qata_cov19(root: Path, kind: str) -> Listing:
         ManifestError: no folder `Images` has a `Ground-truths` beside it.
 
     """
-    pictures = files_below(root, PICTURES)
+    pictures = files_below(root, PICTURE_SUFFIXES)
     if any("v2" in part for path in pictures for part in path.relative_to(root).parts[:-1]):
         pictures = [path for path in pictures if not any(part.endswith("-v1") for part in path.parts)]
     listed: list[Listed] = []

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from adaloraqat.datasets.listing import DICOM, Drawn, Listed, Listing, Shape, by_stem, files_below, left_out
+from adaloraqat.datasets.listing import Drawn, Listed, Listing, Shape, by_stem, files_below, left_out
 from adaloraqat.errors import FilmError, ManifestError
+from adaloraqat.radiograph.kinds import DICOM_SUFFIXES
 
 LICENCE = "films: NIH ChestX-ray14, citation required; outlines: rules of the SIIM-ACR competition"
 _TABLES = ("stage_2_train.csv", "train-rle.csv", "stage_1_train.csv")
@@ -70,7 +71,9 @@ def list_siim_acr(root: Path, kind: str) -> Listing:
     """
     tables = {path.name: path for path in files_below(root, {".csv"})}
     table = next((tables[name] for name in _TABLES if name in tables), None)
-    films = by_stem(path for path in files_below(root, DICOM) if "dicom-images-test" not in path.parts)
+    films = by_stem(
+        path for path in files_below(root, DICOM_SUFFIXES) if "dicom-images-test" not in path.parts
+    )
     if films and table is not None:
         return _list_dicom(films, _run_lengths(table), kind)
     pictures = files_below(root, {".png"})

@@ -23,12 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.datasets.listing import PICTURES, Drawn, Listed, Listing, Shape, files_below, left_out
-from adaloraqat.datasets.outlines import LEFT_LUNG, RIGHT_LUNG, to_grid
+from adaloraqat.datasets.listing import Drawn, Listed, Listing, Shape, files_below, left_out
+from adaloraqat.datasets.outlines import to_grid
 from adaloraqat.datasets.patients import patient_in
 from adaloraqat.datasets.polygons import Point, fill
 from adaloraqat.errors import ManifestError
+from adaloraqat.radiograph import LEFT_LUNG, RIGHT_LUNG
 from adaloraqat.radiograph.film import MAX_PIXELS
+from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 
 LICENCE = "outlines: CC BY 4.0 (V7); films: CC BY 4.0 (Kermany et al.) or as Cohen's metadata.csv says"
 _FARTHEST = 1e6
@@ -59,7 +61,7 @@ def list_v7_covid19(root: Path, kind: str) -> Listing:
         ManifestError: no Darwin JSON is there, or no film that belongs to one.
 
     """
-    films = [path for path in files_below(root, PICTURES) if "masks" not in path.parent.name]
+    films = [path for path in files_below(root, PICTURE_SUFFIXES) if "masks" not in path.parent.name]
     pictures = {path.stem: path for path in films} | {path.name: path for path in films}
     listed: list[Listed] = []
     failures: list[str] = []

@@ -8,11 +8,23 @@ from adaloraqat.radiograph.case import Case, VolumeBox, is_case, open_case
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.folder import find_films
 from adaloraqat.radiograph.geometry import Box
-from adaloraqat.radiograph.masks import read_labels, read_mask, write_mask, write_overlay
+from adaloraqat.radiograph.masks import (
+    HEART,
+    LEFT_LUNG,
+    RIGHT_LUNG,
+    read_labels,
+    read_mask,
+    write_mask,
+    write_overlay,
+)
+from adaloraqat.radiograph.png import write_png
 from adaloraqat.radiograph.preprocess import Frame, Preprocessing
 from adaloraqat.radiograph.read import read_film
 
 __all__ = [
+    "HEART",
+    "LEFT_LUNG",
+    "RIGHT_LUNG",
     "Box",
     "Case",
     "Film",
@@ -28,4 +40,5 @@ __all__ = [
     "write_mask",
     "write_npz",
     "write_overlay",
+    "write_png",
 ]

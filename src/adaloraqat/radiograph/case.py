@@ -20,6 +20,7 @@ from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.archive import Archive
 from adaloraqat.radiograph.film import check_size, scaled
 from adaloraqat.radiograph.geometry import Box
+from adaloraqat.radiograph.kinds import DICOM_SUFFIXES, PICTURE_SUFFIXES, Kind, kind_of
 from adaloraqat.radiograph.npz import image_name, is_image
 
 MOST_VOXELS = 1 << 31
@@ -28,7 +29,7 @@ MOST_VOXELS = 1 << 31
 MOST_OBJECTS = 65_535
 """The largest label that `segs` can hold (uint16)."""
 
-_OTHER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
+_OTHER_SUFFIXES = PICTURE_SUFFIXES | DICOM_SUFFIXES
 _NUMBERS = {4: "x_min y_min x_max y_max", 6: "x_min y_min z_min x_max y_max z_max"}
 
 
@@ -96,9 +97,8 @@ def is_case(path: Path) -> bool:
     if path.suffix.lower() in _OTHER_SUFFIXES:
         return False
     try:
-        with open(path, "rb") as stream:
-            if stream.read(4) != b"PK\x03\x04":
-                return False
+        if kind_of(path) is not Kind.NPZ:
+            return False
         with Archive(path) as archive:
             array = image_name(archive)
             return "boxes" in archive.names() or not is_image(archive.header(array).shape)

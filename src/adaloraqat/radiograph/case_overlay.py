@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from adaloraqat.files import atomic_path
 from adaloraqat.radiograph.case import Case, VolumeBox
 from adaloraqat.radiograph.masks import contour
+from adaloraqat.radiograph.png import QUICK, write_png
 from adaloraqat.radiograph.preprocess import Preprocessing
 
 MOST_TILES = 25
@@ -40,8 +40,7 @@ def write_case_overlay(path: Path, case: Case, segs: NDArray[Any]) -> None:
         picture = _picture(case, segs, 0, boxes)
     else:
         picture = _sheet([_tile(case, segs, *numbered) for numbered in _numbered(case)])
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format="PNG", compress_level=4)
+    write_png(path, picture, QUICK)
 
 
 def _numbered(case: Case) -> list[tuple[int, VolumeBox]]:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.jsrt_img import is_jsrt
+from adaloraqat.radiograph.kinds import FILM_SUFFIXES, KINDS, Kind, kind_of
 from adaloraqat.radiograph.npz import is_segmentation
-from adaloraqat.radiograph.read import KINDS, is_dicom
 from adaloraqat.radiograph.walk import walk
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".dic", ".ima", ".npz"}
 _IMAGES = re.compile(r"^(images?|imgs?|films?|cxr|dicoms?)([^a-z].*|tr|ts)?$|_(images?|png)$")
 _MASKS = re.compile(r"masks?\b|mask[_s]|^(labels?|gts?|annotations?|segmentations?|segs?)([^a-z].*|tr|ts)?$")
 _OUTPUTS = ("_mask.png", "_overlay.png")
@@ -56,16 +55,15 @@ def _is_film(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix == ".npz" and is_segmentation(path):
         return False
-    if suffix in _SUFFIXES:
-        return True
     if suffix == ".img":
         return is_jsrt(path)
-    return (suffix == "" or suffix[1:].isdigit()) and _has_magic(path)
+    if suffix in FILM_SUFFIXES:
+        return True
+    return (suffix == "" or suffix[1:].isdigit()) and _is_dicom(path)
 
 
-def _has_magic(path: Path) -> bool:
+def _is_dicom(path: Path) -> bool:
     try:
-        with open(path, "rb") as stream:
-            return is_dicom(stream.read(132))
-    except OSError:
+        return kind_of(path) is Kind.DICOM
+    except FilmError:
         return False  # unreadable and nameless: nothing says that it is a film

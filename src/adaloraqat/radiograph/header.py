@@ -8,9 +8,9 @@ from pathlib import Path
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import jsrt_img
 from adaloraqat.radiograph.archive import Archive
+from adaloraqat.radiograph.kinds import Kind, kind_of
 from adaloraqat.radiograph.npz import image_name, is_image
 from adaloraqat.radiograph.raster import raster_size
-from adaloraqat.radiograph.read import is_dicom
 
 
 @dataclass(frozen=True)
@@ -24,25 +24,21 @@ class Header:
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Return what the header of a film or mask says; the pixels are not looked at and may still be damaged.
+    """Return what the header of a film says; the pixels are not looked at and may still be damaged.
 
     Raises:
-        FilmError: no such file, or a header that cannot be read.
+        FilmError: no such file, of another kind than `read_film` reads, or a header that cannot be read.
     """
     path = Path(path)
-    try:
-        with open(path, "rb") as stream:
-            start = stream.read(132)
-    except OSError as error:
-        raise FilmError(f"{path.name} cannot be opened ({error.strerror}): check the path.") from error
-    if is_dicom(start) or path.suffix.lower() in (".dcm", ".dicom"):
-        return _dicom(path)
-    if start.startswith(b"PK\x03\x04"):
-        return Header(_npz_shape(path))
-    if jsrt_img.is_jsrt(path):
-        spacing = (jsrt_img.SPACING_MM, jsrt_img.SPACING_MM)
-        return Header((jsrt_img.SIDE, jsrt_img.SIDE), spacing)
+    return _READERS[kind_of(path)](path)
+
+
+def _picture(path: Path) -> Header:
     return Header(raster_size(path))
+
+
+def _jsrt(path: Path) -> Header:
+    return Header((jsrt_img.SIDE, jsrt_img.SIDE), (jsrt_img.SPACING_MM, jsrt_img.SPACING_MM))
 
 
 def _dicom(path: Path) -> Header:
@@ -61,9 +57,12 @@ def _dicom(path: Path) -> Header:
         return Header(shape, spacing_of(dataset, []), patient_of(dataset), view)
 
 
-def _npz_shape(path: Path) -> tuple[int, int]:
+def _npz(path: Path) -> Header:
     with Archive(path) as archive:
         shape = archive.header(image_name(archive)).shape
     if not is_image(shape):
         raise FilmError(f"{path.name} holds a volume: one film of (height, width) is needed.")
-    return shape[0], shape[1]
+    return Header((shape[0], shape[1]))
+
+
+_READERS = {Kind.PICTURE: _picture, Kind.DICOM: _dicom, Kind.NPZ: _npz, Kind.JSRT: _jsrt}

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from adaloraqat.errors import FilmError
-from adaloraqat.files import atomic_path
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.geometry import Box
 from adaloraqat.radiograph.npz import read_npz_mask
+from adaloraqat.radiograph.png import QUICK, write_png
 from adaloraqat.radiograph.preprocess import Preprocessing
 from adaloraqat.radiograph.raster import on_black, open_raster
+
+RIGHT_LUNG, LEFT_LUNG, HEART = 1, 2, 3
+"""Values in a label picture; the right lung lies at the image's left."""
 
 _MOST_LABELS = 15
 _MASK_COLOUR = np.array([0.10, 0.65, 1.00], dtype=np.float32)
@@ -67,7 +70,7 @@ def read_labels(path: str | os.PathLike[str], shape: tuple[int, int] | None = No
         )
     values = np.asarray(image)  # of a palette the indices: they are the labels
     _check_shape(path, values.shape, shape)
-    if values.max() > 3 or values.min() < 0:
+    if values.max() > HEART or values.min() < 0:
         raise FilmError(
             f"{path.name} holds values above 3: labels are 0 none, 1 right lung, 2 left lung, 3 heart."
         )
@@ -80,7 +83,7 @@ def write_mask(path: str | os.PathLike[str], mask: NDArray[Any]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    _save(path, Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)))
+    write_png(path, np.where(mask, 255, 0).astype(np.uint8), QUICK)
 
 
 def write_overlay(
@@ -111,7 +114,7 @@ def write_overlay(
     if box is not None:
         corners = (box.x_min, box.y_min, max(box.x_min, box.x_max - 1), max(box.y_min, box.y_max - 1))
         ImageDraw.Draw(image).rectangle(corners, outline=_BOX_COLOUR, width=line)
-    _save(path, image)
+    write_png(path, image, QUICK)
 
 
 def _open(path: Path) -> Image.Image:
@@ -183,11 +186,6 @@ def contour(labels: NDArray[Any], line: int) -> NDArray[np.bool_]:
         )
         core = np.logical_and.reduce([core, *(labels == other for other in around)])
     return inner & ~core
-
-
-def _save(path: str | os.PathLike[str], image: Image.Image) -> None:
-    with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG", compress_level=4)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -15,7 +15,9 @@ from adaloraqat.radiograph.deep_png import is_deep, read_deep_png
 from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_most, check_size, grey, scaled
 from adaloraqat.radiograph.jpeg import ends_early
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+"""What Pillow may open a film with, which is never trusted: others of its readers start programs (EPS)."""
+
 _TIFF_WIDTH, _TIFF_LENGTH, _TIFF_BITS, _TIFF_COMPRESSION = 256, 257, 258, 259
 _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 262, 339
 _WHITE_IS_ZERO, _UNSIGNED, _UNCOMPRESSED = 0, 1, 1
@@ -80,7 +82,7 @@ def _header(path: Path) -> Image.Image:
     try:
         with _HEADER, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Image.open(path, formats=_FORMATS)
+            return Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise FilmError(
             f"{path.name} has more than the {MAX_PIXELS // 10**6} megapixels that are read: reduce it first."
