@@ -11,7 +11,7 @@ from adaloraqat.datasets.patients import patient_in, view_in
 from adaloraqat.datasets.polygons import fill
 from adaloraqat.datasets.prepare import prepare
 from adaloraqat.errors import FilmError, ManifestError
-from adaloraqat.radiograph import read_mask
+from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, read_labels, read_mask
 
 
 def test_polygons_agree_with_an_independent_inside_test():
@@ -100,6 +100,46 @@ def test_ids_with_slashes_become_file_names(tmp_path):
     names = [plain_name(identity) for identity in ("a", "a b", "a-b", "a/b", "a.b", "..", "Ä", "ä")]
     assert len(set(names)) == len(names)
     assert all("/" not in name and name.isascii() and not name.startswith(".") for name in names)
+
+
+def labels_of(side):
+    """A lung at each side and a heart that touches the left one, with edges on a grid of 32 by 32."""
+    labels = np.zeros((32, 32), np.uint8)
+    for label, left, right in ((RIGHT_LUNG, 3, 10), (HEART, 13, 19), (LEFT_LUNG, 19, 29)):
+        labels[6:26, left:right] = label
+    return np.repeat(np.repeat(labels, side // 32, axis=0), side // 32, axis=1)
+
+
+@pytest.mark.parametrize("mask_size", [64, 160])
+def test_labels_come_onto_the_films_grid_with_the_mask(tmp_path, mask_size):
+    film = save(tmp_path / "in" / "a.png", np.tile(np.arange(160, dtype=np.uint8), (160, 1)))
+    small, wanted = labels_of(64), labels_of(160)
+    labels = save(tmp_path / "in" / "a_labels.png", small)
+    lungs = np.isin(labels_of(mask_size), (RIGHT_LUNG, LEFT_LUNG))
+    mask = save(tmp_path / "in" / "a_mask.png", lungs.astype(np.uint8) * 255)
+    listed = Listed("a", "here", film, mask, path_labels=labels)
+    (entry,) = prepare(Listing((listed,)), tmp_path / "out" / "films.csv").entries
+    assert entry.path_labels == tmp_path / "out" / "films_labels" / "a.png"
+    moved = read_labels(entry.path_labels, (160, 160))
+    assert set(np.unique(moved)) == {0, RIGHT_LUNG, LEFT_LUNG, HEART}
+    assert (moved != wanted).mean() < 0.002  # the corners are rounded
+    sides = np.isin(moved, (RIGHT_LUNG, LEFT_LUNG))
+    outlined = read_mask(entry.path_mask, (160, 160))
+    assert (sides == outlined).all() if mask_size == 64 else (sides != outlined).mean() < 0.002
+    assert (read_labels(labels) == small).all()  # the user's own file stays as it was
+
+
+def test_labels_on_the_films_grid_are_pointed_at_and_those_of_another_picture_refused(tmp_path):
+    film = save(tmp_path / "a.png", np.tile(np.arange(160, dtype=np.uint8), (160, 1)))
+    mask = save(tmp_path / "mask.png", block(20, 20, 90, 90, 160))
+    own = save(tmp_path / "own.png", labels_of(160))
+    other = save(tmp_path / "other.png", labels_of(64)[:40])
+    films = [Listed(path.stem, "here", film, mask, path_labels=path) for path in (own, other)]
+    prepared = prepare(Listing(tuple(films)), tmp_path / "out" / "films.csv")
+    assert [(entry.path_mask, entry.path_labels) for entry in prepared.entries] == [(mask, own)]
+    assert len(prepared.failures) == 1
+    assert "other.png has 64 x 40 pixels and its film 160 x 160" in prepared.failures[0]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,10 @@ from PIL import Image
 
 from adaloraqat.datasets.listing import Drawn, Shape
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph import read_mask
+from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, read_mask
 from adaloraqat.radiograph.film import check_most
 from adaloraqat.radiograph.raster import open_raster
 
-RIGHT_LUNG, LEFT_LUNG, HEART = 1, 2, 3
 _ASPECT = 0.02
 
 
@@ -35,10 +34,10 @@ class Joined:
         mask = _union([parts[path] for path in self.files], shape)
         if not self.labels:
             return Drawn(mask)
-        labels = np.zeros(shape, dtype=np.uint8)
-        for label in sorted(self.labels, reverse=True):  # the heart (3) first, the lungs over it
-            labels[_union([parts[path] for path in self.labels[label]], shape)] = label
-        return Drawn(mask, labels)
+        structures = {
+            label: _union([parts[path] for path in files], shape) for label, files in self.labels.items()
+        }
+        return Drawn(mask, _labelled(structures, shape))
 
     def _all_files(self) -> list[Path]:
         labelled = [path for files in self.labels.values() for path in files]
@@ -83,11 +82,31 @@ def to_grid(mask: NDArray[np.bool_], shape: Shape, name: str) -> NDArray[np.bool
     pixel = 1 / min(height, width, *shape)  # sides are whole numbers
     if abs(ratio / wanted - 1) > _ASPECT + pixel:
         raise FilmError(
-            f"The mask {name} has {width} x {height} pixels and its film {shape[1]} x {shape[0]}: "
-            "their sides have different ratios, so that it cannot be the mask of this film."
+            f"{name} has {width} x {height} pixels and its film {shape[1]} x {shape[0]}: their sides have "
+            "different ratios, so that it belongs to another picture; give what was drawn on this film."
         )
     soft = Image.fromarray(mask.astype(np.float32)).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
     return np.asarray(soft) >= 0.5
+
+
+def labels_to_grid(labels: NDArray[np.uint8], shape: Shape, name: str) -> NDArray[np.uint8]:
+    """Return labels (h, w) of the same picture at another size on the grid `shape` (H, W).
+
+    Each structure is scaled as `to_grid` scales a mask, so that mask and labels keep one outline.
+
+    Raises:
+        FilmError: the sides have another ratio: they are the labels of another picture, or of a cut of it.
+    """
+    structures = (RIGHT_LUNG, LEFT_LUNG, HEART)
+    return _labelled({label: to_grid(labels == label, shape, name) for label in structures}, shape)
+
+
+def _labelled(structures: Mapping[int, NDArray[np.bool_]], shape: Shape) -> NDArray[np.uint8]:
+    """Return (H, W) labels of masks (H, W) by label; lungs cover the heart where both claim a pixel."""
+    labels = np.zeros(shape, dtype=np.uint8)
+    for label in sorted(structures, reverse=True):  # the heart (3) first, the lungs over it
+        labels[structures[label]] = label
+    return labels
 
 
 def _union(masks: Sequence[NDArray[np.bool_]], shape: Shape) -> NDArray[np.bool_]:

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 from adaloraqat.datasets.entry import Entry
-from adaloraqat.datasets.listing import Drawn, Listed, Listing, Outline
+from adaloraqat.datasets.listing import Listed, Listing, Outline, Shape
 from adaloraqat.datasets.names import plain_name
-from adaloraqat.datasets.outlines import Joined
+from adaloraqat.datasets.outlines import Joined, labels_to_grid
 from adaloraqat.errors import FilmError, ManifestError
-from adaloraqat.files import atomic_path
-from adaloraqat.radiograph import write_mask
+from adaloraqat.radiograph import read_labels, write_mask, write_png
 from adaloraqat.radiograph.film import check_size
-from adaloraqat.radiograph.header import Header, read_header
+from adaloraqat.radiograph.header import read_header
+from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
+from adaloraqat.radiograph.raster import raster_size
 
-_PLAIN_MASKS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 Track = Callable[[Sequence[Listed]], Iterable[Listed]]
 
 
@@ -39,11 +39,11 @@ class Prepared:
 def prepare(listing: Listing, manifest: str | os.PathLike[str], track: Track = iter) -> Prepared:
     """Make the entries of `listing` for a manifest that will be written at `manifest`.
 
-    Of each film only the header is read, so its pixels may still be damaged: `data audit` reads them. Masks
-    that must be made are written as PNG to `<manifest stem>_masks/`, labels to `<manifest stem>_labels/`,
-    films that are slices of volumes to `<manifest stem>_films/`, each whole or not at all. A film whose
-    header or mask cannot be read is left out, with a sentence; it never ends the run. `track` shows the
-    progress.
+    Of each film only the header is read, so its pixels may still be damaged: `data audit` reads them. What
+    must be made is written as PNG, each whole or not at all: masks to `<manifest stem>_masks/`, labels to
+    `<manifest stem>_labels/`, films that are slices of volumes to `<manifest stem>_films/`. A film whose
+    header, mask or labels cannot be read is left out, with a sentence; it never ends the run. `track` shows
+    the progress.
 
     Raises:
         ManifestError: no film at all could be used.
@@ -84,7 +84,7 @@ def _entry(film: Listed, beside: Beside) -> Entry:
     image = film.image if isinstance(film.image, Path) else _written_film(film, beside)
     header = read_header(image)
     check_size(image.name, *header.shape)
-    mask, labels = _mask(film, header, beside)
+    mask, labels = _mask(film, header.shape, beside)
     return Entry(
         id=film.id,
         source=film.source,
@@ -92,45 +92,51 @@ def _entry(film: Listed, beside: Beside) -> Entry:
         split=film.split,
         path_image=image,
         path_mask=mask,
-        path_labels=labels or film.path_labels,
+        path_labels=labels,
         spacing_mm=header.spacing_mm or (film.spacing_of(header.shape) if film.spacing_of else None),
         outlines=film.outlines,
         diagnosis=film.diagnosis,
         licence=film.licence,
         view=film.view or header.view,
         modality=film.modality,
+        others=film.others,
     )
 
 
-def _mask(film: Listed, header: Header, beside: Beside) -> tuple[Path, Path | None]:
-    """Return the mask's file and the label file's, None where no labels are made."""
+def _mask(film: Listed, shape: Shape, beside: Beside) -> tuple[Path, Path | None]:
+    """Return the files of the mask and of the labels, None where there are none, on the grid `shape`."""
     outline: Outline
     if isinstance(film.mask, Path):
-        plain = film.mask.suffix.lower() in _PLAIN_MASKS
-        if plain and read_header(film.mask).shape == header.shape:
-            return film.mask, None
+        if film.mask.suffix.lower() in PICTURE_SUFFIXES and raster_size(film.mask) == shape:
+            return film.mask, _labels(film, shape, beside)
         outline = Joined([film.mask])
     else:
         outline = film.mask
-    drawn = outline.draw(header.shape)
+    drawn = outline.draw(shape)
+    labels = (
+        _labels(film, shape, beside) if drawn.labels is None else _written_labels(film, drawn.labels, beside)
+    )
     path = beside.file("masks", film.id)
     write_mask(path, drawn.mask)
-    return path, _written_labels(film, drawn, beside)
+    return path, labels
 
 
-def _written_labels(film: Listed, drawn: Drawn, beside: Beside) -> Path | None:
-    if drawn.labels is None:
-        return None
+def _labels(film: Listed, shape: Shape, beside: Beside) -> Path | None:
+    """Return the source's own label file, or where that has another size than the film, one that is made."""
+    source = film.path_labels
+    if source is None or raster_size(source) == shape:
+        return source
+    return _written_labels(film, labels_to_grid(read_labels(source), shape, source.name), beside)
+
+
+def _written_labels(film: Listed, labels: NDArray[np.uint8], beside: Beside) -> Path:
     path = beside.file("labels", film.id)
-    with atomic_path(path) as temporary:
-        Image.fromarray(drawn.labels).save(temporary, format="PNG")
+    write_png(path, labels)
     return path
 
 
 def _written_film(film: Listed, beside: Beside) -> Path:
     assert not isinstance(film.image, Path)
     path = beside.file("films", film.id)
-    pixels = np.asarray(film.image(), dtype=np.uint8)
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
+    write_png(path, np.asarray(film.image(), dtype=np.uint8))
     return path
