@@ -34,6 +34,7 @@ def list_manifest(path: Path, kind: str | None) -> Listing:
             licence=entry.licence,
             view=entry.view,
             modality=entry.modality,
+            others=entry.others,
         )
         for entry in entries
     ]
