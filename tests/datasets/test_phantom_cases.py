@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,6 +89,11 @@ def test_a_folder_a_modality_then_the_data_set(tmp_path):
         with Image.open(entry.path_image) as image, Image.open(entry.path_mask) as mask:
             assert image.size == mask.size == (48, 48)
             assert np.asarray(mask).max() == 255
+
+
+def test_the_splits_have_the_promised_shares(tmp_path):
+    entries = write_case_phantoms(tmp_path, {"XRay": 20}, size=32)
+    assert Counter(entry.split for entry in entries) == {"train": 14, "val": 3, "test": 3}
 
 
 def test_what_cannot_be_drawn(tmp_path):

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from adaloraqat.datasets.entry import Entry
 from adaloraqat.datasets.manifest import write_manifest
 from adaloraqat.datasets.phantom.draw import draw_phantom
 from adaloraqat.datasets.phantom.slices import PhantomCase, draw_volume
 from adaloraqat.datasets.phantom.ultrasound import draw_ultrasound
+from adaloraqat.datasets.phantom.write import FRACTIONS
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError
-from adaloraqat.files import atomic_path
-from adaloraqat.radiograph import Box, write_npz
+from adaloraqat.radiograph import Box, write_npz, write_png
 
 DATA_SET = "phantom"
 _SLICES = 24
@@ -97,7 +96,7 @@ def write_case_phantoms(
         draw = MODALITIES[name][0]
         case = draw(_derive(seed, name, number), size)
         entries += _write(Path(out) / name / DATA_SET, name, f"{seed}-{number:05d}", case)
-    entries = assign_splits(entries, seed=seed)
+    entries = assign_splits(entries, FRACTIONS, seed)
     write_manifest(Path(out) / "manifest.csv", entries)
     return entries
 
@@ -151,11 +150,6 @@ def _write_slice(
         outlines=outlines,
         modality=name,
     )
-    _write_png(entry.path_image, pixels)
-    _write_png(entry.path_mask, np.where(np.isin(labels, in_mask), 255, 0).astype(np.uint8))
+    write_png(entry.path_image, pixels)
+    write_png(entry.path_mask, np.where(np.isin(labels, in_mask), 255, 0).astype(np.uint8))
     return entry
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")

@@ -12,6 +12,7 @@ from adaloraqat.datasets.phantom.exposure import expose
 from adaloraqat.datasets.phantom.shapes import Canvas, Plane, Pose
 from adaloraqat.datasets.phantom.site import PHANTOM_SITES, PhantomSite
 from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG
 
 _FIELD_MM = 350.0  # what a film of zoom 1 shows from side to side
 SMALLEST = 32
@@ -61,7 +62,7 @@ def draw_phantom(
     column = _FIELD_MM / (size * pose.zoom)
     return Phantom(
         pixels=expose(random, canvas, chest, look),
-        mask=(labels == 1) | (labels == 2),
+        mask=np.isin(labels, (RIGHT_LUNG, LEFT_LUNG)),
         labels=labels,
         spacing_mm=(column / pose.stretch, column),
     )
@@ -93,7 +94,8 @@ def _pose(random: np.random.Generator, site: PhantomSite) -> Pose:
 
 def _labels(chest: Chest, whole_lung: bool) -> NDArray[np.uint8]:
     labels = np.zeros(chest.heart.shape, np.uint8)
-    labels[chest.heart >= 0.5] = 3
-    for value, lung in enumerate(chest.whole if whole_lung else chest.visible, start=1):
+    labels[chest.heart >= 0.5] = HEART
+    lungs = chest.whole if whole_lung else chest.visible
+    for value, lung in zip((RIGHT_LUNG, LEFT_LUNG), lungs, strict=True):
         labels[lung >= 0.5] = value  # where lung lies behind the heart, the lung is what the mask names
     return labels

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.datasets.phantom.shapes import Plane, blur, clouds
 from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG
 
 SMALLEST, LARGEST = 32, 1024
 MOST_SLICES = 1024
@@ -94,12 +95,12 @@ def _organs(random: np.random.Generator) -> list[_Organ]:
     shift = random.uniform(-0.02, 0.02, 2)
     middle = random.uniform(0.46, 0.54)
     organs = []
-    for label, x in ((1, 0.29), (2, 0.71)):
+    for label, x in ((RIGHT_LUNG, 0.29), (LEFT_LUNG, 0.71)):
         place = (x + shift[0], 0.48 + shift[1], middle + random.uniform(-0.03, 0.03))
         radii = (random.uniform(0.12, 0.15), random.uniform(0.19, 0.24), random.uniform(0.38, 0.44))
         organs.append(_Organ(place, radii, _LUNG, label))
     place = (0.55 + shift[0], 0.40 + shift[1], random.uniform(0.6, 0.68))
-    organs.append(_Organ(place, (random.uniform(0.12, 0.15), random.uniform(0.1, 0.13), 0.22), _HEART, 3))
+    organs.append(_Organ(place, (random.uniform(0.12, 0.15), random.uniform(0.1, 0.13), 0.22), _HEART, HEART))
     spine = (0.5 + shift[0], 0.74 + shift[1], 0.5)
     return [*organs, _Organ(spine, (0.05, 0.05, 9.0), _BONE, 0)]
 

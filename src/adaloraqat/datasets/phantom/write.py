@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from adaloraqat.datasets.entry import Entry
 from adaloraqat.datasets.manifest import write_manifest
@@ -15,9 +13,11 @@ from adaloraqat.datasets.phantom.draw import Phantom, draw_phantom, find_site
 from adaloraqat.datasets.phantom.site import PhantomSite
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError
-from adaloraqat.files import atomic_path
+from adaloraqat.radiograph import write_png
 
-_FRACTIONS = (0.7, 0.15, 0.15)
+FRACTIONS = (0.7, 0.15, 0.15)
+"""Shares of train, val and test of all phantoms: there are few, and val and test need some."""
+
 _SECOND_FILM = 0.2  # how often a patient comes back for a second film
 _MONOCHROME1 = 0.3  # how many of the DICOM files are stored inverted
 
@@ -53,7 +53,7 @@ def write_phantoms(
         entry = _entry(folder, look.name, seed, number, patient, phantom, ".dcm" if dicom else ".png")
         _write_film(entry, phantom, film_seed)
         entries.append(entry)
-    entries = assign_splits(entries, _FRACTIONS, seed)
+    entries = assign_splits(entries, FRACTIONS, seed)
     write_manifest(folder / "manifest.csv", entries)
     return entries
 
@@ -98,12 +98,7 @@ def _write_film(entry: Entry, phantom: Phantom, film_seed: int) -> None:
             entry.path_image, phantom.pixels, entry.id, entry.patient_id, phantom.spacing_mm, inverted
         )
     else:
-        _write_png(entry.path_image, np.round(phantom.pixels * np.float32(255)).astype(np.uint8))
-    _write_png(entry.path_mask, phantom.mask.astype(np.uint8) * np.uint8(255))
+        write_png(entry.path_image, np.round(phantom.pixels * np.float32(255)).astype(np.uint8))
+    write_png(entry.path_mask, phantom.mask.astype(np.uint8) * np.uint8(255))
     if entry.path_labels is not None:
-        _write_png(entry.path_labels, phantom.labels)
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
+        write_png(entry.path_labels, phantom.labels)
