@@ -7,7 +7,8 @@ from PIL import Image
 
 from adaloraqat.datasets.audit import audit
 from adaloraqat.datasets.audit.mask_checks import label_findings, mask_facts, mask_findings
-from adaloraqat.radiograph import read_labels
+from adaloraqat.datasets.phantom.dicom import write_dicom
+from adaloraqat.radiograph import read_film, read_labels
 
 
 def problems(*entries):
@@ -86,6 +87,17 @@ def test_a_negative_a_lateral_view_a_photograph_and_a_blank_film(entries, plant,
         (entries[2].id, "coloured"),
         (entries[3].id, "blank-film"),
     } <= set(found)
+
+
+def test_a_dicom_film_is_opened_as_nothing_else(entries, tmp_path):
+    film = read_film(entries[0].path_image)
+    write_dicom(tmp_path / "film.dcm", film.pixels, "film", "patient", (0.2, 0.2))
+    # what comes before a DICOM file's magic is free; here it is a red picture that Pillow could open
+    content = bytearray((tmp_path / "film.dcm").read_bytes())
+    red = b"P6 4 4 255\n" + b"\xff\0\0" * 16
+    content[: len(red)] = red
+    (tmp_path / "film.dcm").write_bytes(content)
+    assert problems(replace(entries[0], path_image=tmp_path / "film.dcm")) == []
 
 
 def test_a_film_upside_down_is_one_problem(entries, plant):

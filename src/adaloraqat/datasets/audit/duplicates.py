@@ -84,16 +84,6 @@ def find_duplicates(
     return exact + copies, alike
 
 
-def clusters(pairs: Iterable[tuple[str, str]]) -> list[set[str]]:
-    """Return the sets of ids that `pairs` connect, each of two or more."""
-    home: dict[str, set[str]] = {}
-    for a, b in pairs:
-        merged = home.get(a, {a}) | home.get(b, {b})
-        for name in merged:
-            home[name] = merged
-    return list({id(group): group for group in home.values()}.values())
-
-
 def _exact(records: Sequence[FilmRecord]) -> tuple[list[Duplicate], list[FilmRecord]]:
     groups: dict[bytes, list[FilmRecord]] = defaultdict(list)
     for record in records:

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from adaloraqat.bundle.parts import connected_parts
 from adaloraqat.bundle.plausibility import FILM_CODES, doubts
 from adaloraqat.datasets.audit.record import MaskFacts
-from adaloraqat.radiograph import Box
+from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, Box
 
 Finding = tuple[str, str]  # kind, sentence
 
-_RIGHT, _LEFT, _HEART = 1, 2, 3
 _LABELS_AGREE = 0.9  # IoU of the labelled lungs with the mask; those of one annotation reach 0.98 and more
 # of the lungs' area: less is what lungs drawn behind the heart leave of it, which tells no side; of 240 whole
 # hearts (JSRT) the least has 0.18, and all lie towards the image's right
@@ -51,7 +50,7 @@ def mask_findings(
 
 def label_findings(labels: NDArray[np.uint8], mask: NDArray[np.bool_] | None, lungs: bool) -> list[Finding]:
     """Return what is wrong with (H, W) labels: 1 right lung (at the image's left), 2 left lung, 3 heart."""
-    right, left, heart = (_middle(labels == value) for value in (_RIGHT, _LEFT, _HEART))
+    right, left, heart = (_middle(labels == value) for value in (RIGHT_LUNG, LEFT_LUNG, HEART))
     if right is None or left is None:
         return [("labels-one-sided", "The label file lacks the right lung (1) or the left lung (2).")]
     found = []
@@ -64,7 +63,7 @@ def label_findings(labels: NDArray[np.uint8], mask: NDArray[np.bool_] | None, lu
                 "the labels are swapped, or the film is mirrored.",
             )
         )
-    whole_heart = (labels == _HEART).sum() >= _WHOLE_HEART * np.isin(labels, (_RIGHT, _LEFT)).sum()
+    whole_heart = (labels == HEART).sum() >= _WHOLE_HEART * np.isin(labels, (RIGHT_LUNG, LEFT_LUNG)).sum()
     if heart is not None and whole_heart and heart < (right + left) / 2:
         found.append(
             (
@@ -72,7 +71,7 @@ def label_findings(labels: NDArray[np.uint8], mask: NDArray[np.bool_] | None, lu
                 "The heart lies towards the image's left: the film is mirrored, or the patient is.",
             )
         )
-    both = np.isin(labels, (_RIGHT, _LEFT))
+    both = np.isin(labels, (RIGHT_LUNG, LEFT_LUNG))
     if lungs and mask is not None and mask.shape == both.shape and mask.any():
         iou = float((both & mask).sum()) / float((both | mask).sum())
         if iou < _LABELS_AGREE:
