@@ -19,7 +19,7 @@ from adaloraqat.report.figures import rank_history
 from adaloraqat.report.film_rows import FilmRow
 from adaloraqat.report.quantisation_figure import quantisation_figure
 from adaloraqat.report.similarity_figure import similarity_figure
-from adaloraqat.report.tables.extras import analysis_of, audit_of, robustness_of, tables_of_markdown
+from adaloraqat.report.tables.extras import analysis_of, audit_of, robustness_of
 from adaloraqat.report.tables.figures import accuracy_against, box_plots, quality_calibration
 from adaloraqat.report.tables.film_panels import shown_films
 from adaloraqat.report.tables.illustrate import illustrate
@@ -162,14 +162,6 @@ def test_films_of_the_page_are_saved_and_a_row_without_anything_is_skipped(tmp_p
     saved = {path.name for path in (tmp_path / "figures").iterdir()}
     names += ["films-best", "films-median", "films-worst"]
     assert saved == {f"{name}.{kind}" for name in names for kind in ("svg", "pdf", "png")}
-
-
-def test_tables_of_markdown_keep_their_titles_captions_and_cells() -> None:
-    text = "12 films.\n\n**net**\n\n| A | B |\n| --- | ---: |\n| x | −0.1 |\n\n| C |\n| --- |\n| y |\n"
-    assert tables_of_markdown(text) == [
-        {"title": "net", "caption": "12 films.", "heads": ["A", "B"], "rows": [["x", "−0.1"]]},
-        {"title": "", "caption": "", "heads": ["C"], "rows": [["y"]]},
-    ]
 
 
 def test_what_is_no_analysis_or_audit_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ _STYLE = {
     "axes.titlesize": 10,
     "svg.fonttype": "path",  # looks the same on a machine without our fonts
     "svg.hashsalt": "adaloraqat",  # the same figure is the same bytes
+    "text.parse_math": False,  # a model may have dollar signs in its name
 }
 
 

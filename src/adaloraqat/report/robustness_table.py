@@ -10,9 +10,8 @@ from adaloraqat.files import write_text
 from adaloraqat.measure.statistics import compare
 from adaloraqat.radiograph.corrupt import CLEAN
 from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow
+from adaloraqat.report.markdown import plain, table
 from adaloraqat.report.summary import numbers
-
-_COLUMNS = ("films", "failed", "empty", "dice_mean", "dice_sd", "dice_worst", "iou_mean", "hd95_mean", "unit")
 
 
 def jitter_prompt(jitter: int) -> str:
@@ -76,21 +75,38 @@ def write_tables(document: Mapping[str, Any], out: Path) -> None:
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """Return the tables as Markdown: per model the corruptions, then the boxes."""
-    models = dict.fromkeys(row["model"] for row in document["rows"])
-    parts = [
-        f"{document['films']} films ({', '.join(document['sources'])}), seed {document['seed']}. The drop is "
-        "what is lost of the clean films' mean Dice with the same prompt, with its 95 % interval."
-    ]
-    for model in models:
-        rows = [row for row in document["rows"] if row["model"] == model]
-        parts.append(f"**{model}**\n\n{_corruptions(document, rows)}")
-        if any(row["prompt"] != NO_BOX for row in rows):
-            parts.append(_boxes(document, rows))
+    """Return `tables` as Markdown."""
+    parts = []
+    for found in tables(document):
+        if found["caption"]:
+            parts.append(plain(found["caption"]))
+        if found["title"]:
+            parts.append(f"**{plain(found['title'])}**")
+        parts.append(table(found["heads"], found["rows"]))
     return "\n\n".join(parts) + "\n"
 
 
-def _corruptions(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def tables(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return per model the corruptions, then the boxes: `title`, `caption`, `heads` and `rows` of text each.
+
+    Args:
+        document: the content of robustness.json.
+    """
+    caption = (
+        f"{document['films']} films ({', '.join(document['sources'])}), seed {document['seed']}. The drop is "
+        "what is lost of the clean films' mean Dice with the same prompt, with its 95 % interval."
+    )
+    found = []
+    for model in dict.fromkeys(row["model"] for row in document["rows"]):
+        rows = [row for row in document["rows"] if row["model"] == model]
+        found.append({"title": model, "caption": caption, **_corruptions(document, rows)})
+        caption = ""  # once, above all
+        if any(row["prompt"] != NO_BOX for row in rows):
+            found.append({"title": "", "caption": "", **_boxes(document, rows)})
+    return found
+
+
+def _corruptions(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     boxed = any(row["prompt"] == TRUE_BOX for row in rows)
     heads = ["Condition", "Dice, no box", "Drop", "Worst", "Failed"]
     heads += ["Dice, true box", "Drop", "Worst", "Failed"] if boxed else []
@@ -103,10 +119,10 @@ def _corruptions(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]])
             box = own.get(TRUE_BOX)
             cells += [*_dice(box), str(box["failed"])] if box else ["–"] * 4
         lines.append(cells)
-    return _table(heads, lines)
+    return {"heads": heads, "rows": lines}
 
 
-def _boxes(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _boxes(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     clean = [row for row in rows if row["condition"] == CLEAN and row["prompt"] != NO_BOX]
     words = {TRUE_BOX: "box of the truth"}
     moved = f"each side moved by up to {{}} px of {document['jitter_grid']}"
@@ -118,7 +134,7 @@ def _boxes(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> st
         ]
         for row in clean
     ]
-    return _table(["Box, clean films", "Dice", "Drop", "Worst", "Failed"], lines)
+    return {"heads": ["Box, clean films", "Dice", "Drop", "Worst", "Failed"], "rows": lines}
 
 
 def _dice(row: Mapping[str, Any]) -> list[str]:
@@ -127,8 +143,3 @@ def _dice(row: Mapping[str, Any]) -> list[str]:
         interval = row["drop_interval"]
         drop = f"{row['drop']:+.4f}" + (f" [{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else "")
     return [f"{row['dice_mean']:.4f}", drop.replace("-", "−"), f"{row['dice_worst']:.3f}"]
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.measure.similarity import ssim_map
 from adaloraqat.radiograph import Film, Preprocessing
+from adaloraqat.report.colours import AFTER, BEFORE, TRUTH
 from adaloraqat.report.figure_style import new_figure, style
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: 
 
 def _film(panel: Any, film: Film, truth: Mask, first: tuple[str, Mask], second: tuple[str, Mask]) -> None:
     panel.imshow(Preprocessing().stretch(film.pixels), cmap="gray")
-    lines = ((truth, "#F0E442", "-"), (first[1], "#D55E00", "--"), (second[1], "#56B4E9", "-"))
+    lines = ((truth, TRUTH, "-"), (first[1], BEFORE, "--"), (second[1], AFTER, "-"))
     for mask, colour, line in lines:
         if mask.any() and not mask.all():
             panel.contour(mask, levels=[0.5], colors=[colour], linewidths=1.1, linestyles=line)

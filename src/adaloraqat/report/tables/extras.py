@@ -10,7 +10,7 @@ from typing import Any
 
 from adaloraqat.errors import ManifestError, RecipeError
 from adaloraqat.report.page import png_address, png_width
-from adaloraqat.report.robustness_table import markdown
+from adaloraqat.report.robustness_table import tables
 
 
 def audit_of(path: Path | None) -> str:
@@ -68,29 +68,7 @@ def robustness_of(folder: Path) -> list[dict[str, Any]]:
         RecipeError: the folder holds no robustness run.
     """
     document = _document(folder / "robustness.json", "rows", "conditions", "adaloraqat robustness")
-    return tables_of_markdown(markdown(document))
-
-
-def tables_of_markdown(text: str) -> list[dict[str, Any]]:
-    """Return the tables of a Markdown text: before each, a bold line is its title, the rest its caption."""
-    tables: list[dict[str, Any]] = []
-    title, caption = "", list[str]()
-    inside = False
-    for line in text.splitlines():
-        if not line.startswith("|"):
-            inside = False
-            if line.startswith("**"):
-                title = line.strip("* ")
-            elif line:
-                caption.append(line.strip())
-            continue
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not inside:
-            tables.append({"title": title, "caption": " ".join(caption), "heads": cells, "rows": []})
-            title, caption, inside = "", [], True
-        elif not all(set(cell) <= set("-: ") for cell in cells):
-            tables[-1]["rows"].append(cells)
-    return tables
+    return tables(document)
 
 
 def _true_minus(text: str) -> str:

@@ -17,15 +17,14 @@ _NARROW = 6  # largest over smallest cost, below which the axis needs more marks
 _DIGITS = {False: (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), True: (1, 2, 5)}
 
 
-def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> "Figure | None":
-    """Draw the films' scores of every method, one group of boxes a source; each film is a dot.
+def box_plots(methods: Sequence[Method], prompt: str) -> "Figure | None":
+    """Draw the films' Dice of every method, one group of boxes a source; each film is a dot.
 
     Boxes are quartiles with the median, whiskers reach 1.5 quartile distances.
 
     Args:
         methods: of a table; those without scores for `prompt` are left out.
         prompt: "no_box" or "true_box".
-        measure: a column of films.csv.
 
     Returns:
         the figure, or None where no method was scored with `prompt`.
@@ -40,7 +39,7 @@ def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> 
         axes = figure.subplots(len(sources), 1, sharex=True, squeeze=False)[:, 0]
         for source, panel in zip(sources, axes, strict=True):
             values = [
-                [film.scores[measure] for film in m.films if (film.source, film.prompt) == (source, prompt)]
+                [film.scores["dice"] for film in m.films if (film.source, film.prompt) == (source, prompt)]
                 for m in shown
             ]
             places = np.arange(len(shown))[::-1]
@@ -56,7 +55,7 @@ def box_plots(methods: Sequence[Method], prompt: str, measure: str = "dice") -> 
             panel.set_ylim(-0.6, len(shown) - 0.4)
             panel.set_title(source, loc="left")
             panel.grid(axis="x", lw=0.4, alpha=0.6)
-        axes[-1].set_xlabel(f"{measure.capitalize()}, one dot a film")
+        axes[-1].set_xlabel("Dice, one dot a film")
         return figure
 
 
@@ -87,18 +86,19 @@ def accuracy_against(document: Mapping[str, Any], cost: str) -> "Figure | None":
     with style():
         figure = new_figure(7.6, 3.8)
         axes = figure.subplots()
+        drawn = {}
         for name, value, cell in points:
             low, high = cell["interval"] or (cell["mean"], cell["mean"])
             colour, mark = looks[name]
-            axes.errorbar(
+            drawn[name] = axes.errorbar(
                 value, cell["mean"], [[cell["mean"] - low], [high - cell["mean"]]],
-                fmt=mark, color=colour, capsize=3, ms=7, label=name,
+                fmt=mark, color=colour, capsize=3, ms=7,
             )  # fmt: skip
         _round_log_ticks(axes, [value for _, value, _ in points])
         axes.set_xlabel(labels[cost])
         axes.set_ylabel("mean Dice, no box [95 % CI]")
         axes.grid(lw=0.4, alpha=0.6)
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        _legend(axes, drawn)
         return figure
 
 
@@ -118,7 +118,7 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
     with style():
         figure = new_figure(7.6, 4.0)
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--", label="as predicted")
+        drawn = {"as predicted": axes.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--")[0]}
         for method, films in shown:
             colour, mark = looks[method.row.name]
             predicted = np.array([film.quality for film in films], dtype=float)
@@ -126,7 +126,8 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
             axes.plot(predicted, true, ".", ms=6, alpha=0.5, color=colour, mew=0)
             bins = np.array_split(np.argsort(predicted), min(_CALIBRATION_BINS, len(films)))
             means = [(predicted[part].mean(), true[part].mean()) for part in bins]
-            axes.plot(*zip(*means, strict=True), f"{mark}-", ms=5, color=colour, label=method.row.name)
+            (line,) = axes.plot(*zip(*means, strict=True), f"{mark}-", ms=5, color=colour)
+            drawn[method.row.name] = line
         lowest = min(
             min(float(film.quality or 0), film.scores["iou"]) for _, films in shown for film in films
         )
@@ -134,8 +135,14 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
         axes.set_ylim(max(0.0, lowest - 0.03), 1.0)
         axes.set_xlabel("predicted quality (IoU)")
         axes.set_ylabel("true IoU")
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        _legend(axes, drawn)
         return figure
+
+
+def _legend(axes: Any, drawn: Mapping[str, Any]) -> None:
+    """Put a legend beside the axes; a label given to the artist would be left out if it began with "_"."""
+    places = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    axes.legend(list(drawn.values()), list(drawn), frameon=False, fontsize=8, **places)
 
 
 def _looks(scored: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adaloraqat.measure.film_scores import measure_label
+from adaloraqat.report.markdown import plain, table
 
 PROMPT_WORDS = {"no_box": "no box", "true_box": "box of the truth"}
 DASH = "–"
@@ -107,13 +108,12 @@ def to_markdown(document: Mapping[str, Any], command: str) -> str:
         parts.append(document["note"].strip())
     for block in document["blocks"]:
         heads, rows = cells(document, block)
-        lines = [_pipe(heads), _pipe(["---"] * len(heads)), *map(_pipe, rows)]
-        parts += [f"**{heading(document, block)}**", "\n".join(lines)]
-    parts.append(legend(document))
+        parts += [f"**{plain(heading(document, block))}**", table(heads, rows)]
+    parts.append(plain(legend(document)))
     if document["paper"]:
-        lines = [f"- {name}: " + _published(values) for name, values in document["paper"].items()]
+        lines = [f"- {plain(name)}: " + _published(values) for name, values in document["paper"].items()]
         parts += ["What the paper states (other films, other base; not comparable):", "\n".join(lines)]
-    parts += [f"- {name}: {note}" for name, note in document["notes"].items()]
+    parts += [f"- {plain(name)}: {note}" for name, note in document["notes"].items()]
     if "environment" in document:
         parts.append(_machine(document["environment"]))
     return "\n\n".join(parts) + "\n"
@@ -154,7 +154,3 @@ def _stated(key: str, value: float) -> str:
 
 def _published(values: Mapping[str, float]) -> str:
     return ", ".join(f"{key} {value:g}" for key, value in values.items())
-
-
-def _pipe(row: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
