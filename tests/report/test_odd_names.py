@@ -1,4 +1,4 @@
-"""Names that are HTML, Markdown or mathematics to somebody: pages, tables and figures show them as they are."""
+"""Names that are HTML, Markdown or mathematics to somebody: pages, tables, figures show them as they are."""
 
 import sys
 from collections.abc import Callable
@@ -6,20 +6,26 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
+from PIL import Image
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.audit.audit import audit
 from adaloraqat.datasets.manifest import read_manifest, write_manifest
 from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.radiograph import Film
 from adaloraqat.report.audit_page import write_audit_page
 from adaloraqat.report.figure_style import svg_text
 from adaloraqat.report.film_rows import FilmRow
 from adaloraqat.report.markdown import plain, table
 from adaloraqat.report.robustness import Settings, robustness
+from adaloraqat.report.similarity_figure import similarity_figure
 from adaloraqat.report.tables.extras import robustness_of
 from adaloraqat.report.tables.figures import accuracy_against, box_plots, quality_calibration
+from adaloraqat.report.tables.film_panels import Panel, ShownFilm
+from adaloraqat.report.tables.films_figure import films_figure
 from adaloraqat.report.tables.formats import to_markdown
 from adaloraqat.report.tables.make import make_table
 from adaloraqat.report.tables.page import write_page
@@ -29,6 +35,7 @@ from adaloraqat.report.tables.rows import Method
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))  # the handmade bundle
 
 MODEL = '_a|b_ <i>c</i> **d** `e` $f_$ [g](h) &amp; "i" \\| \''
+MATHEMATICS = r"$\alpha{$"
 FILM = "x|y <i>z</i> *u* \"v\" & 'w'"
 SOURCE = "_s_ <i>t</i>|"
 
@@ -110,6 +117,16 @@ def test_robustness_keeps_its_cells_apart_in_markdown_and_on_the_page(
     assert f"{document['rows'][0]['dice_mean']:.4f}" == of_page[0]["rows"][0][1]
 
 
+def test_figures_of_films_name_models() -> None:
+    lungs = np.zeros((48, 40), dtype=bool)
+    lungs[10:30, 8:30] = True
+    film = Film.from_array(np.random.default_rng(0).random((48, 40), dtype=np.float32))
+    assert svg_text(similarity_figure(film, lungs, (MODEL, lungs), (MATHEMATICS, lungs)))
+    panels = tuple(Panel(name, 0.9, Image.new("L", (40, 48))) for name in (MODEL, MATHEMATICS))
+    shown = ShownFilm("best", FILM, film, lungs, {MODEL: lungs}, panels)
+    assert svg_text(films_figure(shown))
+
+
 def test_a_table_and_its_page_name_rows_and_films(
     segmenter: Segmenter, manifest: Path, tmp_path: Path
 ) -> None:
@@ -162,11 +179,12 @@ def _sizes(methods: list[Method]) -> object:
 
 
 @pytest.mark.parametrize("draw", [_calibration, _boxes, _sizes])
-@pytest.mark.parametrize("name", [MODEL, r"$\alpha{$", "_hidden"])
+@pytest.mark.parametrize("name", [MODEL, MATHEMATICS, "_hidden"])
 def test_figures_name_models(draw: Callable[[list[Method]], object], name: str) -> None:
     figure = draw([Method(Row(name=n), films=_films(n)) for n in (name, "b")])
     assert svg_text(figure)  # type: ignore[arg-type]
     (axes,) = figure.axes  # type: ignore[attr-defined]
     legend = axes.get_legend().get_texts() if axes.get_legend() else []
-    assert name in [text.get_text() for text in (*axes.get_yticklabels(), *legend)]
-    assert not any(text.get_parse_math() for text in (*axes.get_yticklabels(), *legend, axes.title))
+    named = [text for text in (*axes.get_yticklabels(), *legend) if text.get_text() == name]
+    assert len(named) == 1
+    assert not named[0].get_parse_math()

@@ -1,6 +1,7 @@
 """What all figures share: a style that prints, colours for the colour-blind, and files in both forms."""
 
 import io
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,10 @@ _STYLE = {
     "axes.titlesize": 10,
     "svg.fonttype": "path",  # looks the same on a machine without our fonts
     "svg.hashsalt": "adaloraqat",  # the same figure is the same bytes
-    "text.parse_math": False,  # a model may have dollar signs in its name
 }
+
+NAMES: Mapping[str, Any] = {"text.parse_math": False}
+"""Changes of the style for figures that show names: a model may have dollar signs in its own."""
 
 
 def style(**changes: Any) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from adaloraqat.measure.similarity import ssim_map
 from adaloraqat.radiograph import Film, Preprocessing
 from adaloraqat.report.colours import AFTER, BEFORE, TRUTH
-from adaloraqat.report.figure_style import new_figure, style
+from adaloraqat.report.figure_style import NAMES, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: 
     """
     maps = [ssim_map(mask, truth) for _, mask in (first, second)]
     difference = maps[1] - maps[0]
-    with style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
+    with style(**{"axes.spines.left": False, "axes.spines.bottom": False, **NAMES}):
         figure = new_figure(9.0, 2.9)
         panels = figure.subplots(1, 4)
         _film(panels[0], film, truth, first, second)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaloraqat.report.figure_style import PALETTE, new_figure, style
+from adaloraqat.report.figure_style import NAMES, PALETTE, new_figure, style
 from adaloraqat.report.tables.rows import Method
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def box_plots(methods: Sequence[Method], prompt: str) -> "Figure | None":
         return None
     looks = _looks([method.row.name for method in methods if method.films])
     sources = sorted({film.source for method in shown for film in method.films})
-    with style():
+    with style(**NAMES):
         figure = new_figure(7.2, 0.9 + (0.34 * len(shown) + 0.3) * len(sources))
         axes = figure.subplots(len(sources), 1, sharex=True, squeeze=False)[:, 0]
         for source, panel in zip(sources, axes, strict=True):
@@ -83,7 +83,7 @@ def accuracy_against(document: Mapping[str, Any], cost: str) -> "Figure | None":
         "speed": "speed (× reference)",
         "trainable": "trainable parameters",
     }
-    with style():
+    with style(**NAMES):
         figure = new_figure(7.6, 3.8)
         axes = figure.subplots()
         drawn = {}
@@ -115,7 +115,7 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
     ]
     if not shown:
         return None
-    with style():
+    with style(**NAMES):
         figure = new_figure(7.6, 4.0)
         axes = figure.subplots()
         drawn = {"as predicted": axes.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--")[0]}

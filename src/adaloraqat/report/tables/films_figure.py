@@ -9,7 +9,7 @@ from PIL import Image
 
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.report.colours import AFTER, TRUTH
-from adaloraqat.report.figure_style import new_figure, style
+from adaloraqat.report.figure_style import NAMES, new_figure, style
 from adaloraqat.report.tables.film_panels import ShownFilm
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def films_figure(film: ShownFilm) -> "Figure":
     truth = _small(film.truth.astype(np.float32))
     down = -(-len(film.panels) // _ACROSS)
     across = -(-len(film.panels) // down)  # rows of equal length, as far as they go
-    with style():
+    with style(**NAMES):
         figure = new_figure(across * _PANEL, down * (_PANEL * grey.shape[0] / grey.shape[1] + 0.45))
         places = figure.subplots(down, across, squeeze=False).ravel()
         for place in places:
