@@ -142,7 +142,7 @@ def test_failures_are_counted(document: dict) -> None:
         ({"margin": 0}, "margin"),
         ({"tolerances": [-1]}, "distance of 0 or more"),
         ({"tolerances": [2, 2.0]}, "given twice"),
-        ({"colums": []}, "colums"),
+        ({"colums": []}, r"colums: no such key is known.*recipes/tables/1\.yaml"),
     ],
 )
 def test_an_impossible_table_is_refused(tmp_path: Path, change: dict, words: str) -> None:
@@ -151,6 +151,19 @@ def test_an_impossible_table_is_refused(tmp_path: Path, change: dict, words: str
     path.write_text(yaml.safe_dump(document))
     with pytest.raises(RecipeError, match=words):
         load_table(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("- a", "not a recipe"), ("a: [", "not a readable YAML"), (None, r"no recipe t\.yaml")],
+)
+def test_a_file_that_holds_no_table_is_refused_with_an_example(
+    tmp_path: Path, text: str | None, words: str
+) -> None:
+    if text is not None:
+        (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=rf"{words}.*recipes/tables/1\.yaml"):
+        load_table(tmp_path / "t.yaml")
 
 
 def test_names_that_differ_only_in_signs_keep_apart() -> None:

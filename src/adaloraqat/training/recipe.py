@@ -6,7 +6,7 @@ our shipped recipes differ, they say so in their own comments.
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,11 +15,16 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.quantize import POLICIES
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a recipe: an unknown key and a number that is none are refused, and nothing changes it."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class BaseModelChoice(_Strict):
+Checked = TypeVar("Checked", bound=Strict)
+
+
+class BaseModelChoice(Strict):
     """Where training starts: `weights` (a shipped base, a folder, a .pth), or an `architecture` at random."""
 
     weights: str | None = None
@@ -33,7 +38,7 @@ class BaseModelChoice(_Strict):
         return self
 
 
-class DataChoice(_Strict):
+class DataChoice(Strict):
     """Which rows of the manifest are used; `limit` draws that many training films, seeded by `draw`.
 
     `balance` meets unequal numbers of films a modality (QMedSAM): `all` takes every film in each pass, `min`
@@ -46,7 +51,7 @@ class DataChoice(_Strict):
     balance: Literal["all", "min", "tenth"] = "all"
 
 
-class Prompts(_Strict):
+class Prompts(Strict):
     """How boxes are drawn in training: shares of whole-film and one-lung boxes; the rest is the truth's box.
 
     `noise` widens or shrinks each side by up to that share of the box, seeded.
@@ -63,7 +68,7 @@ class Prompts(_Strict):
         return self
 
 
-class Losses(_Strict):
+class Losses(Strict):
     """Weights of the loss terms. `quality` trains SAM's IoU head; the paper does not (0)."""
 
     bce: float = Field(default=1.0, ge=0)
@@ -72,7 +77,7 @@ class Losses(_Strict):
     quality: float = Field(default=0.0, ge=0)
 
 
-class LearningRates(_Strict):
+class LearningRates(Strict):
     """Peak rates per group of parameters; a group that a stage does not train is ignored."""
 
     encoder: float = Field(default=5e-5, ge=0)
@@ -81,7 +86,7 @@ class LearningRates(_Strict):
     decoder: float = Field(default=2e-5, ge=0)
 
 
-class Schedule(_Strict):
+class Schedule(Strict):
     """Length and shape of a stage. `steps_per_epoch` null means one pass over the training films.
 
     `momentum` belongs to `sgd`, which QMedSAM trains with; AdamW keeps its own two averages.
@@ -100,7 +105,7 @@ class Schedule(_Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
 
-class Distillation(_Strict):
+class Distillation(Strict):
     """Learn from a teacher too (QMedSAM): IoU(teacher's mask, truth) times MSE of the two embeddings.
 
     `teacher` is any SAM of ours: a run folder (its last stage in floating point), `base` (the base that
@@ -123,7 +128,7 @@ class Distillation(_Strict):
         return self
 
 
-class _Stage(_Strict):
+class _Stage(Strict):
     """What every stage has. `geometry: false` limits augmentation to the look of the films.
 
     Then what a teacher makes of a film never changes and is computed once.
@@ -227,7 +232,7 @@ class QuantizeStage(_Stage):
 Stage = Annotated[FullStage | AdaLoRAStage | LoRAStage | QuantizeStage, Field(discriminator="kind")]
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """One training, complete. `outlines` says in words what the masks outline; it goes into the bundle."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -282,6 +287,7 @@ def public_document(recipe: Recipe) -> dict[str, Any]:
     return document
 
 
+EXAMPLE = "recipes/demo.yaml"
 SHIPPED_RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
 
@@ -294,21 +300,29 @@ def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
         RecipeError: no such file, not YAML, an unknown key or an impossible value; says which and the remedy.
     """
     path = _find(Path(path))
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecipeError(f"There is no recipe {path.name}; give the path of a YAML recipe.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(
-            f"{path.name} is not a readable YAML recipe; compare it with recipes/demo.yaml."
-        ) from error
-    if not isinstance(document, dict):
-        raise RecipeError(
-            f"{path.name} is not a recipe (a mapping of keys is expected); see recipes/demo.yaml."
-        )
+    document = read_document(path, EXAMPLE)
     for override in overrides:
         _override(document, override)
     return parse_recipe(document, path.name)
+
+
+def read_document(path: Path, example: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; messages refer to `example`.
+
+    Raises:
+        RecipeError: no such file, not YAML, or no mapping.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(
+            f"There is no recipe {path.name}; give the path of one, such as {example}."
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path.name} is not a readable YAML recipe; compare it with {example}.") from error
+    if not isinstance(document, dict):
+        raise RecipeError(f"{path.name} is not a recipe (a mapping of keys is expected); see {example}.")
+    return document
 
 
 def _find(path: Path) -> Path:
@@ -318,14 +332,23 @@ def _find(path: Path) -> Path:
 
 def parse_recipe(document: dict[str, Any], name: str = "recipe") -> Recipe:
     """Check a recipe given as a dictionary. Raises RecipeError as `load_recipe` does."""
+    return check_document(Recipe, document, name, EXAMPLE)
+
+
+def check_document(kind: type[Checked], document: dict[str, Any], name: str, example: str) -> Checked:
+    """Return a document as `kind`; messages call it `name` and refer to `example`.
+
+    Raises:
+        RecipeError: an unknown key or an impossible value; says which.
+    """
     try:
-        return Recipe.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
         message = first["msg"].removeprefix("Value error, ").removesuffix(".")
         if first["type"] == "extra_forbidden":
-            message = "no such key is known; check its spelling (recipes/demo.yaml shows the usual ones)"
+            message = f"no such key is known; check its spelling ({example} shows the usual ones)"
         raise RecipeError(f"{name}: {where}: {message}.") from error
 
 

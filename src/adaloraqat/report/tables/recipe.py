@@ -1,14 +1,14 @@
 """A table as a YAML file: which methods stand in it, on which films, against which reference and margin."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from adaloraqat.errors import FilmError, RecipeError
+from adaloraqat.errors import FilmError
 from adaloraqat.measure.film_scores import check_tolerances
 from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
+from adaloraqat.training.recipe import Strict, check_document, read_document
 
 Column = Literal[
     "dice", "iou", "nsd", "hd95", "assd", "ssim", "sensitivity", "specificity",
@@ -16,11 +16,10 @@ Column = Literal[
 ]  # fmt: skip
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+EXAMPLE = "recipes/tables/1.yaml"
 
 
-class Row(_Strict):
+class Row(Strict):
     """One method: a `recipe` to train (or reuse), a finished `model`, saved `predictions`, or an empty row.
 
     Attributes:
@@ -46,7 +45,7 @@ class Row(_Strict):
     model: str | None = None
     predictions: Path | None = None
     train: bool = True
-    paper: dict[str, float] = {}
+    paper: dict[str, float] = Field(default={})
     note: str = ""
 
     @model_validator(mode="after")
@@ -56,7 +55,7 @@ class Row(_Strict):
         return self
 
 
-class TableRecipe(_Strict):
+class TableRecipe(Strict):
     """One table, complete. `margin` is fixed here, before anything is scored."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -98,23 +97,7 @@ def load_table(path: Path) -> TableRecipe:
     Raises:
         RecipeError: no such file, not YAML, an unknown key or an impossible value; says which.
     """
-    try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecipeError(
-            f"There is no table recipe {path.name}; give the path of one, such as recipes/tables/1.yaml."
-        ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(
-            f"{path.name} is not a readable YAML file; compare recipes/tables/1.yaml."
-        ) from error
-    try:
-        table = TableRecipe.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "table"
-        message = first["msg"].removeprefix("Value error, ").removesuffix(".")
-        raise RecipeError(f"{path.name}: {where}: {message}.") from error
+    table = check_document(TableRecipe, read_document(path, EXAMPLE), path.name, EXAMPLE)
     return table.model_copy(update={"rows": tuple(_beside(row, path.parent) for row in table.rows)})
 
 
