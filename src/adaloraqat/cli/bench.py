@@ -8,15 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from adaloraqat.bundle import Segmenter
-from adaloraqat.bundle.timing import interleaved, median_ratio
+from adaloraqat.bundle.timing import median_ratio
 from adaloraqat.cli.console import print_json
 from adaloraqat.cli.info import computer, file_sizes
-from adaloraqat.datasets.phantom import draw_phantom
-from adaloraqat.radiograph import Film
+from adaloraqat.report.speed import TIMED_SHAPE, segmenter_times
 
 log = logging.getLogger("adaloraqat")
-
-_FILM_SIDE = 512  # px of the phantom film; the whole way from its pixels to its mask is timed
 
 
 def bench(
@@ -52,9 +49,7 @@ def bench(
 
 def measure(candidates: dict[str, Segmenter], repeats: int) -> dict[str, dict[str, Any]]:
     """Latency (ms), speed-up against the first candidate, and bytes of every candidate."""
-    film = Film.from_array(draw_phantom(seed=0, size=_FILM_SIDE).pixels)
-    runs = {name: (lambda s=segmenter: s.segment(film)) for name, segmenter in candidates.items()}
-    times = interleaved(runs, repeats)
+    times = segmenter_times(candidates, repeats)
     reference = next(iter(candidates))
     return {
         name: {
@@ -74,7 +69,7 @@ def measure(candidates: dict[str, Segmenter], repeats: int) -> dict[str, dict[st
 def _setting(repeats: int, threads: int | None) -> dict[str, Any]:
     about = computer()
     about.pop("models")
-    return {**about, "film": [_FILM_SIDE, _FILM_SIDE], "repeats": repeats, "threads": threads}
+    return {**about, "film": list(TIMED_SHAPE), "repeats": repeats, "threads": threads}
 
 
 def _table(document: dict[str, Any]) -> list[str]:

@@ -4,24 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adaloraqat.bundle import Segmenter
-from adaloraqat.bundle.timing import interleaved, median_ratio
+from adaloraqat.bundle.timing import median_ratio
 from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.files import check_folder, write_json, write_text
-from adaloraqat.radiograph import Film
 from adaloraqat.report.chosen_films import choose_scored
 from adaloraqat.report.environment import environment
 from adaloraqat.report.evaluation import Each
 from adaloraqat.report.predictions import Predictions
+from adaloraqat.report.speed import segmenter_times
 from adaloraqat.report.tables.build import build_table
 from adaloraqat.report.tables.formats import to_csv, to_markdown
 from adaloraqat.report.tables.latex import to_latex
 from adaloraqat.report.tables.recipe import TableRecipe
 from adaloraqat.report.tables.rows import Method, Report, make_method
 
-TIMED_SIDE = 512  # px of the film that speeds are measured on
 TIMED_TURNS = 15
 
 
@@ -75,8 +72,6 @@ def _speeds(table: TableRecipe, methods: Sequence[Method]) -> dict[str, float]:
     bundles = {method.row.name: method.bundle for method in methods if method.bundle is not None}
     if table.reference not in bundles:
         return {}
-    film = Film.from_array(np.random.default_rng(0).random((TIMED_SIDE, TIMED_SIDE), dtype=np.float32))
     segmenters = {name: Segmenter.load(str(bundle.folder)) for name, bundle in bundles.items()}
-    runs = {name: (lambda s=segmenter: s.segment(film)) for name, segmenter in segmenters.items()}
-    times = interleaved(runs, TIMED_TURNS)
+    times = segmenter_times(segmenters, TIMED_TURNS)
     return {name: median_ratio(times, name, table.reference) for name in times}
