@@ -2,7 +2,6 @@
 
 import platform
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from adaloraqat.bundle.engine import ENGINES
 from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.cli.console import print_json
 from adaloraqat.errors import AdaloraqatError, BundleError
+from adaloraqat.report.environment import package_version
 
 _PACKAGES = ("numpy", "pillow", "pydicom", "onnxruntime", "openvino", "torch", "transformers", "peft")
 _RECIPE = "recipe.yaml"
@@ -45,7 +45,7 @@ def computer() -> dict[str, Any]:
         "python": platform.python_version(),
         "cpu": cpu_name(),
         "vnni": has_vnni(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: package_version(name) for name in _PACKAGES},
         "models": {name: _shipped(name) for name in shipped_names()},
     }
 
@@ -113,7 +113,7 @@ def _described(function: str, subject: Any) -> dict[str, Any]:
 
 def _products(bundle: Bundle, engine: str) -> dict[str, Any] | None:
     """Counts per graph; None where the engine is not installed."""
-    if _version(engine) is None:
+    if package_version(engine) is None:
         return None
     try:
         return {part: counts.to_dict() for part, counts in matrix_products(bundle, engine).items()}
@@ -131,13 +131,6 @@ def _shipped(name: str) -> dict[str, Any]:
         "policy": bundle.precision.policy,
         "bytes": file_sizes(bundle)["total"],
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _lines(document: dict[str, Any], indent: int = 0) -> list[str]:

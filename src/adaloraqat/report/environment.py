@@ -1,12 +1,12 @@
 """On what a result was made: this program, its libraries, the processor."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import adaloraqat
 from adaloraqat.bundle.cpu import cpu_name, has_vnni
+from adaloraqat.datasets.audit.workers import available_cores
 
 PACKAGES = ("torch", "transformers", "peft", "onnx", "onnxruntime", "numpy", "scipy", "pillow")
 
@@ -19,19 +19,13 @@ def environment() -> dict[str, Any]:
         "system": platform.system(),
         "cpu": cpu_name(),
         "vnni": has_vnni(),
-        "cores": _cores(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "cores": available_cores(),
+        "versions": {name: package_version(name) for name in PACKAGES},
     }
 
 
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Return a package's version, None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

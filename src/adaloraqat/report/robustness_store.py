@@ -13,6 +13,7 @@ from adaloraqat.errors import OutputError
 from adaloraqat.files import write_json, write_text
 from adaloraqat.radiograph.corrupt import VERSION
 from adaloraqat.report.film_rows import FilmRow
+from adaloraqat.report.identity import files_and_use
 
 SETUP, SCORES = "setup.json", "films.jsonl"
 
@@ -37,10 +38,8 @@ def setup_of(
 
 def _identity(model: Segmenter) -> str:
     """Return a hash of a bundle's files and description, or of a run's weights."""
-    bundle = model.bundle
-    parts = [bundle.preprocessing.to_dict(), vars(bundle.prompt), bundle.smallest_part, model.engine.name]
-    files = {name: record.sha256 for name, record in bundle.files.items()}
-    digest = hashlib.sha256(json.dumps([*parts, files], sort_keys=True).encode())
+    files, use = files_and_use(model.bundle)
+    digest = hashlib.sha256(json.dumps([*use, model.engine.name, files], sort_keys=True).encode())
     weights = getattr(model.engine, "model", None)
     for name, tensor in weights.state_dict().items() if weights is not None else ():
         digest.update(name.encode())

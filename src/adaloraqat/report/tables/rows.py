@@ -14,6 +14,7 @@ from adaloraqat.export.export_run import export_run
 from adaloraqat.files import write_json
 from adaloraqat.report.evaluation import Each, Options, evaluate
 from adaloraqat.report.film_rows import FilmRow, of_manifest, read_rows
+from adaloraqat.report.identity import files_and_use
 from adaloraqat.report.predictions import Predictions
 from adaloraqat.report.tables.recipe import Row, TableRecipe
 from adaloraqat.training import Recipe, load_recipe
@@ -158,8 +159,7 @@ def _identity(scored: Bundle | Predictions) -> dict[str, Any]:
     """Return all that decides the masks, as JSON has it: the files, and how a bundle uses them."""
     if isinstance(scored, Predictions):
         return {"masks": scored.identity()}
-    use = [scored.preprocessing.to_dict(), vars(scored.prompt), scored.smallest_part]
-    files = {name: record.sha256 for name, record in scored.files.items()}
+    files, use = files_and_use(scored)
     return {"files": files, "use": hashlib.sha256(json.dumps(use, sort_keys=True).encode()).hexdigest()}
 
 
