@@ -293,7 +293,7 @@ def test_report_scores_the_others_and_names_the_missing(
     report = ("report", "t.yaml", "--data", "films/manifest.csv", "--out", "out")
     ended = run(*report)
     assert ended.code == 1, ended.err
-    assert "2 results of 1 films" in ended.err.splitlines()[-1]
+    assert "2 results of 1 film failed" in ended.err.splitlines()[-1]
     assert repr(missing["id"]) in ended.err.splitlines()[-1]
     blocks = json.loads((here / "out/table.json").read_text())["blocks"]
     assert len(rows(films, "test")) > len(scored)

@@ -129,3 +129,14 @@ def test_report_writes_nothing_beside_out_and_shows_the_outlines(
     for folder in scored:
         (model,) = (folder / "masks").iterdir()
         assert len(list((model / "no_box").iterdir())) == len(films)
+
+
+def test_a_long_name_keeps_its_column(run: Run, bundle: Path, tmp_path: Path, films: tuple[str, ...]) -> None:
+    name = "a-model-whose-name-is-longer-than-most"
+    shutil.copytree(bundle, tmp_path / name)
+    ended = run("evaluate", name, "--data", f"{SITE}/m.csv", "--out", "out")
+    heads, *lines = (line.split() for line in ended.out.splitlines())
+    assert heads[:4] == ["model", "source", "prompt", "films"]
+    assert [line[:4] for line in lines[:2]] == [
+        [name, "films", p, str(len(films))] for p in ("no_box", "true_box")
+    ]

@@ -111,9 +111,10 @@ def end_where_some_failed(rows: "Iterable[FilmRow]", reasons: str) -> None:
         return
     films = list(dict.fromkeys(failed))
     log.error(
-        "%d results of %d films failed and count as the worst score (%s); %s says why.",
+        "%d results of %d film%s failed and count as the worst score (%s); %s says why.",
         len(failed),
         len(films),
+        "s" if len(films) > 1 else "",
         some_of(films),
         reasons,
     )
@@ -172,7 +173,6 @@ def table(summary: dict[str, Any]) -> list[str]:
     nsd = f"nsd_{summary['tolerances'][0]:g}"
     first = ("model", "source", "prompt", "films", "Dice", "95 % interval", "SD", "worst", "IoU")
     columns = (*first, f"NSD {summary['tolerances'][0]:g}", "HD95", "unit", "failed")
-    widths = (28, 18, 9, 6, 8, 17, 8, 7, 8, 8, 9, 6, 7)
     rows: list[tuple[str, ...]] = [columns]
     for model, groups in summary["models"].items():
         for group, prompts in groups.items():
@@ -181,9 +181,8 @@ def table(summary: dict[str, Any]) -> list[str]:
                 others = (_cell(n["dice_worst"], 3), _cell(n["iou_mean"]), _cell(n[f"{nsd}_mean"]))
                 distance = (_cell(n["hd95_mean"], 2), n["unit"], str(n["failed"]))
                 rows.append((model, group, prompt, str(n["films"]), *dice, *others, *distance))
-    return [
-        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def findings(summary: dict[str, Any]) -> list[str]:
