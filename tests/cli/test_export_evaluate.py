@@ -59,7 +59,7 @@ def test_export_writes_a_bundle_with_measured_parity_that_info_describes(here: P
     described = json.loads(run("info", "bundle", "--json").out)
     assert described["files"]["encoder.onnx"] == (here / "bundle/encoder.onnx").stat().st_size
     counts = described["parameters"]
-    assert sum(counts["per_precision"].values()) == counts["total"]
+    assert sum(counts["per_precision"].values()) + counts["not_exported"] == counts["total"]
     assert set(counts["trainable"]) == {"stage1", "stage2"}
     plain = json.loads(run("info", "bundle", "--json").out)["architecture"]
     assert counts["adapters_folded"] > 0
@@ -116,6 +116,14 @@ def test_a_float_stage_becomes_a_base_that_transformers_reads(here: Path, run: A
 
     assert run("export", "run", "--out", "base", "--to", "huggingface").code == 0
     assert SamModel.from_pretrained(here / "base").config.vision_config.image_size == 32
+    before = (here / "base/model.safetensors").read_bytes()
+    refused(run("export", "run", "--out", "base", "--to", "huggingface"), "not empty")
+    assert (here / "base/model.safetensors").read_bytes() == before
+
+
+def test_a_bundle_of_an_earlier_stage_tells_what_was_trained_until_then(here: Path, run: Any) -> None:
+    assert run("export", "run", "--out", "early", "--stage", "stage1", "--precision", "fp32").code == 0
+    assert set(json.loads((here / "early/bundle.json").read_text())["parameters"]["trainable"]) == {"stage1"}
 
 
 @pytest.mark.parametrize(

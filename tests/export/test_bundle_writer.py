@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from adaloraqat.bundle import Segmenter, load_bundle
 from adaloraqat.bundle.engine import load_engine
@@ -100,12 +101,66 @@ def test_a_bundle_is_replaced_and_anything_else_refused(exported, sam, write_as,
     shutil.copytree(exported("int8")[1].folder, tmp_path / "tiny")
     write_as(sam, "fp32", tmp_path / "tiny", metrics={"dice": 0.9})
     assert load_bundle(tmp_path / "tiny").metrics == {"dice": 0.9}
+    (tmp_path / "linked").symlink_to(tmp_path / "tiny")
+    write_as(sam, "fp32", tmp_path / "linked", metrics={"dice": 0.8})
+    assert (tmp_path / "linked").is_symlink()
+    assert load_bundle(tmp_path / "tiny").metrics == {"dice": 0.8}
+
+
+@pytest.mark.parametrize("beside", [None, "{}", '{"format_version": 1, "files": []}', "a bundle"])
+def test_no_file_that_is_not_the_bundle_s_own_is_lost(exported, sam, write_as, tmp_path, beside):
     foreign = tmp_path / "thesis"
-    foreign.mkdir()
-    (foreign / "chapter1.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="thesis exists and is no bundle"):
+    if beside == "a bundle":
+        shutil.copytree(exported("int8")[1].folder, foreign)
+    else:
+        foreign.mkdir()
+        if beside is not None:
+            (foreign / "bundle.json").write_text(beside)
+    (foreign / "src").mkdir()
+    (foreign / "src/chapter1.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"chapter1\.txt.*not overwritten"):
         write_as(sam, "fp32", foreign)
-    assert (foreign / "chapter1.txt").read_text() == "years of work"
+    assert (foreign / "src/chapter1.txt").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_the_current_folder_is_not_replaced(sam, write_as, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="folder you are in"):
+        write_as(sam, "fp32", ".")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_are_those_that_the_files_hold(sam, batch, write_as, tmp_path):
+    for parameter in sam.parameters():  # equal tensors would be stored once
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    model, _ = in_precision(sam, POLICIES["int8"], None, [batch])
+    bundle = write_as(model, "int8", tmp_path / "told")
+    counts = bundle.parameters
+    left_out = [*model.prompt_encoder.mask_embed.parameters()]
+    for mlp in model.mask_decoder.output_hypernetworks_mlps[1:]:
+        left_out += mlp.parameters()
+    few = sum(parameter.numel() for parameter in left_out)
+    few += model.prompt_encoder.not_a_point_embed.weight.numel() * 3  # it, and two kinds of points
+    few += model.shared_image_embedding.positional_embedding.numel()  # a constant of the graph
+    assert counts["not_exported"] == few
+    assert sum(counts["per_precision"].values()) == counts["total"] - few
+    named = bundle.precision.modules.items()
+    integer = [model.get_submodule(name) for name, kind in named if kind.startswith("int8")]
+    assert counts["per_precision"]["int8"] == sum(layer.weight.numel() for layer in integer)
+    biases = [layer.bias for layer in integer if layer.bias is not None]
+    assert counts["per_precision"]["int32"] == sum(bias.numel() for bias in biases)
+    assert not [name for name in bundle.precision.modules if ".mask_embed." in name or ".1.proj_in" in name]
+
+
+@pytest.mark.parametrize("policy", ["int8", "fp32"])
+def test_both_engines_execute_as_many_products(exported, policy):
+    """OpenVINO fuses an attention into one node, whose two products count all the same."""
+    bundle = exported(policy)[1]
+    one, other = (matrix_products(bundle, engine) for engine in ("onnxruntime", "openvino"))
+    for part in ("encoder", "decoder"):
+        for kind in ("integer", "floating"):
+            assert sum(getattr(one[part], kind).values()) == sum(getattr(other[part], kind).values())
 
 
 def test_a_failed_export_leaves_nothing_behind_and_the_old_bundle_whole(exported, sam, write_as, tmp_path):

@@ -38,13 +38,20 @@ def has_vnni() -> bool | None:
 
 def weight_range_warning(weight_range: str) -> str | None:
     """Return a warning ("code: sentence") where a bundle's weight range does not fit this CPU, else None."""
-    if weight_range != "full" or has_vnni():
+    known = full_range_doubt(weight_range)
+    if known is None:
         return None
-    known = "has no VNNI" if has_vnni() is False else "may have no VNNI"
     return (
         f"full-range-weights: this bundle uses the full 8-bit weight range and this CPU {known}, so its "
         f"masks may be wrong; export it again with --weight-range portable."
     )
+
+
+def full_range_doubt(weight_range: str) -> str | None:
+    """Return why this CPU may not execute a weight range exactly ("has no VNNI"), or None."""
+    if weight_range != "full" or has_vnni():
+        return None
+    return "has no VNNI" if has_vnni() is False else "may have no VNNI"
 
 
 def _cpuinfo() -> list[str]:

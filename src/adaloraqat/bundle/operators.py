@@ -28,6 +28,7 @@ _ONNXRUNTIME_PRODUCTS = {
 _INTEGER_WHATEVER_THE_INPUT = {"DynamicQuantizeMatMul", "QAttention"}  # they quantise their input themselves
 _OPENVINO_PRODUCTS = {"MatMul", "FullyConnected", "Convolution", "Deconvolution", "ScaledDotProductAttention"}
 _INTEGERS = {"uint8", "int8", "u8", "i8"}
+_FUSED = "Subgraph"  # OpenVINO's generated code: a whole attention, with the names of what it took in
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,20 @@ def _runtime_model(path: Path) -> MatrixProducts:
     for node in openvino_model(path).get_runtime_model().get_ordered_ops():
         about = node.get_rt_info()
         operator = _text(about, "layerType")
-        if operator in _OPENVINO_PRODUCTS:
-            executed.append((operator, node.input(0).get_element_type().get_type_name() in _INTEGERS))
+        if operator == _FUSED:
+            products = _products_within(_text(about, "originalLayersNames"))
+        else:
+            products = [operator] if operator in _OPENVINO_PRODUCTS else []
+        if products:
+            integer = node.input(0).get_element_type().get_type_name() in _INTEGERS
+            executed += [(product, integer) for product in products]
     return _count(executed)
+
+
+def _products_within(names: str) -> list[str]:
+    """Return the products among the layers that a fused node stands for; "/a/MatMul,/a/Softmax" has one."""
+    kinds = [name.rpartition("/")[2].partition("_")[0] for name in names.split(",")]
+    return [f"{_FUSED}:{kind}" for kind in kinds if kind in _OPENVINO_PRODUCTS]
 
 
 def _text(about: Any, key: str) -> str:

@@ -138,7 +138,10 @@ def load_predictions(given: list[str], entries: "Sequence[Entry]") -> "dict[str,
 
 
 def load_models(models: list[str], engine: str) -> "dict[str, Segmenter]":
-    """Load bundles and runs (every finished stage of a run), named so that no two share a name."""
+    """Load bundles and runs (every finished stage of a run), named so that no two share a name.
+
+    What does not fit this CPU is warned of.
+    """
     from adaloraqat.bundle import Segmenter
 
     segmenters: dict[str, Segmenter] = {}
@@ -151,6 +154,8 @@ def load_models(models: list[str], engine: str) -> "dict[str, Segmenter]":
         for name, segmenter in found.items():
             unique = name if name not in segmenters else f"{name}-{len(segmenters)}"
             segmenters[unique] = segmenter
+            for warning in segmenter.warnings:
+                log.warning("%s: %s", unique, warning)
     return segmenters
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
 from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER
+from adaloraqat.datasets.names import some_of
 from adaloraqat.errors import OutputError
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.export.openvino_ir import write_openvino_ir
+from adaloraqat.export.stored_parameters import is_stored, per_data_type, stored_parameters
 from adaloraqat.files import umask
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import architecture_of, count_parameters
-from adaloraqat.quantize import PrecisionPolicy, convert, per_precision
+from adaloraqat.quantize import PrecisionPolicy, convert
+from adaloraqat.quantize.policy import weighted_names
 from adaloraqat.radiograph import Preprocessing
 
 LICENCE = "Research use only; see LICENSE-WEIGHTS."
@@ -73,7 +77,7 @@ def export_bundle(
         OutputError: `folder` is something else than a bundle, or cannot be written.
         RuntimeError: the model is not calibrated.
     """
-    target = Path(folder)
+    target = Path(folder).resolve()  # a link keeps its place, what it leads to is replaced
     refuse_foreign(target)
     fields: dict[str, Any] = {
         "name": name,
@@ -92,7 +96,7 @@ def export_bundle(
         "smallest_part": smallest_part,
         "outlines": outlines,
         "training": dict(training or {}),
-        "parameters": {**_stored_parameters(model, policy), "trainable": dict(trainable or {})},
+        "parameters": {**_without_adapters(model), "trainable": dict(trainable or {})},
         "ranks": {adapter: module.rank for adapter, module in adapters_of(model).items()},
         "metrics": dict(metrics or {}),
         "parity": {"measured": False},
@@ -103,6 +107,7 @@ def export_bundle(
         converted = convert(model)
         export_encoder(converted, temporary / ENCODER)
         export_decoder(converted, temporary / DECODER)
+        _describe_stored(fields, model, [temporary / ENCODER, temporary / DECODER])
         files = [ENCODER, DECODER, *(write_openvino_ir(temporary) if openvino else ())]
         write_bundle(temporary, fields, files)
         if parity is not None:
@@ -111,24 +116,57 @@ def export_bundle(
     return load_bundle(target)
 
 
-def _stored_parameters(model: SegmentationModel, policy: PrecisionPolicy) -> dict[str, Any]:
-    """Count what the files will hold: adapters are folded into the matrices that they adapt."""
+def _without_adapters(model: SegmentationModel) -> dict[str, Any]:
+    """Count the model's parameters; adapters are folded into the matrices that they adapt."""
     folded = sum(p.numel() for adapter in adapters_of(model).values() for p in adapter.parameters())
-    counts, precisions = count_parameters(model), per_precision(model, policy)
-    for numbers, key in ((counts, "encoder"), (counts, "total"), (precisions, "float32")):
-        numbers[key] -= folded
-    return {**counts, "per_precision": precisions, "adapters_folded": folded}
+    counts = count_parameters(model)
+    for key in ("encoder", "total"):
+        counts[key] -= folded
+    return {**counts, "adapters_folded": folded}
+
+
+def _describe_stored(fields: dict[str, Any], model: SegmentationModel, graphs: Sequence[Path]) -> None:
+    """Add what the files hold per data type, and drop the precision of layers that they do not hold."""
+    stored = stored_parameters(graphs, (name for name, _ in model.named_children()))
+    counts, precision = fields["parameters"], fields["precision"]
+    counts["per_precision"] = per_data_type(stored)
+    counts["not_exported"] = counts["total"] - sum(counts["per_precision"].values())
+    weighted = set(weighted_names(model))
+    precision["modules"] = {
+        name: kind
+        for name, kind in precision["modules"].items()
+        if name not in weighted or is_stored(name, stored)
+    }
 
 
 def refuse_foreign(target: Path) -> None:
-    """Raise `OutputError` where `target` exists and is neither a bundle nor an empty folder."""
-    if not target.exists() and not target.is_symlink():
+    """Refuse to replace anything but an empty folder or a bundle that holds nothing beside its own files.
+
+    Raises:
+        OutputError: `target` is a file, the current folder, or holds what no bundle does.
+    """
+    if not target.exists():
         return
-    if target.is_dir() and ((target / DOCUMENT).is_file() or not any(target.iterdir())):
-        return
-    raise OutputError(
-        f"{target.name} exists and is no bundle, so it is not overwritten: choose another output folder."
-    )
+    if target.resolve() == Path.cwd():
+        raise OutputError("A bundle cannot take the place of the folder you are in: choose another --out.")
+    if not target.is_dir():
+        raise OutputError(f"{target.name} is a file, so it is not overwritten: choose another output folder.")
+    present = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
+    foreign = sorted(present - _listed(target))
+    if foreign:
+        raise OutputError(
+            f"{target.name} holds what no bundle does ({some_of(foreign)}), so it is not overwritten: choose "
+            "another output folder."
+        )
+
+
+def _listed(folder: Path) -> set[str]:
+    """Return the files of a bundle, by its document; nothing where it is none."""
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        return {DOCUMENT, *document["files"]} if "format_version" in document else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 @contextmanager
@@ -154,12 +192,13 @@ def _take_place(temporary: Path, target: Path) -> None:
         os.rename(temporary, target)
         return
     older = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    os.replace(target, older / target.name)
     try:
-        os.rename(temporary, target)
-    except OSError:
-        os.replace(older / target.name, target)
-        raise
+        os.replace(target, older / target.name)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            os.replace(older / target.name, target)
+            raise
     finally:
         shutil.rmtree(older, ignore_errors=True)
 

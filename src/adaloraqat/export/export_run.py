@@ -11,15 +11,18 @@ import numpy as np
 import torch
 
 from adaloraqat.bundle import Bundle, Segmenter
+from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.datasets.spread import evenly_spread
-from adaloraqat.errors import FilmError, ManifestError, RecipeError
+from adaloraqat.errors import FilmError, ManifestError, OutputError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity
+from adaloraqat.export.parity_limits import parity_shortfalls
 from adaloraqat.export.precision import in_precision
 from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, propose
+from adaloraqat.files import check_folder
 from adaloraqat.lowrank import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.measure.overlap import dice
@@ -103,6 +106,9 @@ def export_run(
         validation = list(scored.entries)
         proposal = _proposed(run, weight_range, trained, calibration(), scored, max_drop, report)
     policy = proposal.policy if proposal else _wanted(precision, weight_range, trained, run.model)
+    mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
+    if mismatch:
+        logger.warning("%s", mismatch)
     model, post_training = _in_precision(run, policy, trained, calibration)
     if post_training:
         report(
@@ -140,24 +146,29 @@ def export_run(
             "films_left_out": len(usable.left_out),
         },
         metrics=metrics,
-        trainable=trainable_parameters(folder),
+        trainable=trainable_parameters(folder, run.stage),
         openvino=openvino,
         parity=(lambda written: measure_parity(deployed, written, films)) if films else None,
     )
+    for sentence in parity_shortfalls(bundle.parity):
+        logger.warning("%s", sentence)
     total = sum(record.bytes for record in bundle.files.values())
     report(f"{out.name}: {policy.name}, {total / 1e6:.2f} MB in {len(bundle.files)} files")
     return bundle
 
 
 def export_base(folder: Path, out: Path, half: bool = False) -> None:
-    """Write the last finished float stage of a run, adapters merged, as a Hugging Face SAM folder.
+    """Write the last finished float stage of a run, adapters merged, as a new Hugging Face SAM folder.
 
     `half` stores matrices in 16 bits, half the size.
 
     Raises:
         CheckpointError: there is no finished stage without quantisation.
-        OutputError: `out` cannot be written.
+        OutputError: `out` exists and is not an empty folder, or cannot be written.
     """
+    check_folder(out)
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out.name} is not empty, and nothing in it is overwritten: choose a new --out.")
     run = load_float_run(folder)
     merge_lora(run.model)
     if run.structure.ranks is not None:

@@ -55,12 +55,13 @@ def finished_stages(folder: Path) -> list[str]:
     return [stage.name for stage in recipe.stages if run.stage_path(stage.name).exists()]
 
 
-def trainable_parameters(folder: Path) -> dict[str, int]:
-    """Return how many parameters each finished stage of a run trained, by the stage's name."""
-    run = RunFolder(folder)
+def trainable_parameters(folder: Path, last: str | None = None) -> dict[str, int]:
+    """Return how many parameters each finished stage of a run trained, by the stage's name, up to `last`."""
+    run, names = RunFolder(folder), finished_stages(folder)
+    if last is not None:
+        names = names[: names.index(last) + 1]
     return {
-        name: int(load_document(run.stage_path(name))["result"]["trainable_parameters"])
-        for name in finished_stages(folder)
+        name: int(load_document(run.stage_path(name))["result"]["trainable_parameters"]) for name in names
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaloraqat.bundle.cpu import full_range_doubt
 from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
 from adaloraqat.errors import CheckpointError, ManifestError
 from adaloraqat.lowrank import adaptation_warnings, save_peft
@@ -89,6 +90,7 @@ def train(
     films = RunFilms(training, validation, cache)
     films.at(_architecture_in(position.structure, recipe.stages[position.number]))
     teachers = _Teachers(recipe, films, out)
+    _doubt_weight_ranges(recipe)
     run.start(recipe, identity, manifest)
     run.keep_metrics(position.lines)
     if position.saved is not None:
@@ -112,6 +114,19 @@ def train(
         logger.warning("%s", warning)
     run.write_result(summary)
     return summary
+
+
+def _doubt_weight_ranges(recipe: Recipe) -> None:
+    """Warn of stages whose bundles this CPU would execute wrongly; training itself is right on any."""
+    for stage in recipe.stages:
+        known = full_range_doubt(stage.weight_range) if isinstance(stage, QuantizeStage) else None
+        if known:
+            logger.warning(
+                "%s: bundles with weight_range full answer wrongly on this CPU, which %s; set it to portable "
+                "unless they will run elsewhere.",
+                stage.name,
+                known,
+            )
 
 
 @dataclass(frozen=True)
