@@ -78,6 +78,10 @@ def test_every_key_is_required_and_typed(folder: Path, key: str) -> None:
     [
         ({"preprocessing": {"image_size": 64}}, "'preprocessing'"),
         ({"precision": {"policy": "int8", "modules": {}}}, "'precision.weight_range'"),
+        (
+            {"precision": {"policy": "int8", "modules": {}, "weight_range": "foo"}},
+            "is none of portable, full, none",
+        ),
         ({"prompt": {"second_pass": "no", "quality_trained": True}}, "'prompt.second_pass'"),
         ({"files": {"encoder.onnx": {"sha256": "0", "bytes": 1}}}, "does not list decoder.onnx"),
     ],
@@ -85,6 +89,33 @@ def test_every_key_is_required_and_typed(folder: Path, key: str) -> None:
 def test_sections(folder: Path, changes: dict[str, object], said: str) -> None:
     edit(folder, **changes)
     assert said in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"image_size": value} for value in (True, 64.0, "64", 10**9, -1, None)),
+        *({"channels": value} for value in (True, 1.0, 10**9, 0)),
+        *({"percentile_low": value} for value in (False, "0", float("nan"))),
+        *(
+            {key: value}
+            for key in ("mean", "std")
+            for value in (0.5, "5", [True], [float("inf")], [1e39], [])
+        ),
+        {"std": [1e-40]},
+    ],
+)
+def test_preprocessing_of_wrong_types_and_sizes(folder: Path, change: dict[str, object]) -> None:
+    edit(folder, preprocessing=fields()["preprocessing"] | change)
+    assert "'preprocessing' in its bundle.json is not valid" in refusal(folder)
+
+
+def test_what_can_be_no_path(folder: Path) -> None:
+    long = "x" * 300
+    assert "cannot be opened (File name too long)" in refusal(folder / long)
+    files = json.loads((folder / "bundle.json").read_text())["files"]
+    edit(folder, files={**files, long: files["decoder.onnx"]})
+    assert "cannot be read" in refusal(folder)
 
 
 def test_a_flipped_bit_is_found(folder: Path) -> None:

@@ -148,7 +148,7 @@ def test_the_description_survives_json() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"image_size": 0}, "at least 1"),
+        ({"image_size": 0}, "image_size must be 1 to 10000"),
         ({"percentile_low": 60, "percentile_high": 40}, "rise"),
         ({"mean": [0.1, 0.2]}, "one a channel"),
         ({"std": [0.0]}, "greater than 0"),

@@ -1,6 +1,7 @@
 """The runtimes that execute a bundle's two graphs on the CPU."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,6 +78,8 @@ class OnnxRuntimeEngine(_TwoGraphs):
         self._encoder = onnxruntime_session(bundle.encoder, threads, ENCODER_NAMES)
         self._decoder = onnxruntime_session(bundle.decoder, threads, DECODER_NAMES)
         self._bundle = bundle.name
+        sides = self._encoder.get_inputs()[0].shape  # one that varies has a name in place of a number
+        _check_image(bundle, [side if isinstance(side, int) else None for side in sides])
 
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
         try:
@@ -95,6 +98,8 @@ class OpenVinoEngine(_TwoGraphs):
         self._encoder = openvino_model(bundle.openvino_graph(ENCODER), threads, ENCODER_NAMES, encoder)
         self._decoder = openvino_model(bundle.openvino_graph(DECODER), threads, DECODER_NAMES, decoder)
         self._bundle = bundle.name
+        sides = self._encoder.inputs[0].partial_shape
+        _check_image(bundle, [side.get_length() if side.is_static else None for side in sides])
 
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
         try:
@@ -207,6 +212,23 @@ def _check_names(
             f"{path.name} in the bundle {_bundle_of(path)!r} has other inputs or outputs than a bundle's: "
             f"export it again with `adaloraqat export`."
         )
+
+
+def _check_image(bundle: Bundle, taken: list[int | None]) -> None:
+    """Refuse a bundle whose encoder takes another image than its preprocessing gives; None takes any side."""
+    size, channels = bundle.preprocessing.image_size, bundle.preprocessing.channels
+    given = [1, channels, size, size]
+    if len(taken) != len(given) or any(
+        side not in (None, own) for side, own in zip(taken, given, strict=True)
+    ):
+        raise BundleError(
+            f"The bundle {bundle.name!r} is damaged: its encoder takes images of {_sides(taken)} and its "
+            f"bundle.json gives {_sides(given)}; copy or export it again."
+        )
+
+
+def _sides(shape: Sequence[int | None]) -> str:
+    return " x ".join("any" if side is None else str(side) for side in shape[1:])
 
 
 def _refused(path: Path, engine: str) -> BundleError:

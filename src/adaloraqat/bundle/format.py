@@ -43,6 +43,9 @@ REQUIRED = {
     "intended_use": str,
     "files": dict,
 }
+WEIGHT_RANGES = ("portable", "full", "none")
+"""Of stored integers |q| <= 63 (exact on every CPU), |q| <= 127 (needs VNNI), and there are none."""
+
 _JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", bool: "true or false"}
 
 
@@ -50,7 +53,7 @@ _JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", bool: "t
 class StoredPrecision:
     """How the weights are stored: the policy's name, the integer range used, the precision of each module.
 
-    `weight_range` is "portable" (|q| <= 63: exact on every CPU) or "full" (|q| <= 127: needs VNNI).
+    `weight_range` is one of `WEIGHT_RANGES`.
     """
 
     policy: str
@@ -172,7 +175,15 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
     given = os.fspath(name_or_path)
     if given in shipped_names():
         return shipped_path(given)
-    path = Path(given)
+    try:
+        return _folder(Path(given))
+    except OSError as error:  # pathlib passes on what is neither there nor missing
+        raise BundleError(
+            f"{Path(given).name!r} cannot be opened ({error.strerror}): check the path and its permissions."
+        ) from error
+
+
+def _folder(path: Path) -> Path:
     if path.name == DOCUMENT and path.is_file():
         path = path.parent
     shipped = ", ".join(shipped_names()) or "none in this installation"
@@ -242,6 +253,10 @@ def _preprocessing(where: str, values: Mapping[str, Any]) -> Preprocessing:
 
 def _precision(where: str, values: Mapping[str, Any]) -> StoredPrecision:
     weight_range = _field(where, "precision", values, "weight_range", str)
+    if weight_range not in WEIGHT_RANGES:
+        raise _damaged(
+            where, f"'precision.weight_range' in its {DOCUMENT} is none of {', '.join(WEIGHT_RANGES)}"
+        )
     return StoredPrecision(
         policy=_field(where, "precision", values, "policy", str),
         weight_range=weight_range,
@@ -289,14 +304,14 @@ def _check_inside(where: str, name: str) -> None:
 
 def _check_file(folder: Path, name: str, record: FileRecord) -> None:
     path = folder / name
-    if not path.is_file():
-        raise _damaged(folder.name, f"its file {name} is missing")
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(
-            f"The bundle {folder.name!r} is refused, because {name} is a link out of its folder: "
-            f"use a bundle from a source you trust."
-        )
     try:
+        if not path.is_file():
+            raise _damaged(folder.name, f"its file {name} is missing")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(
+                f"The bundle {folder.name!r} is refused, because {name} is a link out of its folder: "
+                f"use a bundle from a source you trust."
+            )
         matches = path.stat().st_size == record.bytes and sha256(path) == record.sha256.lower()
     except OSError as error:
         raise _damaged(folder.name, f"its file {name} cannot be read") from error

@@ -1,8 +1,9 @@
 """From the film to the network's input and back: one description for training, bundle and Segmenter."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.film import grey
+from adaloraqat.radiograph.film import MAX_PIXELS, grey
 from adaloraqat.radiograph.geometry import Box
 
+_MOST_SIDE = math.isqrt(MAX_PIXELS)
+_MOST_CHANNELS = 16
+_MOST_FACTOR = 1e30  # far inside what float32 can hold
 _SAMPLE = 1 << 16  # pixels that a percentile is read from; its error in rank is about 0.02 %
 
 
@@ -146,6 +150,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Check the values; lists (as JSON gives them) become tuples."""
+        self._check_kinds()
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
         problem = self._problem()
@@ -219,23 +224,42 @@ class Preprocessing:
             raise FilmError(
                 f"The preprocessing has unknown or missing keys ({names}): it needs {sorted(fields)}."
             )
-        try:
-            return cls(**values)
-        except (TypeError, ValueError) as error:
+        return cls(**values)
+
+    def _check_kinds(self) -> None:
+        """Refuse what is no number, or no sequence of them: JSON may hold anything in their place."""
+        whole = (self.image_size, self.channels)
+        lists = (self.mean, self.std)
+        if (
+            not all(_is_number(value, Integral) for value in whole)
+            or not all(_is_number(value, Real) for value in (self.percentile_low, self.percentile_high))
+            or not all(isinstance(values, Sequence) for values in lists)
+            or not all(_is_number(value, Real) for values in lists for value in values)
+        ):
             raise FilmError(
-                "The preprocessing holds a value of the wrong kind: numbers are needed."
-            ) from error
+                "The preprocessing holds a value of the wrong kind: image_size and channels are whole "
+                "numbers, percentiles numbers, mean and std lists of numbers."
+            )
 
     def _problem(self) -> str | None:
-        if self.image_size < 1 or self.channels < 1:
-            return "image_size and channels must be at least 1"
+        if not 1 <= self.image_size <= _MOST_SIDE:
+            return f"image_size must be 1 to {_MOST_SIDE}"
+        if not 1 <= self.channels <= _MOST_CHANNELS:
+            return f"channels must be 1 to {_MOST_CHANNELS}"
         if not 0 <= self.percentile_low < self.percentile_high <= 100:
             return "percentiles must rise within 0 to 100"
         if {len(self.mean), len(self.std)} - {1, self.channels}:
             return "mean and std need one value, or one a channel"
-        if not all(math.isfinite(value) for value in self.mean) or not all(value > 0 for value in self.std):
-            return "mean must be finite and std greater than 0"
+        mean, std = (np.array(values, dtype=np.float64) for values in (self.mean, self.std))
+        if not (np.abs(mean) < _MOST_FACTOR).all():
+            return "mean must be finite"
+        if not ((std > 1 / _MOST_FACTOR) & (std < _MOST_FACTOR)).all():
+            return "std must be finite and greater than 0"
         return None
+
+
+def _is_number(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _percentiles(pixels: NDArray[Any], low: float, high: float) -> tuple[float, float]:
