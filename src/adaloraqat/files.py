@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,9 +27,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent
-        )
+        # short, so that every name fits that is not too long itself
+        handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{target.suffix}", dir=target.parent)
     except OSError as error:
         raise OutputError(_sentence(target, error)) from error
     os.close(handle)
@@ -60,13 +60,17 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     """Refuse a file where a folder of results is to be, before there are results.
 
     Raises:
-        OutputError: `path`, or what it lies in, is a file.
+        OutputError: `path`, or what it lies in, is a file or cannot be a folder.
     """
     for place in (Path(path), *Path(path).parents):
-        if place.exists():
-            if place.is_dir():
+        try:
+            if stat.S_ISDIR(place.stat().st_mode):
                 return
-            raise OutputError(f"{place.name} is a file, not a folder: choose another output folder.")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise OutputError(_sentence(place, error)) from error
+        raise OutputError(f"{place.name} is a file, not a folder: choose another output folder.")
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

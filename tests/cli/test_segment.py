@@ -331,10 +331,18 @@ def test_really_full_disk(process: Run, bundle: Path, tmp_path: Path) -> None:
         (disk / "ballast").write_bytes(b"x" * 60_000)
         child = process("segment", "in", "--model", bundle, "--overlay", "--out", "disk")
         _, err = child.communicate(timeout=60)
+        assert child.returncode == 1
+        assert "The mask is written, the overlay is not: No space is left to write a_overlay.png" in err
+        assert written(disk) == ["a_mask.png", "ballast"]
+        assert read_mask(disk / "a_mask.png").any()
+        (disk / "a_mask.png").unlink()
+        (disk / "ballast").write_bytes(b"x" * 65_536)
+        child = process("segment", "in", "--model", bundle, "--out", "disk")
+        _, err = child.communicate(timeout=60)
         assert child.returncode == 2
-        assert "No space is left to write" in err
+        assert "No space is left to write a_mask.png" in err
         assert err.count("\n") == 1
-        assert not [name for name in written(disk) if "tmp" in name]
+        assert written(disk) == ["ballast"]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

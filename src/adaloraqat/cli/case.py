@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.challenge import CaseResult, ObjectResult, segment_case
 from adaloraqat.bundle.challenge.segment import Step
 from adaloraqat.cli.console import progress
+from adaloraqat.errors import OutputError
 from adaloraqat.radiograph import Box, Case, open_case, write_npz
 from adaloraqat.radiograph.case_overlay import write_case_overlay
 
@@ -29,14 +31,15 @@ def do_case(
     box: Box | None,
     propagate: str,
     show_progress: bool,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], OutputError | None]:
     """Segment one case, write its `segs` (and the overlay, where `outputs` has a second path).
 
-    Returns the case's entry in `--json`, without the names of files.
+    Returns the case's entry in `--json`, without the names of files, and what kept the overlay from being
+    written.
 
     Raises:
         FilmError: the case cannot be used; nothing was written.
-        OutputError: a result cannot be written.
+        OutputError: its `segs` cannot be written.
     """
     started = time.perf_counter()
     with open_case(source, box) as case:
@@ -48,8 +51,9 @@ def do_case(
         result = segment_case(segmenter, case, propagate, track)
         done = time.perf_counter()
         write_npz(outputs[0], {"segs": result.segs if case.is_volume else result.segs[0]})
+        unwritten = None
         for overlay in outputs[1:]:
-            write_case_overlay(overlay, case, result.segs)
+            unwritten = failure(partial(write_case_overlay, overlay, case, result.segs))
         ended = time.perf_counter()
         entry = _entry(case, result, "given" if box else "file" if case.boxes_given else "whole slices")
     spent = {
@@ -59,7 +63,16 @@ def do_case(
     }
     entry["milliseconds"] = round((ended - started) * 1000, 2)
     entry["milliseconds_of"] = {part: round(seconds * 1000, 2) for part, seconds in spent.items()}
-    return entry
+    return entry, unwritten
+
+
+def failure(write: Callable[[], None]) -> OutputError | None:
+    """Write a file that a result can do without; return what kept it from being written."""
+    try:
+        write()
+    except OutputError as error:
+        return error
+    return None
 
 
 def _entry(case: Case, result: CaseResult, source: str) -> dict[str, Any]:

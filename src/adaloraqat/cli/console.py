@@ -1,13 +1,16 @@
 """What a command says while it works: messages and progress to stderr, results to stdout."""
 
+import io
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TextIO, TypeVar
 
-import typer
+from adaloraqat.errors import OutputError
 
 log = logging.getLogger("adaloraqat")
 Item = TypeVar("Item")
@@ -36,9 +39,65 @@ def configure_logging() -> None:
     log.setLevel(logging.INFO)
 
 
+def configure_stdout() -> None:
+    """Escape, as stderr does, what stdout cannot say: a file's name may be any bytes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def print_line(text: str) -> None:
+    """Print a line of results on stdout, at once.
+
+    Raises:
+        OutputError: stdout cannot be written. Where its reader has gone, the error is left to Typer, which
+            ends the process quietly.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_stdout()
+        raise OutputError(stdout_lost(error)) from error
+
+
 def print_json(document: Any) -> None:
-    """Print one machine-readable document on stdout. NaN is refused: JSON has none."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one machine-readable document on stdout. NaN is refused: JSON has none.
+
+    Names are printed as they are where stdout can say them; else JSON's own escapes stand for all of them.
+
+    Raises:
+        OutputError: as `print_line`.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2, allow_nan=False)
+    print_line(text)
+
+
+def stdout_fails() -> bool:
+    """Try whether stdout cannot be written, by an empty line."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def discard_stdout() -> None:
+    """Send what stdout still holds nowhere, so that the process's end does not fail of it once more."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def stdout_lost(error: OSError) -> str:
+    """Return the sentence for a stdout that cannot be written."""
+    return (
+        f"Standard output cannot be written ({error.strerror}): send it elsewhere; files that were finished "
+        f"stay."
+    )
 
 
 def progress(items: Sequence[Item], what: str) -> Iterator[Item]:

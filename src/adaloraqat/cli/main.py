@@ -6,6 +6,7 @@ Commands are imported only when called, so that segmenting never waits for what 
 
 import importlib
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,13 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command as as_command
 
 import adaloraqat
-from adaloraqat.cli.console import configure_logging
+from adaloraqat.cli.console import (
+    configure_logging,
+    configure_stdout,
+    discard_stdout,
+    stdout_fails,
+    stdout_lost,
+)
 from adaloraqat.cli.exit_codes import INTERRUPTED, NOTHING_DONE
 from adaloraqat.errors import AdaloraqatError
 
@@ -75,6 +82,7 @@ class LazyGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a user's mistake ends in one line on stderr and the contract's exit code."""
         configure_logging()
+        configure_stdout()
         try:
             return super().invoke(ctx)
         except AdaloraqatError as error:
@@ -125,7 +133,15 @@ def _options(
 
 def main() -> None:
     """Run the command line; the process ends with one of the exit codes above."""
-    app(prog_name="adaloraqat")
+    try:
+        app(prog_name="adaloraqat")
+    except OSError as error:
+        if not stdout_fails():
+            raise
+        discard_stdout()
+        configure_logging()  # --help and --version end before a command begins
+        log.error("%s", stdout_lost(error))
+        sys.exit(NOTHING_DONE)
 
 
 def _load(name: str) -> Any:

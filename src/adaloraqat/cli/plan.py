@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import find_films, is_case
+from adaloraqat.radiograph.folder import film_stem
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ def plan(inputs: Sequence[Path], out: Path, overlay: bool) -> tuple[list[Job], l
         OutputError: two films would write the same file, or a result would overwrite an input.
     """
     jobs: dict[tuple[Path, Path], Job] = {}
-    refusals = []
+    refusals: list[Refusal] = []
     for given in inputs:
         try:
-            for job in _jobs(given):
-                jobs.setdefault((job.source.resolve(), job.target), job)
+            for job in _jobs(given, refusals):
+                jobs.setdefault((Path(os.path.realpath(job.source)), job.target), job)
         except FilmError as error:
             refusals.append(Refusal(_name(given), str(error)))
     _check_collisions(jobs.values(), out, overlay)
@@ -64,20 +65,26 @@ def shown(folder: Path, path: Path) -> str:
     return (path if folder.is_absolute() else folder / path).as_posix()
 
 
-def _jobs(given: Path) -> list[Job]:
-    films = find_films(given)
-    if not given.is_dir():
-        return [Job(given, _name(given), Path(given.stem), is_case(given))]
+def _jobs(given: Path, refusals: list[Refusal]) -> list[Job]:
+    """List the films of one input; a folder in it that cannot be opened goes to `refusals`."""
+
+    def refuse(folder: Path, sentence: str) -> None:
+        inside = folder.relative_to(given)
+        refusals.append(Refusal(inside.as_posix() if inside.name else _name(given), sentence))
+
+    films = find_films(given, refuse)
+    if films == [given]:
+        return [Job(given, _name(given), Path(film_stem(given.name)), is_case(given))]
     inside = [film.relative_to(given) for film in films]
     return [
-        Job(given / path, path.as_posix(), path.with_name(path.stem), is_case(given / path))
+        Job(given / path, path.as_posix(), path.with_name(film_stem(path.name)), is_case(given / path))
         for path in inside
     ]
 
 
 def _name(given: Path) -> str:
     if given.is_absolute() or ".." in given.parts:
-        return given.name or given.resolve().name
+        return given.name or Path(os.path.realpath(given)).name
     return given.as_posix()
 
 

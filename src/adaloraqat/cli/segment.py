@@ -2,16 +2,19 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter
-from adaloraqat.cli.case import Propagate, do_case
-from adaloraqat.cli.console import print_json, progress
+from adaloraqat.cli.case import Propagate, do_case, failure
+from adaloraqat.cli.console import print_json, print_line, progress
 from adaloraqat.cli.exit_codes import INTERRUPTED, NOTHING_DONE, SOME_FAILED
+from adaloraqat.cli.options import Threads, named
 from adaloraqat.cli.plan import Job, plan, shown
+from adaloraqat.cli.room import takes_more
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
 
@@ -22,7 +25,9 @@ NAMED = 20  # failed inputs that the last line names; each has a line of its own
 
 
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Films, or folders of films.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT", help="Films, or folders of films.", parser=named)
+    ],
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's path.")] = DEFAULT_MODEL,
     box: Annotated[
         tuple[float, float, float, float] | None,
@@ -31,19 +36,21 @@ def segment(
             help="Box prompt in pixels of the film; without: the whole film, or a case's own boxes.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = DEFAULT_OUT,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the results.", parser=named)
+    ] = DEFAULT_OUT,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write pictures with the outline.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     propagate: Annotated[
         Propagate, typer.Option(help="What a volume's slice hands on to the next: its box, or its mask.")
     ] = Propagate.box,
     engine: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: the engine's.")] = None,
+    threads: Threads = None,
 ) -> None:
     """Outline the lungs in films or folders of films.
 
     Writes <stem>_mask.png (0/255, on the film's own grid) into the output folder; subfolders are mirrored,
-    linked ones too (each real folder once).
+    linked ones too (each real folder once). A name without a film's suffix, as a UID, is a stem as it is.
     A challenge case (.npz with boxes, or with a volume) gives <stem>.npz with segs, one label a box.
     With --json, paths are relative to the folders that were given.
     """
@@ -60,14 +67,14 @@ def segment(
     try:
         for job in progress(jobs, "films"):
             entries.append(work.do(job))
+            if work.obstacle:
+                break
     except KeyboardInterrupt:
         log.error("Stopped by Ctrl-C: %d of %d films are done and stay.", work.done, len(jobs))
         code = INTERRUPTED
-    except OutputError as error:
-        log.error("%s", error)
-        stopped, *left = jobs[len(entries) - len(refusals) :]
-        entries.append(_failed(stopped.name, str(error)))
-        entries += [_failed(job.name, f"Not tried, because of {stopped.name}: {error}") for job in left]
+    if work.obstacle:
+        left = jobs[len(entries) - len(refusals) :]
+        entries += [_failed(job.name, f"Not tried, because of {work.obstacle}") for job in left]
     failed = [entry["path"] for entry in entries if entry["error"]]
     if as_json:
         print_json(_document(model, engine, segmenter, entries))
@@ -89,69 +96,81 @@ class _How:
 
 
 class _Work:
-    """Does one film after the other, and counts what is done."""
+    """Does one film after the other, and counts those that have their mask.
+
+    `obstacle` is the film and the sentence after which nothing further can be written.
+    """
 
     def __init__(self, segmenter: Segmenter | None, out: Path, how: _How) -> None:
         self._segmenter = segmenter
         self._out = out
         self._how = how
         self.done = 0
+        self.obstacle: str | None = None
         for warning in segmenter.warnings if segmenter else ():
             log.warning("%s", warning)
 
     def do(self, job: Job) -> dict[str, Any]:
         """Segment one film and write its files; a film that cannot be used gives an entry with an error.
 
-        Raises:
-            OutputError: a result cannot be written, which will be so for the next film too.
+        So does one without the overlay that was asked for, though its mask is there.
         """
+        outputs = job.outputs(self._out, self._how.overlay)
         try:
-            return self._case(job) if job.is_case else self._film(job)
+            entry, unwritten = self._case(job, outputs) if job.is_case else self._film(job, outputs)
         except FilmError as error:
-            log.error("%s", _about(job, str(error)))
-            return _failed(job.name, str(error))
+            return _failed(job.name, self._told(job, str(error)))
+        except OutputError as error:
+            return _failed(job.name, self._told(job, self._judged(job, error)))
         except MemoryError:
             sentence = "There is not enough memory for this film: use a smaller copy of it."
-            log.error("%s", _about(job, sentence))
-            return _failed(job.name, sentence)
+            return _failed(job.name, self._told(job, sentence))
+        self.done += 1
+        for warning in entry["warnings"]:
+            log.warning("%s: %s", job.name, warning)
+        if unwritten:
+            sentence = f"The mask is written, the overlay is not: {self._judged(job, unwritten)}"
+            entry["error"] = self._told(job, sentence)
+            outputs = outputs[:1]
+        names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
+        for name in () if self._how.quiet else names:
+            print_line(name)
+        return entry | {"path": job.name, "mask": names[0], "overlay": names[1] if names[1:] else None}
 
-    def _film(self, job: Job) -> dict[str, Any]:
+    def _film(self, job: Job, outputs: list[Path]) -> tuple[dict[str, Any], OutputError | None]:
         assert self._segmenter is not None
         film = read_film(job.source)
         result = self._segmenter.segment(film, self._how.box)
-        outputs = job.outputs(self._out, self._how.overlay)
         write_mask(outputs[0], result.mask)
-        if self._how.overlay:
-            write_overlay(outputs[1], film, result.mask, result.box)
-        return _entry(job, self._told(job, outputs, result.warnings), result)
+        if not self._how.overlay:
+            return _entry(result), None
+        return _entry(result), failure(partial(write_overlay, outputs[1], film, result.mask, result.box))
 
-    def _case(self, job: Job) -> dict[str, Any]:
+    def _case(self, job: Job, outputs: list[Path]) -> tuple[dict[str, Any], OutputError | None]:
         assert self._segmenter is not None
-        outputs = job.outputs(self._out, self._how.overlay)
         how = self._how
-        entry = do_case(self._segmenter, job.source, outputs, how.box, how.propagate.value, how.alone)
-        names = self._told(job, outputs, entry["warnings"])
-        return entry | {"path": job.name, "mask": names[0], "overlay": names[1] if how.overlay else None}
+        return do_case(self._segmenter, job.source, outputs, how.box, how.propagate.value, how.alone)
 
-    def _told(self, job: Job, outputs: list[Path], warnings: list[str]) -> list[str]:
-        """Count the job as done, say so, and return how output speaks of its files."""
-        self.done += 1
-        for warning in warnings:
-            log.warning("%s: %s", job.name, warning)
-        names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
-        if not self._how.quiet:
-            for name in names:
-                typer.echo(name)
-        return names
+    def _judged(self, job: Job, error: OutputError) -> str:
+        """Return the error's sentence, after a look whether it will be so for the next film too."""
+        if not takes_more(self._out):
+            self.obstacle = f"{job.name}: {error}"
+        return str(error)
+
+    def _told(self, job: Job, sentence: str) -> str:
+        """Say what is wrong with a film, led by its name unless the sentence names it itself."""
+        log.error("%s", sentence if job.source.name in sentence else f"{job.name}: {sentence}")
+        return sentence
 
 
-def _entry(job: Job, outputs: list[str], result: Segmentation) -> dict[str, Any]:
+def _entry(result: Segmentation) -> dict[str, Any]:
+    """Return a film's entry in `--json`, without the names of files."""
     height, width = result.mask.shape
     area = result.area_mm2
     return {
-        "path": job.name,
-        "mask": outputs[0],
-        "overlay": outputs[1] if len(outputs) > 1 else None,
+        "path": None,
+        "mask": None,
+        "overlay": None,
         "width": width,
         "height": height,
         "box": [round(side, 2) for side in result.box],
@@ -183,11 +202,6 @@ def _document(
         "warnings": segmenter.warnings if segmenter else [],
         "results": entries,
     }
-
-
-def _about(job: Job, sentence: str) -> str:
-    """The sentence, led by the film's name unless it names the film itself."""
-    return sentence if job.source.name in sentence else f"{job.name}: {sentence}"
 
 
 def _exit_code(done: int, failed: int) -> int:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def walk(
-    root: str | os.PathLike[str], searched: Callable[[Sequence[str]], Sequence[str]]
+    root: str | os.PathLike[str],
+    searched: Callable[[Sequence[str]], Sequence[str]],
+    unopened: Callable[[OSError], object] | None = None,
 ) -> Iterator[tuple[Path, list[str]]]:
     """Yield each folder at and below `root` with the names of its files.
 
@@ -18,12 +20,14 @@ def walk(
     Args:
         root: a folder, or a link to one.
         searched: chooses, of the names of one folder's subfolders, those to enter.
+        unopened: called for each folder that cannot be opened, whose `filename` the error has; without it,
+            such a folder is left out in silence.
     """
     home = os.path.realpath(root)
     entered: set[str] = set()
     starts = deque([Path(root)])
     while starts:
-        for folder, folders, names in os.walk(starts.popleft()):
+        for folder, folders, names in os.walk(starts.popleft(), onerror=unopened):
             real = os.path.realpath(folder)
             if real in entered:
                 folders.clear()
