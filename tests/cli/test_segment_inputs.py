@@ -190,6 +190,15 @@ def test_more_threads_than_any_computer_runs_are_refused(
     run: Run, bundle: Path, tmp_path: Path, threads: str
 ) -> None:
     save(tmp_path / "film.png")
-    ended = run("segment", "film.png", "--model", bundle, "--threads", threads)
-    assert ended.code == 2
-    assert str(MOST_THREADS) in ended.err
+    commands = {
+        "segment": ("film.png", "--model", bundle),
+        "bench": (bundle,),
+        "train": ("r.yaml", "--data", "m.csv", "--out", "run"),
+        "analyse": ("run", "--data", "m.csv", "--out", "out"),
+        "report": ("t.yaml", "--data", "m.csv", "--out", "out"),
+        "demo": (),
+    }
+    for command, arguments in commands.items():
+        ended = run(command, *arguments, "--threads", threads)
+        assert ended.code == 2
+        assert str(MOST_THREADS) in ended.err, ended.err

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from adaloraqat.cli.exit_codes import SOME_FAILED
+from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
 
@@ -29,7 +30,7 @@ def analyse(
     films: Annotated[
         int, typer.Option(min=1, help="Validation films that rank the groups; the proposal is proved on all.")
     ] = 64,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    threads: TrainingThreads = None,
 ) -> None:
     """Draw what INT8 does to weights and activations, and measure which layers can bear it.
 

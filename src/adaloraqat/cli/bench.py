@@ -11,6 +11,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.timing import median_ratio
 from adaloraqat.cli.console import print_json
 from adaloraqat.cli.info import computer, file_sizes
+from adaloraqat.cli.options import Threads
 from adaloraqat.report.speed import TIMED_SHAPE, segmenter_times
 
 log = logging.getLogger("adaloraqat")
@@ -22,7 +23,7 @@ def bench(
         list[str] | None, typer.Option(help="onnxruntime or openvino; may be given twice.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Measured turns.")] = 20,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: the engine's.")] = None,
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compare the speed and size of bundles on this computer.

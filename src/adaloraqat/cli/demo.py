@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from adaloraqat.cli.exit_codes import SOME_FAILED
+from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
 
@@ -19,7 +20,7 @@ def demo(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change one value of recipes/demo.yaml: key=value.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads for training.")] = None,
+    threads: TrainingThreads = None,
 ) -> None:
     """Adapt the shipped base to a made-up site, make an INT8 bundle of it, and report what that did.
 

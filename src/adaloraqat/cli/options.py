@@ -15,6 +15,10 @@ Threads = Annotated[
     int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: the engine's.")
 ]
 
+TrainingThreads = Annotated[
+    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; equal numbers need equal threads.")
+]
+
 
 def named(given: str | Path) -> Path:
     """Return the path of an argument; an empty one, of a variable that is not set, would be this folder.

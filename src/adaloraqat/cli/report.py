@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from adaloraqat.cli.options import TrainingThreads
+
 log = logging.getLogger("adaloraqat")
 
 
@@ -31,7 +33,7 @@ def report(
     robustness: Annotated[
         Path | None, typer.Option("--robustness", help="Folder written by robustness, for the page.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads for training.")] = None,
+    threads: TrainingThreads = None,
 ) -> None:
     """Make a table of the paper: train what is missing, reuse what is there, score, test, write.
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from adaloraqat.cli.exit_codes import INTERRUPTED, SOME_FAILED
+from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
 
@@ -27,9 +28,7 @@ def train(
         typer.Option("--set", help="Change one value of the recipe: stages.0.schedule.epochs=5."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; equal numbers need equal threads.")
-    ] = None,
+    threads: TrainingThreads = None,
     cache: Annotated[
         Path | None,
         typer.Option(
