@@ -27,8 +27,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # short, so that every name fits that is not too long itself
-        handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{target.suffix}", dir=target.parent)
+        # the beginning of the name alone, so that every name fits that is not too long itself
+        prefix, suffix = f".{target.stem[:20]}.", f".tmp{target.suffix}"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
     except OSError as error:
         raise OutputError(_sentence(target, error)) from error
     os.close(handle)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.radiograph import read_mask, write_mask
 
 RECIPE = {
     "name": "small",
@@ -83,14 +84,17 @@ def limit_files(size: int) -> Callable[[], None]:
 TRAIN = ("train", "r.yaml", "--data", "films/manifest.csv", "--out", "new")
 
 
-def test_train_goes_on_without_bad_films_and_names_all(here: Path, films: Path, run: Run) -> None:
+@pytest.mark.parametrize("cache", [(), ("--cache", "cache")])
+def test_train_goes_on_without_bad_films_and_names_all(
+    cache: tuple[str, ...], here: Path, films: Path, run: Run
+) -> None:
     first, second, third, *_ = rows(films, "train")
     last = rows(films, "val")[-1]
     spoil(films, second, last)
     remove(films, first)
     (films / third["path_mask"]).unlink()
     used = len(rows(films, "train") + rows(films, "val"))
-    ended = run(*TRAIN)
+    ended = run(*TRAIN, *cache)
     assert ended.code == 1, ended.err
     said = [line for line in ended.err.splitlines() if "cannot be used" in line]
     assert "3 of" in said[0]
@@ -140,13 +144,34 @@ def test_a_run_without_its_bad_films_is_resumed_without_them(
     assert counts[0] == counts[1]
 
 
-def test_a_mended_film_makes_it_another_run(films: Path, run: Run) -> None:
-    row = rows(films, "train")[1]
-    whole = (films / row["path_image"]).read_bytes()
-    spoil(films, row)
-    assert run(*TRAIN).code == 1
-    (films / row["path_image"]).write_bytes(whole)
+def test_other_films_are_another_run(films: Path, run: Run) -> None:
+    """A film that was mended, splits that were swapped, another label file: all change what a run scores."""
+    row, other, *_ = rows(films, "train")
+    labels, image = films / row["path_labels"], films / other["path_image"]
+    before = labels.read_bytes(), image.read_bytes()
+    labels.unlink()
+    spoil(films, other)
+    ended = run(*TRAIN)
+    assert ended.code == 1
+    assert f"The label picture {labels.name} does not exist" in ended.err
+    labels.write_bytes(before[0])
     refused(run(*TRAIN, "--resume"), "another films")
+    labels.unlink()
+    image.write_bytes(before[1])
+    refused(run(*TRAIN, "--resume"), "another films")
+    spoil(films, other)
+    give_splits(films, train="val", val="train")
+    refused(run(*TRAIN, "--resume"), "another films")
+    give_splits(films, train="val", val="train")
+    assert run(*TRAIN, "--resume").code == 1
+    assert "finished already" in run(*TRAIN, "--resume").err
+
+
+def test_masks_that_outline_nothing_are_refused(here: Path, films: Path, run: Run) -> None:
+    for row in rows(films, "train"):
+        write_mask(films / row["path_mask"], 0 * read_mask(films / row["path_mask"]))
+    refused(run(*TRAIN), "Not one of the", "training masks outlines anything")
+    assert not (here / "new").exists()
 
 
 def test_train_does_without_test_films_that_lie_elsewhere(films: Path, run: Run) -> None:

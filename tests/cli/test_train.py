@@ -1,6 +1,7 @@
 """`adaloraqat train` as a person meets it: wrong paths, wrong recipes, wrong films, full disks, Ctrl-C."""
 
 import csv
+import json
 import resource
 import signal
 import subprocess
@@ -142,19 +143,26 @@ def nan_film(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [text_as_png, empty, truncated, nan_film])
-def test_a_film_that_cannot_be_used_is_named(
+def test_a_film_that_cannot_be_used_is_named_and_left_out(
     spoil: Callable[[Path], None], train: Callable[..., Any], films: Path, tmp_path: Path
 ) -> None:
     film = Path(a_training_film(films)["path_image"])
     spoil(films / film)
-    refused(train(), film.name)
-    assert not (tmp_path / "run").exists()  # so that the same command works once the film is mended
+    left_out_alone(train(), tmp_path / "run", film.name)
 
 
-def test_a_mask_of_another_size_is_named(train: Callable[..., Any], films: Path) -> None:
+def test_a_mask_of_another_size_is_named(train: Callable[..., Any], films: Path, tmp_path: Path) -> None:
     mask = Path(a_training_film(films)["path_mask"])
     Image.fromarray(np.zeros((64, 60), np.uint8)).save(films / mask)
-    refused(train(), mask.name, "60 x 64", "64 x 64")
+    left_out_alone(train(), tmp_path / "run", mask.name, "60 x 64", "64 x 64")
+
+
+def left_out_alone(ended: Any, run: Path, *says: str) -> None:
+    assert ended.code == 1
+    (reason,) = json.loads((run / "result.json").read_text())["films"]["left_out"].values()
+    for text in says:
+        assert text in reason
+        assert text in ended.err.splitlines()[0]
 
 
 def test_a_folder_that_holds_something_else(train: Callable[..., Any], tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_names_and_capped_rank(sam: SamModel) -> None:
     assert {adapter.capacity for adapter in adapters.values()} == {4}  # an eighth of 32
     assert (capped_rank(48, 768), capped_rank(48, 192), capped_rank(2, 192)) == (48, 24, 2)
     assert (scaled_ranks(48, 32, 768), scaled_ranks(48, 32, 192)) == ((48, 32), (24, 16))
+    assert (scaled_ranks(48, 1, 32), scaled_ranks(48, 0, 32), scaled_ranks(0, 0, 32)) == (
+        (4, 1),
+        (4, 0),
+        (0, 0),
+    )
 
 
 def test_seed_decides_the_bases_and_the_global_random_state_does_not(
@@ -116,7 +121,7 @@ def test_relative_update_by_hand_and_warnings() -> None:
         model[0].adapter("q").singular_values.fill_(2.0)  # unit vectors, so ‖ΔW‖ = 2 against ‖W_q‖ = 5
         model[0].adapter("k").singular_values.fill_(1.0)  # against an all-zero W_k
     updates = relative_update(model)
-    assert updates == pytest.approx({"0.q": 0.4, "0.k": float("inf"), "0.v": 0.0})
+    assert updates == pytest.approx({"0.q": 0.4, "0.k": 1.0, "0.v": 0.0})
     assert adaptation_warnings(updates, {"0.q": 1, "0.k": 0, "0.v": 1}, (2,)) == []
 
 

@@ -191,7 +191,7 @@ def test_a_run_with_adapters_is_no_base_for_others(
     recipe = parse_recipe(both_stages())
     model, structure = load_start(recipe.base, 0)
     model, structure = enter_stage(model, structure, recipe.stages[0], 0)
-    RunFolder(tmp_path / "first").start(recipe, "films", tmp_path / "manifest.csv")
+    RunFolder(tmp_path / "first").start(recipe, {"fingerprint": "films"}, tmp_path / "manifest.csv")
     stored = {"structure": structure.to_dict(), "result": {}, "preprocessing": Preprocessing(32).to_dict()}
     save_tensors(RunFolder(tmp_path / "first").stage_path("stage1"), model.state_dict(), stored)
     document = {

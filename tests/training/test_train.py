@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adaloraqat.errors import CheckpointError, OutputError, RecipeError
 from adaloraqat.lowrank import adapters_of
+from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.sam import build_sam
 from adaloraqat.training import parse_recipe
 from adaloraqat.training.recipe import Recipe
@@ -138,6 +139,39 @@ def test_a_prune_beyond_the_films_is_refused_before_training(
     recipe = stage_1_only(both_stages(), prune_unit="step", prune_at=[1, 5], schedule=schedule)
     with pytest.raises(RecipeError, match="step 5 but stage stage1 has only 2 steps"):
         train(recipe, manifest, tmp_path / "run", report=silent)
+    assert not (tmp_path / "run").exists()
+    recipe = stage_1_only(both_stages(), prune_unit="step", prune_at=[1], schedule=schedule)
+    train(recipe, manifest, tmp_path / "run", report=silent)  # the corrected recipe takes the same folder
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        (({"kind": "full"}, {"kind": "quantize", "train": "singular_values"}), "has no adapters"),
+        (
+            ({"kind": "full"}, {"kind": "adalora", "prune_unit": "step", "prune_at": [9], "r_target": 2}),
+            "stage second has only 1 steps",
+        ),
+    ],
+)
+def test_what_a_later_stage_cannot_do_is_refused_before_the_first(
+    stages: tuple[dict[str, Any], ...], says: str, finished: Path, manifest: Path, tmp_path: Path
+) -> None:
+    schedule = {"epochs": 1, "batch_size": 99}
+    document = {
+        "name": "late",
+        "base": {"weights": str(tmp_path / "base")},
+        "stages": [
+            {"name": name, "schedule": schedule, **stage}
+            for name, stage in zip(("first", "second"), stages, strict=True)
+        ],
+    }
+    save_base(load_run(finished, "base").model, tmp_path / "base")
+    lines: list[str] = []
+    with pytest.raises(RecipeError, match=says):
+        train(parse_recipe(document), manifest, tmp_path / "run", report=lines.append)
+    assert lines == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_early_stop_before_the_last_prune(both_stages: Make, manifest: Path, tmp_path: Path) -> None:
@@ -178,6 +212,14 @@ def test_divergence_is_one_sentence(both_stages: Make, manifest: Path, tmp_path:
     with pytest.raises(
         CheckpointError, match=r"diverged in stage stage1 at step 1.*lower the learning rates"
     ):
+        train(recipe, manifest, tmp_path / "run", report=silent)
+
+
+def test_a_last_step_that_diverges_is_noticed(both_stages: Make, manifest: Path, tmp_path: Path) -> None:
+    rates = {"adapters": 0.0, "singular_values": 1e30, "decoder": 0.0}
+    schedule = {"epochs": 1, "batch_size": 2, "steps_per_epoch": 1}
+    recipe = stage_1_only(both_stages(), learning_rates=rates, schedule=schedule, prune_at=[])
+    with pytest.raises(CheckpointError, match="the norm of the weights is not finite"):
         train(recipe, manifest, tmp_path / "run", report=silent)
 
 

@@ -19,6 +19,7 @@ from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import count_parameters
 from adaloraqat.quantize import per_precision
+from adaloraqat.training.recipe import AdaLoRAStage, Recipe
 from adaloraqat.training.run import finished_stages, load_run
 
 R_MAX, R_TARGET = 48, 32
@@ -69,10 +70,14 @@ def describe_run(folder: Path) -> dict[str, Any]:
             document["relative_update"] = relative_update(run.model) if run.structure.ranks else {}
             document["precision"] = per_precision(run.model, run.policy)
             if adapters_of(run.model):
-                document["stage_1"] = _stage_1(count_trainable(run.model))
+                document["stage_1"] = _stage_1(count_trainable(run.model, _decoder_learnt(run.recipe)))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     document["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     return document
+
+
+def _decoder_learnt(recipe: Recipe) -> bool:
+    return all(stage.train_decoder for stage in recipe.stages if isinstance(stage, AdaLoRAStage))
 
 
 def _stage_1(counts: TrainableCount) -> dict[str, Any]:

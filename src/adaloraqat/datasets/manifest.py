@@ -23,6 +23,7 @@ __all__ = [
     "SPLITS",
     "Entry",
     "assign_splits",
+    "digest_of",
     "fingerprint",
     "read_manifest",
     "select",
@@ -121,7 +122,8 @@ def fingerprint(entries: Iterable[Entry], files_exist: bool = True) -> str:
     lines = []
     for entry in entries:
         try:
-            image, mask = (_digest(path, files_exist) for path in (entry.path_image, entry.path_mask))
+            digest = sha256 if files_exist else digest_of
+            image, mask = digest(entry.path_image), digest(entry.path_mask)
             lines.append(f"{entry.id}\t{image}\t{mask}\n")
         except OSError as error:
             raise ManifestError(
@@ -147,12 +149,11 @@ def select(entries: Sequence[Entry], split: str) -> list[Entry]:
     return chosen
 
 
-def _digest(path: Path, must_exist: bool) -> str:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, or nothing of one that is not there or cannot be opened."""
     try:
         return sha256(path)
     except OSError:
-        if must_exist:
-            raise
         return ""
 
 

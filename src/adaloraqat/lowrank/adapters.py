@@ -23,9 +23,12 @@ def capped_rank(r_max: int, width: int) -> int:
 
 
 def scaled_ranks(r_max: int, r_target: int, width: int) -> tuple[int, int]:
-    """Return the capped r_max and an r_target of the same ratio to it: (48, 32) is (24, 16) at width 192."""
+    """Return the capped r_max and an r_target of the same ratio to it: (48, 32) is (24, 16) at width 192.
+
+    A target above 0 stays at least 1.
+    """
     rank = capped_rank(r_max, width)
-    return rank, round(r_target * rank / r_max) if r_max else 0
+    return rank, max(min(r_target, 1), round(r_target * rank / r_max)) if r_max else 0
 
 
 def add_adapters(model: nn.Module, r_max: int, seed: int) -> dict[str, SVDAdapter]:

@@ -15,7 +15,7 @@ class TrainableCount:
         matrices: adapted matrices (three a block).
         components: unmasked components over all matrices; the paper's stage 2 trains one λ each.
         adapter_parameters: entries of P, Λ and Q of the unmasked components.
-        decoder_parameters: parameters of the mask decoder, trained whole in stage 1.
+        decoder_parameters: parameters of the mask decoder, trained whole in stage 1; 0 where it is not.
         base_parameters: all parameters of the model without adapters.
     """
 
@@ -46,8 +46,9 @@ class TrainableCount:
         return self.base_parameters / self.stage_1
 
 
-def count_trainable(model: nn.Module) -> TrainableCount:
+def count_trainable(model: nn.Module, train_decoder: bool = True) -> TrainableCount:
     """Count an adapted `SamModel`; on the meta device too, where no component counts as masked."""
+    decoder = model.get_submodule("mask_decoder").parameters() if train_decoder else ()
     adapters = adapters_of(model).values()
     stored = sum(parameter.numel() for adapter in adapters for parameter in adapter.parameters())
     per_component = [adapter.P.shape[0] + 1 + adapter.Q.shape[1] for adapter in adapters]
@@ -56,8 +57,6 @@ def count_trainable(model: nn.Module) -> TrainableCount:
         matrices=len(ranks),
         components=sum(ranks),
         adapter_parameters=sum(rank * size for rank, size in zip(ranks, per_component, strict=True)),
-        decoder_parameters=sum(
-            parameter.numel() for parameter in model.get_submodule("mask_decoder").parameters()
-        ),
+        decoder_parameters=sum(parameter.numel() for parameter in decoder),
         base_parameters=sum(parameter.numel() for parameter in model.parameters()) - stored,
     )

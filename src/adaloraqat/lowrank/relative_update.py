@@ -1,6 +1,5 @@
 """How far an adaptation has moved the model: ‖ΔW‖ / ‖W‖ of each matrix."""
 
-import math
 from collections.abc import Collection, Mapping
 
 import torch
@@ -17,14 +16,14 @@ NOTICEABLE_UPDATE = 1e-3
 def relative_update(model: nn.Module) -> dict[str, float]:
     """Return ‖ΔW‖_F / ‖W‖_F by adapter name, W being the rows of q, k or v alone.
 
-    0 where nothing changed, and infinity where an all-zero W was given an update.
+    Where W is all zero, ‖ΔW‖_F itself stands.
     """
     updates = {}
     for name, qkv in adapted_layers(model).items():
         for projection in PROJECTIONS:
-            change = float(qkv.adapter(projection).delta_weight().norm())
-            size = float(qkv.base_rows(projection).norm())
-            updates[f"{name}.{projection}"] = change / size if size else (math.inf if change else 0.0)
+            change = float(qkv.adapter(projection).delta_weight().double().norm())
+            size = float(qkv.base_rows(projection).double().norm())
+            updates[f"{name}.{projection}"] = change / size if size else change
     return updates
 
 

@@ -41,6 +41,7 @@ from adaloraqat.models.sam import (
     sam_from_state,
 )
 
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _COUNTER = ".num_batches_tracked"  # batch normalisation's count of batches: the one integer among the weights
 
 
@@ -201,9 +202,11 @@ def _check_tensor(name: str, tensor: Tensor, shape: torch.Size, file: str) -> No
             f"{file} holds {name} with shape {tuple(tensor.shape)} where the architecture has "
             f"{tuple(shape)}: give weights of that architecture."
         )
-    if not tensor.is_floating_point() and not name.endswith(_COUNTER):
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    if not (plain and (tensor.dtype in _FLOATS or name.endswith(_COUNTER))):
         raise CheckpointError(
-            f"{file} holds {name} as {tensor.dtype}: give the floating-point weights, not quantised ones."
+            f"{file} holds {name} as {tensor.dtype}, {tensor.layout}: give the plain floating-point weights, "
+            "not quantised ones."
         )
     if not torch.isfinite(tensor).all():
         raise CheckpointError(f"{file} holds NaN or infinite numbers in {name}: fetch the weights anew.")

@@ -63,7 +63,7 @@ def read_labels(path: str | os.PathLike[str], shape: tuple[int, int] | None = No
         FilmError: missing, damaged, of another size than `shape`, or with values that are no labels.
     """
     path = Path(path)
-    image = _open(path)
+    image = _open(path, "label picture")
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
         raise FilmError(
             f"{path.name} is a colour picture ({image.mode}): labels need one channel with 0 to 3."
@@ -117,9 +117,9 @@ def write_overlay(
     write_png(path, image, QUICK)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, what: str = "mask") -> Image.Image:
     if not path.is_file():
-        raise FilmError(f"The mask {path.name} does not exist: check the path.")
+        raise FilmError(f"The {what} {path.name} does not exist: check the path.")
     return open_raster(path)[0]
 
 

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.datasets.manifest import Entry
+from adaloraqat.datasets.manifest import Entry, digest_of
 from adaloraqat.errors import OutputError
-from adaloraqat.files import atomic_path, sha256
+from adaloraqat.files import atomic_path
 from adaloraqat.radiograph import Frame, Preprocessing
 
 logger = logging.getLogger(__name__)
@@ -80,9 +80,12 @@ def cached_films(
 
 
 def cache_key(entries: Sequence[Entry], preprocessing: Preprocessing) -> str:
-    """Return 32 hexadecimal digits that change with any byte, setting or decoder that the films depend on."""
+    """Return 32 hexadecimal digits that change with any byte, setting or decoder that the films depend on.
+
+    A film that is not there is for `decode` to tell of.
+    """
     films = [
-        [sha256(path) if path is not None else None for path in (e.path_image, e.path_mask, e.path_labels)]
+        [digest_of(path) if path is not None else None for path in (e.path_image, e.path_mask, e.path_labels)]
         for e in entries
     ]
     versions = {name: version(name) for name in _DECODERS}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adaloraqat.errors import CheckpointError, RecipeError
+from adaloraqat.errors import CheckpointError
 from adaloraqat.lowrank import (
     RankAllocator,
     adapted_width,
@@ -27,6 +27,7 @@ from adaloraqat.training.objective import Objective
 from adaloraqat.training.optimization import make_optimizer, share_of_peak
 from adaloraqat.training.recipe import AdaLoRAStage, Recipe, Stage
 from adaloraqat.training.run_folder import RunFolder
+from adaloraqat.training.stage_order import steps_of
 from adaloraqat.training.stages import (
     Group,
     capacities,
@@ -92,22 +93,8 @@ class StageTraining:
         self.allocator = self._new_allocator()
         if self.allocator is not None:
             self.progress.budgets = list(self.allocator.budgets)
-        schedule = self.stage.schedule
         films_a_pass = self.objective.sampler.pass_length
-        self.steps_per_epoch = schedule.steps_per_epoch or math.ceil(films_a_pass / schedule.batch_size)
-        self.total_steps = schedule.epochs * self.steps_per_epoch
-        self._check_prune_steps()
-
-    def _check_prune_steps(self) -> None:
-        """Refuse a prune that would come after the last step; only with the films is their number known."""
-        stage = self.stage
-        if self.allocator is None or not isinstance(stage, AdaLoRAStage) or stage.prune_unit != "step":
-            return
-        if stage.prune_at[-1] >= self.total_steps:
-            raise RecipeError(
-                f"The last prune is at step {stage.prune_at[-1]} but stage {stage.name} has only "
-                f"{self.total_steps} steps on these films; prune earlier or train longer."
-            )
+        self.steps_per_epoch, self.total_steps = steps_of(self.stage.schedule, films_a_pass)
 
     def _new_allocator(self) -> RankAllocator | None:
         stage = self.stage
@@ -173,6 +160,7 @@ class StageTraining:
             for name, value in self._step().items():
                 sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
             self.steps(self.stage.name, self.progress.step, self.total_steps)
+        self._check_weights()
         self.progress.epoch += 1
         self._prune("epoch", self.progress.epoch)
         scores = validate(self.model, self.validation, self.preprocessing)
@@ -214,6 +202,11 @@ class StageTraining:
     def _gradient_norm(self) -> Tensor:
         parameters = [p for group in self.groups for p in group.parameters.values()]
         return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    def _check_weights(self) -> None:
+        """Notice a last step that no other follows, whose loss would tell."""
+        parameters = [p.detach() for group in self.groups for p in group.parameters.values()]
+        self._check_finite(torch.nn.utils.get_total_norm(parameters), "norm of the weights")
 
     def _check_finite(self, value: Tensor, what: str) -> None:
         if not bool(torch.isfinite(value)):

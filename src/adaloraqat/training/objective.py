@@ -19,7 +19,7 @@ from adaloraqat.training.films import FilmSet
 from adaloraqat.training.losses import bce_loss, quality_loss, soft_dice_loss
 from adaloraqat.training.prompts import draw_prompts
 from adaloraqat.training.recipe import AdaLoRAStage, Recipe, Stage
-from adaloraqat.training.sampling import FilmSampler, modality_of
+from adaloraqat.training.sampling import modality_of, sampler_of
 from adaloraqat.training.stages import embed, set_training
 
 
@@ -53,9 +53,8 @@ class Objective:
         self.stage: Stage = recipe.stages[number]
         self.distiller = distiller
         self.augmentation = Augmentation(self.stage.augmentation, geometry=self.stage.geometry)
-        modalities = [modality_of(entry) for entry in films.entries]
-        self.several_modalities = len(set(modalities)) > 1
-        self.sampler = FilmSampler(modalities, recipe.data.balance, [recipe.seed, number])
+        self.several_modalities = len({modality_of(entry) for entry in films.entries}) > 1
+        self.sampler = sampler_of(recipe, number, films)
 
     def terms(self, model: SegmentationModel, step: int) -> dict[str, Tensor]:
         """Return the weighted loss terms () of batch number `step`.

@@ -27,7 +27,7 @@ Checked = TypeVar("Checked", bound=Strict)
 class BaseModelChoice(Strict):
     """Where training starts: `weights` (a shipped base, a folder, a .pth), or an `architecture` at random."""
 
-    weights: str | None = None
+    weights: str | None = Field(default=None, max_length=1000)
     architecture: str | dict[str, Any] | None = None
     image_size: int | None = Field(default=None, ge=32, le=2048)
 
@@ -47,7 +47,7 @@ class DataChoice(Strict):
 
     sources: tuple[str, ...] | None = None
     limit: int | None = Field(default=None, ge=1)
-    draw: int = 0
+    draw: int = Field(default=0, ge=0)
     balance: Literal["all", "min", "tenth"] = "all"
 
 
@@ -77,13 +77,16 @@ class Losses(Strict):
     quality: float = Field(default=0.0, ge=0)
 
 
+_LARGEST_RATE = 1e30  # far beyond it a step no longer fits into 32 bits
+
+
 class LearningRates(Strict):
     """Peak rates per group of parameters; a group that a stage does not train is ignored."""
 
-    encoder: float = Field(default=5e-5, ge=0)
-    adapters: float = Field(default=5e-5, ge=0)
-    singular_values: float = Field(default=5e-5, ge=0)
-    decoder: float = Field(default=2e-5, ge=0)
+    encoder: float = Field(default=5e-5, ge=0, le=_LARGEST_RATE)
+    adapters: float = Field(default=5e-5, ge=0, le=_LARGEST_RATE)
+    singular_values: float = Field(default=5e-5, ge=0, le=_LARGEST_RATE)
+    decoder: float = Field(default=2e-5, ge=0, le=_LARGEST_RATE)
 
 
 class Schedule(Strict):
@@ -236,7 +239,7 @@ class Recipe(Strict):
     """One training, complete. `outlines` says in words what the masks outline; it goes into the bundle."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     base: BaseModelChoice
     outlines: str = "the lungs as outlined in the training masks"
     data: DataChoice = DataChoice()
@@ -318,7 +321,7 @@ def read_document(path: Path, example: str) -> dict[str, Any]:
         raise RecipeError(
             f"There is no recipe {path.name}; give the path of one, such as {example}."
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise RecipeError(f"{path.name} is not a readable YAML recipe; compare it with {example}.") from error
     if not isinstance(document, dict):
         raise RecipeError(f"{path.name} is not a recipe (a mapping of keys is expected); see {example}.")
@@ -358,9 +361,9 @@ def _override(document: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override} is not of the form key=value, for example --set seed=1.")
     try:
         value = yaml.safe_load(text)  # 1e-4 is text in YAML 1.1; pydantic makes it a number where one belongs
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise RecipeError(
-            f"--set {override}: the value is not YAML; write key=value, lists as [3, 7, 12]."
+            f"--set {override[:80]}: the value is not YAML; write key=value, lists as [3, 7, 12]."
         ) from error
     *parents, last = key.split(".")
     place: Any = document

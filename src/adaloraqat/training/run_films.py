@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.datasets.manifest import Entry
+from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.structure import preprocessing_for
@@ -46,7 +47,7 @@ class RunFilms:
         """Return the preprocessing of an architecture, and training and validation films so preprocessed.
 
         Raises:
-            FilmError: of one of the splits not one film can be used.
+            FilmError: of one of the splits not one film can be used, or not one mask outlines anything.
         """
         preprocessing = preprocessing_for(measures)
         if preprocessing not in self._loaded:
@@ -55,6 +56,8 @@ class RunFilms:
                 for split in (self._training, self._validation)
             )
             self._training, self._validation = training.entries, validation.entries
+            _refuse_empty(training, "training")
+            _refuse_empty(validation, "validation")
             self._loaded = {preprocessing: (training, validation)}  # an earlier stage's size is done with
         return preprocessing, *self._loaded[preprocessing]
 
@@ -67,6 +70,14 @@ class RunFilms:
             films = self._usable.load(self._training, preprocessing, self._cache)
             self._for_teachers = {preprocessing: films}
         return self._for_teachers[preprocessing]
+
+
+def _refuse_empty(films: FilmSet, split: str) -> None:
+    if not any(bool(films.targets[place, 2].any()) for place in range(len(films))):
+        raise FilmError(
+            f"Not one of the {len(films)} {split} masks outlines anything: give masks that are above 0 where "
+            "the lungs are."
+        )
 
 
 def _same_picture(one: Preprocessing, other: Preprocessing) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ class RunFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def check(self, recipe: Recipe, fingerprint: str, resume: bool) -> None:
+    def check(self, recipe: Recipe, identity: Mapping[str, str], resume: bool) -> None:
         """Check that the folder can take this run: it is new, or it holds this very run. Nothing is written.
+
+        `identity` is what `data_identity` says of the films.
 
         Raises:
             OutputError: the folder already holds a run and `resume` is false, or holds something else.
@@ -48,9 +51,10 @@ class RunFolder:
                     f"{self.folder.name} already holds a run; continue it with --resume, "
                     "or choose another --out."
                 )
-            identity = self.identity()
-            if load_recipe(stored) != recipe or identity != fingerprint:
-                what = "recipe" if identity == fingerprint else "films"
+            document = self._data()
+            same_films = all(document.get(key, value) == value for key, value in identity.items())
+            if load_recipe(stored) != recipe or not same_films:
+                what = "recipe" if same_films else "films"
                 raise CheckpointError(
                     f"{self.folder.name} was started with another {what}; resume with the same one, or "
                     "choose another --out."
@@ -62,7 +66,7 @@ class RunFolder:
         if foreign:
             raise OutputError(f"{self.folder.name} is not empty and holds no run; choose another --out.")
 
-    def start(self, recipe: Recipe, fingerprint: str, manifest: Path) -> None:
+    def start(self, recipe: Recipe, identity: Mapping[str, str], manifest: Path) -> None:
         """Write what identifies the run, the recipe last; remove what a killed process left unfinished.
 
         The manifest is kept relative to the run, so that no path of this computer stands in the folder.
@@ -72,7 +76,7 @@ class RunFolder:
         if not (self.folder / RECIPE).exists():
             text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
             relative = Path(os.path.relpath(manifest.resolve(), self.folder.resolve())).as_posix()
-            document = {"fingerprint": fingerprint, "manifest": relative}
+            document = {**identity, "manifest": relative}
             write_text(self.folder / DATA, json.dumps(document) + "\n")
             write_text(self.folder / RECIPE, text)
 
@@ -80,13 +84,17 @@ class RunFolder:
         return list(self.folder.iterdir()) if self.folder.exists() else []
 
     def identity(self) -> str:
-        """Return the fingerprint of the films that the run was started with."""
+        """Return the fingerprint of the films that the run was started with, unusable ones too."""
+        return str(self._data()["fingerprint"])
+
+    def _data(self) -> dict[str, Any]:
         try:
-            return str(json.loads((self.folder / DATA).read_text())["fingerprint"])
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{self.folder.name} is damaged; start again with another --out."
-            ) from error
+            document = json.loads((self.folder / DATA).read_text())
+        except (OSError, ValueError):
+            document = None
+        if not isinstance(document, dict) or "fingerprint" not in document:
+            raise CheckpointError(f"{self.folder.name} is damaged; start again with another --out.")
+        return document
 
     def manifest(self) -> Path | None:
         """Return the manifest that the run was started with, or None where it is no longer found."""
@@ -158,8 +166,11 @@ class RunFolder:
             return None
         try:
             document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path.name} is damaged; remove it and continue with --resume.") from error
+            whole = {"films", "stages"} <= set(document)
+        except (OSError, ValueError, TypeError):
+            whole = False
+        if not whole:
+            raise CheckpointError(f"{path.name} is damaged; remove it and continue with --resume.")
         return document
 
 

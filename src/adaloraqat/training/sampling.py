@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from adaloraqat.datasets.entry import Entry
-from adaloraqat.training.films import draw_indices
+from adaloraqat.training.films import FilmSet, draw_indices
+from adaloraqat.training.recipe import Recipe
 
 Balance = Literal["all", "min", "tenth"]
 
@@ -77,6 +78,12 @@ class FilmSampler:
         ]
         order = np.random.default_rng([*self._seed, 6, turn]).permutation(len(drawn))
         return [drawn[place] for place in order]
+
+
+def sampler_of(recipe: Recipe, number: int, films: FilmSet) -> FilmSampler:
+    """Return what draws the training films of stage `number`."""
+    modalities = [modality_of(entry) for entry in films.entries]
+    return FilmSampler(modalities, recipe.data.balance, [recipe.seed, number])
 
 
 def _share_of(films: Sequence[int], quota: int, turn: int, seed: Sequence[int]) -> list[int]:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank import adapters_of, add_adapters
 from adaloraqat.lowrank.lora import add_lora, merge_lora
 from adaloraqat.models.families import SegmentationModel, resize
@@ -26,6 +25,7 @@ from adaloraqat.training.parts import (
     widen,
 )
 from adaloraqat.training.recipe import AdaLoRAStage, FullStage, LoRAStage, QuantizeStage, Stage
+from adaloraqat.training.stage_order import check_entry, resizes
 from adaloraqat.training.structure import Structure
 
 
@@ -40,15 +40,8 @@ def enter_stage(
     if structure.lora is not None:  # what follows starts from the merged weights
         merge_lora(model)
         structure = structure.with_lora(None)
-    resized = isinstance(stage, FullStage) and stage.image_size not in (
-        None,
-        architecture_of(model)["image_size"],
-    )
-    if adapters_of(model) and (resized or isinstance(stage, AdaLoRAStage | LoRAStage)):
-        raise RecipeError(
-            f"Stage {stage.name} would adapt or resize a base that carries adapters already: merge them with "
-            "`adaloraqat export RUN --to huggingface --out FOLDER`, and start from that folder."
-        )
+    resized = resizes(stage, architecture_of(model)["image_size"])
+    check_entry(stage, bool(adapters_of(model)), resized)
     if resized:
         assert isinstance(stage, FullStage)
         assert stage.image_size is not None
@@ -62,11 +55,6 @@ def enter_stage(
         add_lora(model, stage.rank, alpha, seed)
         return model, structure.with_lora(stage.rank, alpha)
     if isinstance(stage, QuantizeStage):
-        if stage.train == "singular_values" and not adapters_of(model):
-            raise RecipeError(
-                f"Stage {stage.name} trains singular values, but its base has no adapters: put adalora "
-                "before it, or start from a run that has one."
-            )
         known = PrecisionPolicy.from_dict(structure.policy) if structure.policy is not None else None
         policy = policy_of(stage, quantized_parts(known))
         if known is None:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from adaloraqat.bundle.cpu import full_range_doubt
-from adaloraqat.datasets.manifest import Entry, fingerprint, read_manifest
+from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.errors import CheckpointError, ManifestError
 from adaloraqat.lowrank import adaptation_warnings, save_peft
 from adaloraqat.lowrank.lora import save_lora
 from adaloraqat.models.families import SegmentationModel, check
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_document, save_tensors
+from adaloraqat.training.data_identity import data_identity
 from adaloraqat.training.device import chosen_device
 from adaloraqat.training.distillation import Distiller
 from adaloraqat.training.films import draw_indices
@@ -33,6 +34,7 @@ from adaloraqat.training.recipe import (
 )
 from adaloraqat.training.run_films import RunFilms
 from adaloraqat.training.run_folder import RunFolder
+from adaloraqat.training.stage_order import check_stages
 from adaloraqat.training.stages import calibrate_films, embedding_width, enter_stage
 from adaloraqat.training.start import SHIPPED_BASE, load_start
 from adaloraqat.training.structure import Structure, build_model, settle_memory
@@ -80,7 +82,7 @@ def train(
     started = time.perf_counter()
     training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
     run = RunFolder(out)
-    identity = fingerprint([*training, *validation], files_exist=False)
+    identity = data_identity(training, validation)
     run.check(recipe, identity, resume)
     finished = run.result() if resume else None
     if finished is not None:
@@ -88,7 +90,8 @@ def train(
         return finished
     position = _position(recipe, run, resume)
     films = RunFilms(training, validation, cache)
-    films.at(_architecture_in(position.structure, recipe.stages[position.number]))
+    _, usable, _ = films.at(_architecture_in(position.structure, recipe.stages[position.number]))
+    check_stages(recipe, position.number, position.structure, usable, entered=position.saved is not None)
     teachers = _Teachers(recipe, films, out)
     _doubt_weight_ranges(recipe)
     run.start(recipe, identity, manifest)
@@ -101,7 +104,7 @@ def train(
     forget_embeddings(out)
     summary = {
         "name": recipe.name,
-        "data_fingerprint": identity,
+        "data_fingerprint": identity["fingerprint"],
         "films": films.summary(),
         "stages": [_without_timing(result) for result in position.results],
         "warnings": [*films.warnings(), *warnings_of(recipe, position.results)],
