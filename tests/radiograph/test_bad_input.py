@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -44,6 +45,21 @@ def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "text.dcm", "DICOM")
     (tmp_path / "folder.png").mkdir()
     refused(tmp_path / "folder.png", "folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_is_refused_and_a_link_to_a_film_is_not(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "film.png").symlink_to(tmp_path / "pipe")
+    writer = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)  # a reader would get these and not hang
+    os.write(writer, bytes(range(1, 200)))
+    try:
+        refused(tmp_path / "film.png", "pipe")
+    finally:
+        os.close(writer)
+    noise().save(tmp_path / "real.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+    assert read_film(tmp_path / "link.png").shape == (64, 64)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])

@@ -1,5 +1,7 @@
 """What kind of file a film lies in: its content tells, its name only where the content has no mark."""
 
+import os
+import stat
 from enum import Enum
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def kind_of(path: Path) -> Kind:
     """Return of what kind a film's file is; it may still be damaged, or hold no film.
 
     Raises:
-        FilmError: the file is missing, empty, cannot be opened, or is of no kind that is read.
+        FilmError: the file is missing, empty, cannot be opened, no regular file, or of no kind that is read.
     """
     start = _start(path)
     if start[_DICOM_AT:] == _DICOM:
@@ -55,6 +57,9 @@ def kind_of(path: Path) -> Kind:
 
 def _start(path: Path) -> bytes:
     try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+            raise FilmError(f"{path.name} is a pipe, a socket or a device: give a film's file.")
         with open(path, "rb") as stream:
             start = stream.read(_DICOM_AT + len(_DICOM))
     except FileNotFoundError as error:

@@ -73,6 +73,8 @@ def is_image(shape: tuple[int, ...]) -> bool:
 
 def is_segmentation(path: Path) -> bool:
     """Tell whether a file is an .npz that holds masks alone, as this tool writes them."""
+    if not path.is_file():  # a pipe of that name would be waited for
+        return False
     try:
         with Archive(path) as archive:
             return bool(archive.names()) and set(archive.names()) <= set(_MASK_NAMES)
