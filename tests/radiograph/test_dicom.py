@@ -13,14 +13,17 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import read_film
+from adaloraqat.radiograph.header import read_header
 
 STORED = np.tile(np.arange(0, 4000, 100, dtype=np.uint16), (24, 1))  # (24, 40), 12 bits
 
@@ -248,3 +251,110 @@ def test_a_deflated_file_that_inflates_without_end_is_refused(tmp_path: Path) ->
     path.write_bytes(content[:start] + b"".join(parts) + bomb.flush())
     with pytest.raises(FilmError, match="inflates"):
         read_film(path)
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless])
+def test_frames_that_the_header_does_not_mention_are_no_colours(tmp_path: Path, syntax: Any) -> None:
+    for frames in (2, 3):
+        path = written(tmp_path / "film.dcm", np.stack([STORED] * frames), NumberOfFrames=frames)
+        dataset = pydicom.dcmread(path)
+        if syntax is not None:
+            dataset.compress(syntax)
+        del dataset.NumberOfFrames
+        dataset.save_as(path)
+        with pytest.raises(FilmError, match=r"film\.dcm holds more frames"):
+            read_film(path)
+
+
+def test_a_header_with_half_the_rows_or_bits_is_refused(tmp_path: Path) -> None:
+    for wrong in ({"Rows": 24}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}):
+        with pytest.raises(FilmError, match="wrong size"):
+            read_film(written(tmp_path / "film.dcm", np.vstack([STORED, STORED]), **wrong))
+
+
+def test_a_compressed_frame_of_another_size_is_refused(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 80), dtype=np.uint8)).save(stream, "JPEG")
+    assert read_film(encapsulated(tmp_path / "film", stream.getvalue(), (64, 80))).shape == (64, 80)
+    with pytest.raises(FilmError, match="another size"):
+        read_film(encapsulated(tmp_path / "film", stream.getvalue(), (80, 64)))
+    dataset = pydicom.dcmread(written(tmp_path / "film"))
+    dataset.compress(JPEGLSLossless)
+    dataset.save_as(tmp_path / "film")
+    assert read_film(tmp_path / "film").shape == STORED.shape
+    dataset.Rows, dataset.Columns = dataset.Columns, dataset.Rows
+    dataset.save_as(tmp_path / "film")
+    with pytest.raises(FilmError, match=r"another size|cannot be decoded"):
+        read_film(tmp_path / "film")
+
+
+def test_more_pixels_than_the_header_says_are_refused_but_padding_is_not(tmp_path: Path) -> None:
+    with pytest.raises(FilmError, match="another size"):
+        read_film(written(tmp_path / "film", Columns=39))
+    for padding in (b"\0", b"\0" * 1000, b"\xff" * 512, b"ab"):
+        film = read_film(written(tmp_path / "film", PixelData=STORED.tobytes() + padding))
+        assert film.pixels == pytest.approx(ramp(STORED), abs=1e-6)
+
+
+def test_big_endian_tables_and_files_without_a_meta_header(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(written(tmp_path / "film", VOILUTSequence=lookup(0, [0])))
+    table = (np.arange(4000) ** 2 // 300).astype(np.uint16)
+    item = dataset.VOILUTSequence[0]
+    item.LUTDescriptor, item["LUTData"].VR, item.LUTData = [4000, 0, 16], "OW", table.astype(">u2").tobytes()
+    dataset.PixelData = STORED.astype(">u2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(tmp_path / "film", dataset, implicit_vr=False, little_endian=False)
+    assert read_film(tmp_path / "film").pixels == pytest.approx(ramp(table[STORED].astype(float)), abs=1e-6)
+    del dataset.VOILUTSequence
+    bare = Dataset(dict(dataset.items()))
+    pydicom.dcmwrite(tmp_path / "bare.dcm", bare, implicit_vr=False, little_endian=False)
+    assert (tmp_path / "bare.dcm").read_bytes()[:2] == b"\0\x08"
+    assert read_film(tmp_path / "bare.dcm").pixels == pytest.approx(ramp(STORED), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "words"),
+    [
+        (b"2000", b"abcd", "window"),
+        (b"3000", b"inf ", "window"),
+        (b"3000.0", b"      ", "window"),
+        (b"1.5 ", b"1.x ", "rescale"),
+        (b"10.5", b"nan ", "rescale"),
+    ],
+)
+def test_a_number_that_cannot_be_parsed_is_told(tmp_path: Path, good: bytes, bad: bytes, words: str) -> None:
+    numbers = {"WindowCenter": 2000, "WindowWidth": 3000, "RescaleSlope": "1.5", "RescaleIntercept": "10.5"}
+    path = written(tmp_path / "film", **numbers)
+    assert read_film(path).notices == ()
+    content = path.read_bytes()
+    assert content.count(good) == 1
+    path.write_bytes(content.replace(good, bad))
+    film = read_film(path)
+    assert len(film.notices) == 1
+    assert words in film.notices[0]
+
+
+def test_a_modality_table_without_entries_is_left_out(tmp_path: Path) -> None:
+    film = read_film(written(tmp_path / "film", ModalityLUTSequence=[Dataset()]))
+    assert film.pixels == pytest.approx(ramp(STORED), abs=1e-6)
+    assert "modality LUT" in film.notices[0]
+
+
+@pytest.mark.parametrize(("kept", "words"), [(0, "zeros"), (132, "zeros"), (600, "cut short|not a readable")])
+def test_a_file_whose_rest_is_zeros_is_refused(tmp_path: Path, kept: int, words: str) -> None:
+    """Were the zeros taken for elements, this would go on for minutes."""
+    path = written(tmp_path / "film.dcm", PatientComments="a comment " * 100)
+    content = path.read_bytes()
+    assert content.index(b"a comment") < 600 < content.index(STORED.tobytes())
+    path.write_bytes(content[:kept])
+    with open(path, "r+b") as stream:
+        stream.truncate(256 << 20)  # takes no space on disk
+    for read in (read_film, read_header):
+        with pytest.raises(FilmError, match=words):
+            read(path)
+
+
+def test_zeros_after_the_film_do_no_harm(tmp_path: Path) -> None:
+    path = written(tmp_path / "film")
+    path.write_bytes(path.read_bytes() + bytes(100_000))
+    assert read_film(path).pixels == pytest.approx(ramp(STORED), abs=1e-6)

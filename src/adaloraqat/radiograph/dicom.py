@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.dicom_whole import check_inflated_size, decoded, is_cut_short
+from adaloraqat.radiograph.dicom_whole import check_fits, decoded, is_cut_short, read_dataset
 from adaloraqat.radiograph.film import Film, check_size, grey, scaled
+from adaloraqat.radiograph.negative import turned_over
+from adaloraqat.radiograph.quiet import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SPACING_MM = (0.02, 5.0)  # finer than any detector; coarser than a chest film reduced to 100 px
+_UNUSABLE = (
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+)  # what a faulty LUT or window raises
 _MOST_OBLONG = 4.0  # pixels longer than this many times their width are a mistake in the tag
-_WARNINGS = threading.Lock()  # warning filters belong to the whole process
 
 
 def read_dicom(path: Path) -> Film:
@@ -35,8 +41,7 @@ def read_dicom(path: Path) -> Film:
         FilmError: not DICOM, cut short, without an image, multi-frame, too small or too large, or compressed
             in a way that cannot be decoded.
     """
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of each value that bends the standard
+    with quiet():  # pydicom warns of each value that bends the standard
         dataset = _dataset(path)
         notices: list[str] = []
         values = _presented(dataset, _decoded(dataset, path.name), notices)
@@ -49,11 +54,8 @@ def read_dicom(path: Path) -> Film:
 
 
 def _dataset(path: Path) -> Dataset:
-    import pydicom
-
     try:
-        check_inflated_size(path)
-        dataset = pydicom.dcmread(path, force=True)  # old files lack the preamble
+        dataset = read_dataset(path)
         rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
         frames = int(dataset.get("NumberOfFrames") or 1)
     except FilmError:
@@ -81,9 +83,12 @@ def _decoded(dataset: Dataset, name: str) -> NDArray[Any]:
     _add_transfer_syntax(dataset)
     try:
         values = _pixels(dataset)  # colour comes as RGB
+        check_fits(dataset, values, name)
         short = is_cut_short(dataset, values)
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             values = apply_color_lut(values, dataset)
+    except FilmError:
+        raise
     except Exception as error:  # each decoder has its own
         syntax = dataset.file_meta.TransferSyntaxUID
         if syntax.is_transfer_syntax and syntax.is_compressed:
@@ -112,34 +117,25 @@ def _pixels(dataset: Dataset) -> NDArray[Any]:
 def _add_transfer_syntax(dataset: Dataset) -> None:
     """Give an old file without meta header the syntax that pydicom read it with."""
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = dataset.original_encoding[0] is not False
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRBigEndian if little is False else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = explicit if implicit is False else ImplicitVRLittleEndian
 
 
 def _presented(dataset: Dataset, stored: NDArray[Any], notices: list[str]) -> NDArray[Any]:
     """Return (H, W) values with bright = dense as the tags say."""
-    values = _interest(dataset, _modality(dataset, stored), notices)
+    values = _interest(dataset, _modality(dataset, stored, notices), notices)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        values = _inverted(values)
+        values = turned_over(values)
     outside = _padding(dataset, stored)
     if outside is not None and outside.any() and not outside.all():
         values = np.where(outside, values[~outside].min(), values)
     return values
-
-
-def _inverted(values: NDArray[Any]) -> NDArray[Any]:
-    """Return (H, W) values turned over within the range that `scaled` will take for theirs."""
-    if values.dtype == np.uint8:
-        return 255 - values
-    if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
-        return 1 - values  # windowed
-    wide = values.astype(np.int32) if values.dtype.kind == "i" else values  # signed differences could wrap
-    return wide.max() - wide
 
 
 def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
@@ -151,12 +147,20 @@ def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None
     return (stored >= low) & (stored <= high)
 
 
-def _modality(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
+def _modality(dataset: Dataset, stored: NDArray[Any], notices: list[str]) -> NDArray[Any]:
     """Apply the modality LUT, or slope and intercept (PS3.3 C.11.1)."""
-    if dataset.get("ModalityLUTSequence"):
-        return _look_up(dataset.ModalityLUTSequence[0], stored)
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    if slope is None or intercept is None or slope == 0 or (slope, intercept) == (1.0, 0.0):
+    try:
+        if dataset.get("ModalityLUTSequence"):
+            return _look_up(dataset, "ModalityLUTSequence", stored)
+        slope, intercept = _pair(dataset, "RescaleSlope", "RescaleIntercept")
+        if slope == 0:
+            raise ValueError("a slope that makes all values one")
+    except _UNUSABLE:
+        notices.append(
+            "The modality LUT, or the rescale slope and intercept, is not usable and was left out."
+        )
+        return stored
+    if slope is None or intercept is None or (slope, intercept) == (1.0, 0.0):
         return stored
     return stored * np.float64(slope) + intercept
 
@@ -165,10 +169,10 @@ def _interest(dataset: Dataset, values: NDArray[Any], notices: list[str]) -> NDA
     """Apply the first VOI LUT or window, unless it leaves nothing to see (PS3.3 C.11.2)."""
     try:
         if dataset.get("VOILUTSequence"):
-            shown = _look_up(dataset.VOILUTSequence[0], values)
+            shown = _look_up(dataset, "VOILUTSequence", values)
         else:
             shown = _windowed(dataset, values)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
+    except _UNUSABLE:
         notices.append("The VOI window or LUT is not usable and was left out.")
         return values
     low, high = np.percentile(shown[::4, ::4], (5, 95))
@@ -180,7 +184,7 @@ def _interest(dataset: Dataset, values: NDArray[Any], notices: list[str]) -> NDA
 
 def _windowed(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     """Return values in the first window as [0, 1] (PS3.3 C.11.2.1.2 and C.11.2.1.3); else unchanged."""
-    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    center, width = _pair(dataset, "WindowCenter", "WindowWidth")
     if center is None or width is None:
         return values
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
@@ -194,11 +198,17 @@ def _windowed(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     return np.clip(position + np.float32(0.5), 0, 1)
 
 
-def _look_up(item: Dataset, values: NDArray[Any]) -> NDArray[Any]:
-    """Map values through a LUT item; values beyond its ends get its first or last entry (PS3.3 C.11.1.1)."""
+def _look_up(dataset: Dataset, sequence: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Map values through the first LUT of a sequence (PS3.3 C.11.1.1).
+
+    Values beyond its ends get its first or last entry.
+    """
+    item = dataset[sequence][0]
     count, first = int(item.LUTDescriptor[0]) or 1 << 16, int(item.LUTDescriptor[1])
     data = item.LUTData
     if isinstance(data, bytes):
+        if dataset.original_encoding[1] is False and item["LUTData"].VR == "OW":
+            data = np.frombuffer(data, ">u2").astype("<u2").tobytes()  # of words, pydicom swaps no bytes
         table = np.frombuffer(data, np.uint8 if len(data) < 2 * count else np.dtype("<u2"))
     else:
         table = np.asarray(data, dtype=np.uint16)
@@ -245,6 +255,26 @@ def patient_of(dataset: Dataset) -> str | None:
     """Return the first 16 hexadecimal digits of the SHA-256 of the patient's number, for splits."""
     number = str(_element(dataset, "PatientID") or "").strip()
     return hashlib.sha256(number.encode()).hexdigest()[:16] if number else None
+
+
+def _pair(dataset: Dataset, *keys: str) -> tuple[float, float] | tuple[None, None]:
+    """Return the first values of two numeric elements that need each other, None where both are missing.
+
+    Raises:
+        ValueError: one is missing, or no finite number.
+    """
+    first, second = (_number(dataset, key) for key in keys)
+    if first is not None and second is not None:
+        return first, second
+    if any(key in dataset and not _is_empty(dataset, key) for key in keys):
+        raise ValueError("not two numbers")
+    return None, None
+
+
+def _is_empty(dataset: Dataset, key: str) -> bool:
+    """Tell whether an element has no value but blanks, also where it cannot be parsed."""
+    value = dataset.get_item(key).value
+    return not (value.strip(b" \0") if isinstance(value, bytes) else value or value == 0)
 
 
 def _number(dataset: Dataset, key: str) -> float | None:

@@ -1,11 +1,14 @@
-"""What DICOM decoders cannot be trusted with: damaged JPEG, frames that end too early, endless inflation."""
+"""What pydicom and its decoders cannot be trusted with.
+
+Endless inflation, endless zeros, damaged JPEG, frames that end too early or do not fit their header.
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +19,91 @@ from PIL import Image
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import MAX_PIXELS
-from adaloraqat.radiograph.jpeg import ends_early, is_well_formed
+from adaloraqat.radiograph.jpeg import ends_early, frame_size, is_well_formed
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import Dataset, FileDataset
+    from pydicom.tag import BaseTag
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_START = 132
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_MOST_EMPTY = 512  # elements (0000,0000) without a value in a row, each of 8 zero bytes
 _MOST_INFLATED = 4 * MAX_PIXELS + (64 << 20)  # bytes: the largest film at 32 bits, and its header
+
+
+def read_dataset(path: Path, before_pixels: bool = False) -> FileDataset:
+    """Return a DICOM file's elements, all or those before the pixels; old files may lack the preamble.
+
+    Raises:
+        FilmError: it inflates to more than the largest film, or holds zeros instead of elements.
+        Exception: of many kinds, for damaged elements.
+    """
+    from pydicom.filereader import read_partial
+
+    with open(path, "rb") as stream:
+        start = stream.read(1 << 16)
+    data = start[_data_start(start) :][: 8 * _MOST_EMPTY]
+    if len(data) == 8 * _MOST_EMPTY and not any(data):  # pydicom would read them one by one
+        raise FilmError(f"{path.name} holds zeros instead of a DICOM film: export or copy it again.")
+    _check_inflated_size(path, start)
+    with open(path, "rb") as stream:
+        return read_partial(stream, _stop(before_pixels), force=True)
+
+
+def _stop(before_pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
+    """Return what tells pydicom at each element whether to stop before it."""
+    empty = 0
+
+    def stop(tag: BaseTag, representation: str | None, length: int) -> bool:
+        nonlocal empty
+        empty = empty + 1 if tag == 0 else 0
+        return empty > _MOST_EMPTY or (before_pixels and tag in _PIXELS)
+
+    return stop
+
+
+def _data_start(start: bytes) -> int:
+    """Return where the elements begin, after preamble and meta information where there are any."""
+    if start[_META_START - 4 : _META_START] != b"DICM":
+        return 0
+    if start[_META_START : _META_START + 4] != b"\2\0\0\0":
+        return _META_START
+    return _META_START + 12 + int.from_bytes(start[_META_START + 8 : _META_START + 12], "little")
+
+
+def check_fits(dataset: Dataset, pixels: NDArray[Any], name: str) -> None:
+    """Refuse pixels that are not one frame of the header's size, which decoders reshape or leave out in part.
+
+    Args:
+        dataset: the file, with its transfer syntax.
+        pixels: as decoded.
+        name: of the file, for the sentence.
+
+    Raises:
+        FilmError: more frames or more stored than declared, or a compressed frame of another size.
+    """
+    shape = int(dataset.Rows), int(dataset.Columns)
+    if pixels.shape not in (shape, (*shape, 3)):
+        raise FilmError(
+            f"{name} holds more frames than its header says, or the header has a wrong size: export the one "
+            "film to segment as a file of its own."
+        )
+    if "PixelData" in dataset and not _has_size(dataset, shape):
+        raise FilmError(f"{name} holds pixels of another size than its header says: export or copy it again.")
+
+
+def _has_size(dataset: Dataset, shape: tuple[int, int]) -> bool:
+    """Tell whether what is stored has the header's size, as far as it can be known."""
+    from pydicom.encaps import generate_frames
+    from pydicom.pixels.utils import get_expected_length
+
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return frame_size(next(generate_frames(dataset.PixelData, number_of_frames=1))) in (shape, None)
+    beyond = dataset.PixelData[get_expected_length(dataset) :]
+    word = max(1, int(dataset.BitsAllocated) // 8)
+    padding = (beyond[:word] * len(beyond))[: len(beyond)]  # any amount, if it is of one value
+    return len(beyond) < min(shape) * word or beyond == padding
 
 
 def decoded(dataset: Dataset) -> NDArray[Any]:
@@ -88,18 +168,12 @@ def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
     return ends_early(frame, pixels, again)
 
 
-def check_inflated_size(path: Path) -> None:
-    """Refuse a deflated file that would inflate beyond any film, before memory is taken.
-
-    Raises:
-        FilmError: it holds more than the largest film.
-    """
+def _check_inflated_size(path: Path, start: bytes) -> None:
+    """Refuse a deflated file that would inflate beyond any film, before memory is taken."""
+    if _DEFLATED not in start or start[_META_START : _META_START + 4] != b"\2\0\0\0":
+        return
     with open(path, "rb") as stream:
-        start = stream.read(1 << 16)
-        if _DEFLATED not in start or start[_META_START : _META_START + 4] != b"\2\0\0\0":
-            return
-        length = int.from_bytes(start[_META_START + 8 : _META_START + 12], "little")
-        stream.seek(_META_START + 12 + length)
+        stream.seek(_data_start(start))
         inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         data = stream.read(1 << 20)
         while data and not inflater.eof:

@@ -1,7 +1,6 @@
 """What a film's file says before its pixels are decoded: its size, spacing, patient and view."""
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from adaloraqat.radiograph import jsrt_img
 from adaloraqat.radiograph.archive import Archive
 from adaloraqat.radiograph.kinds import Kind, kind_of
 from adaloraqat.radiograph.npz import image_name, is_image
+from adaloraqat.radiograph.quiet import quiet
 from adaloraqat.radiograph.raster import raster_size
 
 
@@ -42,16 +42,16 @@ def _jsrt(path: Path) -> Header:
 
 
 def _dicom(path: Path) -> Header:
-    import pydicom
-
     from adaloraqat.radiograph.dicom import patient_of, spacing_of
+    from adaloraqat.radiograph.dicom_whole import read_dataset
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
-            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+            dataset = read_dataset(path, before_pixels=True)
             shape = int(dataset.Rows), int(dataset.Columns)
             view = str(dataset.get("ViewPosition") or "").strip().upper() or None
+        except FilmError:
+            raise
         except Exception as error:  # damaged headers raise many kinds
             raise FilmError(f"{path.name} is not a readable DICOM film: export or copy it again.") from error
         return Header(shape, spacing_of(dataset, []), patient_of(dataset), view)
