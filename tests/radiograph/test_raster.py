@@ -1,5 +1,6 @@
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -198,3 +199,98 @@ def test_a_cut_jpeg_with_an_end_marker_is_refused(tmp_path: Path, options: dict,
         path.write_bytes(content[: int(part * len(content))] + b"\xff\xd9")
         with pytest.raises(FilmError, match="cut short"):
             read_film(path)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+def test_a_png_whose_tail_is_overwritten_is_refused(tmp_path: Path, deep: bool, filler: bytes) -> None:
+    film = np.random.default_rng(0).integers(80, 120, (300, 300)).astype(np.uint16 if deep else np.uint8)
+    path = saved(tmp_path / "film.png", Image.fromarray(film))
+    content = path.read_bytes()
+    for part in (0.5, 0.9, 0.99):
+        kept = int(part * len(content))
+        path.write_bytes(content[:kept] + filler * (len(content) - kept))
+        with pytest.raises(FilmError, match=r"film\.png is damaged"):
+            read_film(path)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_cut_jpeg_that_other_pictures_follow_is_refused(tmp_path: Path, progressive: bool) -> None:
+    pages = [
+        Image.fromarray(np.random.default_rng(seed).integers(80, 120, (120, 90), dtype=np.uint8))
+        for seed in (0, 1)
+    ]
+    options = {"save_all": True, "append_images": pages[1:], "quality": 90, "progressive": progressive}
+    path = saved(tmp_path / "film.mpo", pages[0], format="MPO", **options).rename(tmp_path / "film.jpg")
+    content = path.read_bytes()
+    assert read_film(path).shape == (120, 90)
+    scan, end = content.index(b"\xff\xda"), content.index(b"\xff\xd9")
+    cut = scan + (end - scan) // 2
+    path.write_bytes(content[:cut] + b"\xff\xd9" + content[end + 2 :])
+    with pytest.raises(FilmError, match="cut short"):
+        read_film(path)
+
+
+def tiff(path: Path, pixels: np.ndarray, photometric: int = 1, bits: int | None = None) -> Path:
+    """An uncompressed grey TIFF in the byte order and of the type of (H, W) `pixels`."""
+    order = ">" if pixels.dtype.byteorder == ">" else "<"
+    kind, bits = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind], bits or 8 * pixels.dtype.itemsize
+    (height, width), data = pixels.shape, pixels.tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1, 278: height}
+    tags |= {279: len(data), 339: kind}
+    tags[273] = 14 + 12 * len(tags)
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack(f"{order}2sHIH", b"MM" if order == ">" else b"II", 42, 8, len(tags))
+    path.write_bytes(head + entries + bytes(4) + data)
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_float_tiff_whose_zero_is_white_is_inverted(tmp_path: Path, order: str) -> None:
+    for values in (WIDE * 0.5, WIDE * 1000):
+        film = read_film(tiff(tmp_path / "film.tif", values.astype(f"{order}f4"), photometric=0))
+        wanted = 1 - values if values.max() <= 1 else 1 - values / values.max()
+        assert film.pixels == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["i1", "<i2", ">i2", "<i4", ">i4", "<u4", ">u2"])
+def test_the_numbers_of_a_tiff_keep_their_order(tmp_path: Path, kind: str) -> None:
+    low = -120 if "i" in kind else 0
+    film = read_film(tiff(tmp_path / "film.tif", (RAMP.astype(int) + low).astype(kind)))
+    assert film.pixels == pytest.approx(RAMP / float(RAMP.max()), abs=1e-6)
+
+
+def test_a_signed_tiff_without_negative_numbers_stays(tmp_path: Path) -> None:
+    film = read_film(tiff(tmp_path / "film.tif", (RAMP // 2).astype(np.int8)))
+    assert (film.pixels == (RAMP // 2) / np.float32(255)).all()
+
+
+def test_a_kind_of_tiff_that_is_not_read_is_not_called_damaged(tmp_path: Path) -> None:
+    for name, values, tags in (
+        ("f8", WIDE.astype("<f8"), {}),
+        ("u4", RAMP.astype(">u4"), {}),
+        ("12", RAMP.astype(">u2"), {"bits": 12}),
+        ("white", RAMP.astype(">u2"), {"photometric": 0}),
+    ):
+        with pytest.raises(FilmError, match="kind that is not read") as caught:
+            read_film(tiff(tmp_path / f"{name}.tif", values, **tags))
+        assert "16 bits" in str(caught.value)
+
+
+def test_faulty_tags_that_do_not_matter_give_no_warning(tmp_path: Path) -> None:
+    picture, exif = Image.fromarray(RAMP), Image.Exif()
+    exif[274] = 1
+    path = saved(tmp_path / "film.jpg", picture, exif=exif, quality=95)
+    content = path.read_bytes()
+    count = content.index(b"Exif\0\0") + 14
+    path.write_bytes(content[:count] + b"\x09\x00" + content[count + 2 :])
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[274] = 1
+    other = saved(tmp_path / "film.tif", picture, tiffinfo=tags)
+    entry = struct.pack("<HHI", 274, 3, 1)
+    other.write_bytes(other.read_bytes().replace(entry, struct.pack("<HHI", 274, 3, 2)))
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert np.abs(read_film(path).pixels - WIDE).max() <= 0.02
+        assert (read_film(other).pixels == WIDE).all()
+    assert [str(warning.message) for warning in shown] == []
