@@ -118,7 +118,7 @@ def _runtime_model(path: Path) -> MatrixProducts:
 def _products_within(names: str) -> list[str]:
     """Return the products among the layers that a fused node stands for; "/a/MatMul,/a/Softmax" has one."""
     kinds = [name.rpartition("/")[2].partition("_")[0] for name in names.split(",")]
-    return [f"{_FUSED}:{kind}" for kind in kinds if kind in _OPENVINO_PRODUCTS]
+    return [kind for kind in kinds if kind in _OPENVINO_PRODUCTS]
 
 
 def _text(about: Any, key: str) -> str:
