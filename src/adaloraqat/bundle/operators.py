@@ -28,6 +28,7 @@ _ONNXRUNTIME_PRODUCTS = {
 _INTEGER_WHATEVER_THE_INPUT = {"DynamicQuantizeMatMul", "QAttention"}  # they quantise their input themselves
 _OPENVINO_PRODUCTS = {"MatMul", "FullyConnected", "Convolution", "Deconvolution", "ScaledDotProductAttention"}
 _INTEGERS = {"uint8", "int8", "u8", "i8"}
+_QUANTISES = {"QuantizeLinear", "FakeQuantize"}
 _FUSED = "Subgraph"  # OpenVINO's generated code: a whole attention, with the names of what it took in
 
 
@@ -106,19 +107,29 @@ def _runtime_model(path: Path) -> MatrixProducts:
         about = node.get_rt_info()
         operator = _text(about, "layerType")
         if operator == _FUSED:
-            products = _products_within(_text(about, "originalLayersNames"))
-        else:
-            products = [operator] if operator in _OPENVINO_PRODUCTS else []
-        if products:
-            integer = node.input(0).get_element_type().get_type_name() in _INTEGERS
-            executed += [(product, integer) for product in products]
+            executed += _products_within(_text(about, "originalLayersNames"), _takes_integers(node))
+        elif operator in _OPENVINO_PRODUCTS:
+            executed.append((operator, _takes_integers(node)))
     return _count(executed)
 
 
-def _products_within(names: str) -> list[str]:
-    """Return the products among the layers that a fused node stands for; "/a/MatMul,/a/Softmax" has one."""
-    kinds = [name.rpartition("/")[2].partition("_")[0] for name in names.split(",")]
-    return [kind for kind in kinds if kind in _OPENVINO_PRODUCTS]
+def _takes_integers(node: Any) -> bool:
+    return node.get_input_size() > 0 and node.input(0).get_element_type().get_type_name() in _INTEGERS
+
+
+def _products_within(names: str, takes_integers: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the products among the layers that a fused node stands for, such as "/a/MatMul,/a/Softmax".
+
+    The first takes the node's input; a later one takes integers if what comes before it is quantised.
+    """
+    integers = takes_integers
+    for name in names.split(","):
+        kind = name.rpartition("/")[2].partition("_")[0]
+        if kind in _OPENVINO_PRODUCTS:
+            yield kind, integers
+            integers = False
+        elif kind in _QUANTISES:
+            integers = True
 
 
 def _text(about: Any, key: str) -> str:
