@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 
 from adaloraqat.cli.main import app
 
-sys.path.insert(
-    0, str(Path(__file__).parents[1] / "bundle")
-)  # the handmade bundle; test folders are no packages
+# the handmade bundle, and what refusals look like; test folders are no packages
+sys.path[:0] = [str(Path(__file__).parents[1] / "bundle"), str(Path(__file__).parent)]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from refusal import refused
 
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.radiograph import read_mask, write_mask
@@ -62,14 +63,6 @@ def spoil(films: Path, *spoiled: Row) -> None:
 def remove(films: Path, *removed: Row) -> None:
     for row in removed:
         (films / row["path_image"]).unlink()
-
-
-def refused(ended: Any, *says: str) -> None:
-    assert ended.code == 2
-    assert ended.out == ""
-    assert len(ended.err.strip().splitlines()) == 1, ended.err
-    for text in says:
-        assert text in ended.err
 
 
 def document(folder: Path) -> Any:

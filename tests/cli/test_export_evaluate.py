@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from refusal import refused
 
 from adaloraqat.measure.overlap import dice
 from adaloraqat.models.families import build
@@ -39,14 +40,6 @@ RECIPE = {
 
 
 ALL = ("--data", "films/manifest.csv", "--split", "all")
-
-
-def refused(ended: Any, *says: str) -> None:
-    assert ended.code == 2
-    assert ended.out == ""
-    assert len(ended.err.strip().splitlines()) == 1, ended.err
-    for text in says:
-        assert text in ended.err
 
 
 def test_export_writes_a_bundle_with_measured_parity_that_info_describes(here: Path, run: Any) -> None:

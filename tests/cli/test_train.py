@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from refusal import refused
 
 from adaloraqat.datasets.phantom import write_phantoms
 
@@ -66,14 +67,6 @@ def rewrite(films: Path, table: list[dict[str, str]]) -> None:
 
 def a_training_film(films: Path) -> dict[str, str]:
     return next(row for row in rows(films) if row["split"] == "train")
-
-
-def refused(ended: Any, *says: str) -> None:
-    assert ended.code == 2
-    assert ended.out == ""
-    assert len(ended.err.strip().splitlines()) == 1, ended.err
-    for text in says:
-        assert text in ended.err
 
 
 def test_it_trains_and_says_what_comes_next(train: Callable[..., Any], tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _executed(events: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
 
 
 def _runtime_model(path: Path) -> MatrixProducts:
-    executed = []
+    executed: list[tuple[str, bool]] = []
     for node in openvino_model(path).get_runtime_model().get_ordered_ops():
         about = node.get_rt_info()
         operator = _text(about, "layerType")
