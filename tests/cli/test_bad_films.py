@@ -148,13 +148,13 @@ def test_other_films_are_another_run(films: Path, run: Run) -> None:
     assert ended.code == 1
     assert f"The label picture {labels.name} does not exist" in ended.err
     labels.write_bytes(before[0])
-    refused(run(*TRAIN, "--resume"), "another films")
+    refused(run(*TRAIN, "--resume"), "other films")
     labels.unlink()
     image.write_bytes(before[1])
-    refused(run(*TRAIN, "--resume"), "another films")
+    refused(run(*TRAIN, "--resume"), "other films")
     spoil(films, other)
     give_splits(films, train="val", val="train")
-    refused(run(*TRAIN, "--resume"), "another films")
+    refused(run(*TRAIN, "--resume"), "other films")
     give_splits(films, train="val", val="train")
     assert run(*TRAIN, "--resume").code == 1
     assert "finished already" in run(*TRAIN, "--resume").err
@@ -363,3 +363,49 @@ def test_no_room_for_a_corrupted_film_is_no_bad_model(here: Path, process: Run, 
     child = process("robustness", bundle, *asked)
     assert child.communicate(timeout=60)[0]
     assert child.returncode == 0
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize("name", [LONG, "loop", "loop/inside"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "{}", "--data", "films/manifest.csv", "--out", "new"),
+        ("train", "r.yaml", "--data", "{}", "--out", "new"),
+        ("train", "r.yaml", "--data", "films/manifest.csv", "--out", "{}"),
+        ("train", "r.yaml", "--data", "films/manifest.csv", "--out", "new", "--set", "base={{weights: {}}}"),
+        ("export", "{}", "--out", "new"),
+        ("export", "run", "--out", "{}"),
+        ("evaluate", "{}", *ALL),
+        ("info", "{}"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_sentence(
+    command: tuple[str, ...], name: str, here: Path, run: Run
+) -> None:
+    (here / "loop").symlink_to("loop")
+    ended = run(*(part.format(name) for part in command))
+    assert ended.code == 2
+    assert len(ended.err.strip().splitlines()) == 1, ended.err
+    assert len(ended.err) < 400 + len(LONG)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("result.json", {}),
+        ("result.json", []),
+        ("result.json", {"films": {}, "stages": []}),
+        ("result.json", {"films": 1, "stages": 2}),
+        ("data.json", []),
+        ("data.json", {}),
+    ],
+)
+def test_damaged_documents_of_a_run_are_one_sentence(
+    name: str, content: Any, here: Path, films: Path, run: Run
+) -> None:
+    assert run(*TRAIN).code == 0
+    (here / "new" / name).write_text(json.dumps(content))
+    refused(run(*TRAIN, "--resume"), "is damaged")

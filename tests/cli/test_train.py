@@ -175,7 +175,7 @@ def test_resume_with_another_recipe_other_films_or_a_damaged_checkpoint(
     refused(train("--resume", "--set", "seed=5"), "started with another recipe")
     table = rows(films)
     rewrite(films, [row for row in table if row["id"] != a_training_film(films)["id"]])
-    refused(train("--resume"), "started with another films")
+    refused(train("--resume"), "started with other films")
     rewrite(films, table)
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"
     whole = checkpoint.read_bytes()

@@ -107,7 +107,10 @@ def test_a_bundle_is_replaced_and_anything_else_refused(exported, sam, write_as,
     assert load_bundle(tmp_path / "tiny").metrics == {"dice": 0.8}
 
 
-@pytest.mark.parametrize("beside", [None, "{}", '{"format_version": 1, "files": []}', "a bundle"])
+@pytest.mark.parametrize(
+    "beside",
+    [None, "{}", '{"format_version": 1, "files": {"src/chapter1.txt": {}, "encoder.onnx": {}}}', "a bundle"],
+)
 def test_no_file_that_is_not_the_bundle_s_own_is_lost(exported, sam, write_as, tmp_path, beside):
     foreign = tmp_path / "thesis"
     if beside == "a bundle":

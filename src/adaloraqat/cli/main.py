@@ -6,8 +6,10 @@ Commands are imported only when called, so that segmenting never waits for what 
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
@@ -60,6 +62,7 @@ COMMANDS = {
     ),
 }
 
+_LONGEST = 40  # characters of a name that a sentence shows
 _TRAINING_PACKAGES = {
     "torch", "transformers", "peft", "safetensors", "pydantic", "yaml", "onnx", "scipy", "matplotlib",
     "jinja2", "skimage", "monai",
@@ -96,6 +99,12 @@ class LazyGroup(TyperGroup):
                 error.name,
             )
             raise typer.Exit(NOTHING_DONE) from error
+        except (OSError, RuntimeError) as error:
+            sentence = _unusable_path(error)
+            if sentence is None:
+                raise
+            log.error("%s", sentence)
+            raise typer.Exit(NOTHING_DONE) from error
         except MemoryError as error:
             log.error(
                 "There is not enough memory for this: close other programs, or use a smaller film or model."
@@ -104,6 +113,19 @@ class LazyGroup(TyperGroup):
         except KeyboardInterrupt as error:
             log.error("Stopped by Ctrl-C: files that were finished stay, nothing half-written is left.")
             raise typer.Exit(INTERRUPTED) from error
+
+
+def _unusable_path(error: OSError | RuntimeError) -> str | None:
+    """Return the sentence for a path that the system refuses (too long, a loop of links); None for others."""
+    if isinstance(error, OSError):
+        if error.filename is None:
+            return None
+        name = Path(os.fsdecode(error.filename)).name
+        shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+        return f"{shown} cannot be used ({error.strerror}): check the path and its permissions."
+    if str(error).startswith("Symlink loop"):  # pathlib's own
+        return "A path that was given is a loop of links: give the folder or file itself."
+    return None
 
 
 app = typer.Typer(

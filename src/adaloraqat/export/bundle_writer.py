@@ -8,17 +8,18 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
-from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER
+from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER, OPENVINO_IR
 from adaloraqat.datasets.names import some_of
 from adaloraqat.errors import OutputError
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.export.openvino_ir import write_openvino_ir
 from adaloraqat.export.stored_parameters import is_stored, per_data_type, stored_parameters
-from adaloraqat.files import umask
+from adaloraqat.files import check_folder, umask
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import architecture_of, count_parameters
@@ -77,7 +78,7 @@ def export_bundle(
         OutputError: `folder` is something else than a bundle, or cannot be written.
         RuntimeError: the model is not calibrated.
     """
-    target = Path(folder).resolve()  # a link keeps its place, what it leads to is replaced
+    target = Path(os.path.realpath(folder))  # a link keeps its place, what it leads to is replaced
     refuse_foreign(target)
     fields: dict[str, Any] = {
         "name": name,
@@ -143,15 +144,15 @@ def refuse_foreign(target: Path) -> None:
     """Refuse to replace anything but an empty folder or a bundle that holds nothing beside its own files.
 
     Raises:
-        OutputError: `target` is a file, the current folder, or holds what no bundle does.
+        OutputError: `target` cannot be a folder, is the current one, or holds what no bundle does.
     """
+    check_folder(target)
     if not target.exists():
         return
-    if target.resolve() == Path.cwd():
+    if os.path.realpath(target) == str(Path.cwd()):
         raise OutputError("A bundle cannot take the place of the folder you are in: choose another --out.")
-    if not target.is_dir():
-        raise OutputError(f"{target.name} is a file, so it is not overwritten: choose another output folder.")
-    present = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
+    inside = (path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
+    present = {path.relative_to(target).as_posix() for path in inside}
     foreign = sorted(present - _listed(target))
     if foreign:
         raise OutputError(
@@ -161,12 +162,13 @@ def refuse_foreign(target: Path) -> None:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Return the files of a bundle, by its document; nothing where it is none."""
+    """Return the names that a bundle's files have; none where the folder's document is no bundle's."""
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        return {DOCUMENT, *document["files"]} if "format_version" in document else set()
+        ours = "format_version" in document and {ENCODER, DECODER} <= set(document["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        return set()
+        ours = False
+    return {DOCUMENT, ENCODER, DECODER, *chain(*OPENVINO_IR.values())} if ours else set()
 
 
 @contextmanager

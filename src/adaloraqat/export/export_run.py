@@ -168,7 +168,9 @@ def export_base(folder: Path, out: Path, half: bool = False) -> None:
     """
     check_folder(out)
     if out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out.name} is not empty, and nothing in it is overwritten: choose a new --out.")
+        raise OutputError(
+            f"{out.absolute().name} is not empty, and nothing in it is overwritten: choose a new --out."
+        )
     run = load_float_run(folder)
     merge_lora(run.model)
     if run.structure.ranks is not None:
@@ -240,7 +242,8 @@ def _wanted(
     if trained is not None and precision is None and weight_range in (None, trained.weight_range):
         return trained  # where only a part was quantised, no shipped policy has its name
     default = trained.name if trained is not None else "int8" if boxes else "fp32"
-    chosen = weight_range or (trained.weight_range if trained is not None else "portable")
+    usual = trained.weight_range if trained is not None else "portable"
+    chosen = usual if weight_range is None else weight_range
     if chosen not in ("portable", "full"):
         raise RecipeError(f"There is no weight range {chosen}; choose portable or full.")
     return policy_named(precision or default, chosen)  # type: ignore[arg-type]

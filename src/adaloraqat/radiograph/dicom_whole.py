@@ -102,8 +102,10 @@ def _has_size(dataset: Dataset, shape: tuple[int, int]) -> bool:
         return frame_size(next(generate_frames(dataset.PixelData, number_of_frames=1))) in (shape, None)
     beyond = dataset.PixelData[get_expected_length(dataset) :]
     word = max(1, int(dataset.BitsAllocated) // 8)
-    padding = (beyond[:word] * len(beyond))[: len(beyond)]  # any amount, if it is of one value
-    return len(beyond) < min(shape) * word or beyond == padding
+    padding = (beyond[:word] * len(beyond))[: len(beyond)]
+    lines = [side * word for side in shape]  # bytes of a column, of a row
+    # what is no whole row nor column, or of one value, is padding; else the header's size is wrong
+    return beyond == padding or all(len(beyond) % line for line in lines)
 
 
 def decoded(dataset: Dataset) -> NDArray[Any]:

@@ -54,9 +54,9 @@ class RunFolder:
             document = self._data()
             same_films = all(document.get(key, value) == value for key, value in identity.items())
             if load_recipe(stored) != recipe or not same_films:
-                what = "recipe" if same_films else "films"
+                what = "another recipe" if same_films else "other films"
                 raise CheckpointError(
-                    f"{self.folder.name} was started with another {what}; resume with the same one, or "
+                    f"{self.folder.name} was started with {what}; resume with the same one, or "
                     "choose another --out."
                 )
             return
@@ -99,10 +99,10 @@ class RunFolder:
     def manifest(self) -> Path | None:
         """Return the manifest that the run was started with, or None where it is no longer found."""
         try:
-            named = json.loads((self.folder / DATA).read_text()).get("manifest")
-        except (OSError, ValueError):
+            named = self._data().get("manifest")
+        except CheckpointError:
             return None
-        path = self.folder / named if named else None
+        path = self.folder / named if isinstance(named, str) else None
         return path if path is not None and path.is_file() else None
 
     def append_metrics(self, line: dict[str, Any]) -> None:
@@ -166,8 +166,8 @@ class RunFolder:
             return None
         try:
             document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            whole = {"films", "stages"} <= set(document)
-        except (OSError, ValueError, TypeError):
+            whole = isinstance(document["films"], dict) and bool(document["stages"][-1]["after"])
+        except (OSError, ValueError, TypeError, KeyError, IndexError):
             whole = False
         if not whole:
             raise CheckpointError(f"{path.name} is damaged; remove it and continue with --resume.")

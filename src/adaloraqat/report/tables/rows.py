@@ -23,7 +23,7 @@ from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.train import choose_films, train
 
 Report = Callable[[str], None]
-_STAMP, _SCORES, _MADE_FROM = "scored.json", "films.csv", "made-from.json"
+_STAMP, _SCORES, _MADE_FROM = "scored.json", "films.csv", ".made-from.json"
 
 
 @dataclass(frozen=True)
@@ -114,19 +114,18 @@ def _check_same(row: Row, recipe: Recipe, run: Path, manifest: Path) -> None:
 def _exported(row: Row, run: Path, stage: str, manifest: Path, report: Report) -> Bundle:
     """Return the row's bundle beside its run; it is written again when the run has changed since."""
     folder = run.with_name(f"{run.name}-{stage}-{row.precision or 'as-trained'}")
+    made_from = folder.with_name(f"{folder.name}{_MADE_FROM}")
     weights = hashlib.sha256((run / "recipe.yaml").read_bytes() + (run / "metrics.jsonl").read_bytes())
     try:
-        made_from = json.loads((folder / _MADE_FROM).read_text())["run"]
-        if made_from == weights.hexdigest():
+        if json.loads(made_from.read_text())["run"] == weights.hexdigest():
             return load_bundle(folder)
     except (OSError, ValueError, KeyError, BundleError):
         pass  # absent, half-written or foreign: written again
     report(f"{row.name}: exporting {run.name}")
-    (folder / _MADE_FROM).unlink(missing_ok=True)  # an export replaces nothing but a bundle's own files
     bundle = export_run(
         run, folder, precision=row.precision, manifest=manifest, name=run.name, stage=stage, report=report
     )
-    write_json(folder / _MADE_FROM, {"run": weights.hexdigest()})
+    write_json(made_from, {"run": weights.hexdigest()})
     return bundle
 
 
