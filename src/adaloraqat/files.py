@@ -99,4 +99,6 @@ def _sentence(target: Path, error: OSError) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{target.name} cannot be written: no permission for its folder; choose another output folder."
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{target.name[:40]}… cannot be written: its name is too long; give its film a shorter one."
     return f"{target.name} cannot be written: {error.strerror or error}; choose another output folder."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from permissions import obey_permissions
 from PIL import Image
 
 from adaloraqat.datasets.manifest import read_manifest
@@ -48,6 +49,21 @@ def test_one_broken_film_is_told_and_the_others_are_written(run, radiography, tm
     }
     assert read_mask(entries[0].path_mask, (299, 299)).any()
     assert str(tmp_path) not in (tmp_path / "out" / "films.csv").read_text()
+
+
+def test_a_closed_folder_is_told_and_no_film_left_out_in_silence(process, radiography, tmp_path):
+    masks = tmp_path / "archive" / "COVID" / "masks"
+    masks.chmod(0)
+    try:
+        arguments = ("covid19_radiography", "archive", "--mask", "lungs", "--out", "out/films.csv")
+        child = process("data", "index", *arguments, preexec_fn=obey_permissions)
+        out, err = child.communicate(timeout=60)
+        assert (child.returncode, out) == (2, ""), err
+        assert "The folder masks cannot be opened (Permission denied)" in err
+        assert len(err.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+    finally:
+        masks.chmod(0o755)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """Films and folders as people really have them: UIDs as names, closed folders, links, names of any bytes."""
 
-import ctypes
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from permissions import obey_permissions
 from PIL import Image
 from tiny_bundle import two_lungs
 
@@ -35,15 +34,6 @@ def written(folder: Path) -> list[str]:
 
 def errors(document: str) -> dict[str, str | None]:
     return {entry["path"]: entry["error"] for entry in json.loads(document)["results"]}
-
-
-def obey_permissions() -> None:
-    """Give up, where root runs the tests, what lets root into every folder; as it holds from exec on."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.platform == "linux":
-        drop_from_bounding_set, override, read_search = 24, 1, 2  # prctl.h and capability.h
-        for capability in (override, read_search):
-            ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
 
 
 @pytest.fixture

@@ -78,17 +78,24 @@ def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
     """Return the files below `root` with one of `suffixes`, sorted, without hidden ones and macOS's copies.
 
     Raises:
-        ManifestError: there is no such folder.
+        ManifestError: there is no such folder, or one below it cannot be opened.
     """
     if not root.is_dir():
         raise ManifestError(f"There is no folder {root.name}: give the folder that the archive unpacked to.")
     wanted = frozenset(suffixes)
     return sorted(
         folder / name
-        for folder, names in walk(root, _searched)
+        for folder, names in walk(root, _searched, _refuse_closed)
         for name in names
         if not name.startswith(".") and Path(name).suffix.lower() in wanted
     )
+
+
+def _refuse_closed(error: OSError) -> None:
+    raise ManifestError(
+        f"The folder {Path(error.filename).name} cannot be opened ({error.strerror}): change its permissions, "
+        "so that no film is left out in silence."
+    ) from error
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
