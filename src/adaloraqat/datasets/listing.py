@@ -93,8 +93,8 @@ def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
 
 def _refuse_closed(error: OSError) -> None:
     raise ManifestError(
-        f"The folder {Path(error.filename).name} cannot be opened ({error.strerror}): change its permissions, "
-        "so that no film is left out in silence."
+        f"The folder {Path(error.filename).name} cannot be opened ({error.strerror}): change its "
+        "permissions, so that no film is left out in silence."
     ) from error
 
 
