@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from adaloraqat.errors import FilmError
 from adaloraqat.measure.overlap import Mask
 from adaloraqat.measure.surface import Spacing
+from adaloraqat.radiograph import LEFT_LUNG, RIGHT_LUNG
 
 RIGHT, LEFT = "right", "left"
-LABELS = {RIGHT: 1, LEFT: 2}
+LABELS = {RIGHT: RIGHT_LUNG, LEFT: LEFT_LUNG}
 """Values in a label picture; the right lung lies at the image's left."""
 
 

@@ -24,13 +24,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SPACING_MM = (0.02, 5.0)  # finer than any detector; coarser than a chest film reduced to 100 px
-_UNUSABLE = (
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-    IndexError,
-)  # what a faulty LUT or window raises
+# what a faulty LUT or window raises
+_UNUSABLE = (AttributeError, KeyError, TypeError, ValueError, IndexError)
 _MOST_OBLONG = 4.0  # pixels longer than this many times their width are a mistake in the tag
 
 

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import FilmError, ManifestError
-from adaloraqat.radiograph import Film, Frame, Preprocessing, read_film, read_labels, read_mask
+from adaloraqat.radiograph import (
+    LEFT_LUNG,
+    RIGHT_LUNG,
+    Film,
+    Frame,
+    Preprocessing,
+    read_film,
+    read_labels,
+    read_mask,
+)
 from adaloraqat.training.film_cache import PLANES, Decoded, cached_films
 
 logger = logging.getLogger(__name__)
@@ -22,7 +31,6 @@ logger = logging.getLogger(__name__)
 Sides = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
 """Right lung, left lung, both; bool (H, W) each."""
 
-RIGHT_LUNG, LEFT_LUNG = 1, 2
 _MUCH_MEMORY = 4_000_000_000  # bytes of decoded films from which on a cache is recommended
 _REPORTED = 1000  # films between two lines of progress
 
