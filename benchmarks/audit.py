@@ -24,9 +24,8 @@ from PIL import Image, ImageOps
 
 from adaloraqat.datasets.audit.audit import audit
 from adaloraqat.datasets.audit.duplicates import find_duplicates
-from adaloraqat.datasets.audit.film_checks import NOT_CHEST
-from adaloraqat.datasets.audit.record import FilmRecord
-from adaloraqat.datasets.audit.thumbnail import thumbnail
+from adaloraqat.datasets.audit.film_checks import NOT_CHEST, FilmRecord
+from adaloraqat.datasets.audit.perceptual_hash import thumbnail
 from adaloraqat.datasets.audit.workers import available_cores
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.datasets.phantom import draw_phantom

@@ -20,11 +20,12 @@ from parts_of_tiny_vit import DEPTHWISE, DOWNSAMPLING, NECK, PATCHES, POINTWISE,
 
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.bundle.timing import interleaved, median_ratio
-from adaloraqat.export import export_decoder, export_encoder
-from adaloraqat.export.precision import in_precision
+from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
-from adaloraqat.quantize import PrecisionPolicy, convert, policy_named
+from adaloraqat.quantize.calibration import in_precision
+from adaloraqat.quantize.integer import convert
+from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
 
 LINEAR_ONLY = tuple(
     (pattern, "float16 storage") for pattern in ("*.patch_embed.projection", "vision_encoder.*.c", *NECK)

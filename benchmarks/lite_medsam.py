@@ -139,11 +139,13 @@ def prepare_models(folder: Path, geometries: Sequence[str], policies: Sequence[s
     from PIL import Image
 
     from adaloraqat.datasets.phantom import draw_phantom
-    from adaloraqat.export import export_bundle
+    from adaloraqat.export.bundle_writer import export_bundle
     from adaloraqat.models.checkpoints import save_base
     from adaloraqat.models.families import build
     from adaloraqat.models.registry import architecture
-    from adaloraqat.quantize import POLICIES, calibrate, prepare
+    from adaloraqat.quantize.calibration import calibrate
+    from adaloraqat.quantize.policy import POLICIES
+    from adaloraqat.quantize.preparation import prepare
     from adaloraqat.radiograph import Box, Film
     from adaloraqat.training.structure import preprocessing_for
 

@@ -23,8 +23,10 @@ from torch.nn import functional
 
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize import PrecisionPolicy, calibrate, policy_named, prepare
+from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer
+from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
+from adaloraqat.quantize.preparation import prepare
 from adaloraqat.training.films import load_films, normalise
 from adaloraqat.training.run import LoadedRun, load_float_run
 

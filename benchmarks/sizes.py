@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 from adaptation import machine
 
-from adaloraqat.export import export_decoder, export_encoder
+from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.files import write_json
 from adaloraqat.lowrank import add_adapters
 from adaloraqat.models.sam import VIT_B, build_sam
-from adaloraqat.quantize import POLICIES, convert, fake_quantized_layers, prepare
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer
+from adaloraqat.quantize.integer import convert
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.quantize.preparation import fake_quantized_layers, prepare
 
 REQUIRED = {"paper": 2.24, "int8": 3.7}
 

@@ -9,8 +9,9 @@ from scipy import ndimage
 
 from adaloraqat import Segmenter
 from adaloraqat.bundle import load_bundle, shipped_names
-from adaloraqat.datasets.manifest import Entry, assign_splits, read_manifest, select
+from adaloraqat.datasets.manifest import Entry, read_manifest, select
 from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom
+from adaloraqat.datasets.split import assign_splits
 from adaloraqat.measure.overlap import dice
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask
 

@@ -3,7 +3,7 @@ import pytest
 from miniature import GREY, block, indexed, save
 
 from adaloraqat.datasets.folder import list_folder
-from adaloraqat.datasets.phantom.dicom import write_dicom
+from adaloraqat.datasets.phantom.write import write_dicom
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph import read_film
 

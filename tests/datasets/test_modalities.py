@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from adaloraqat.cli.data_index import index
+from adaloraqat.cli.data import index
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.datasets.modalities import list_modalities
 from adaloraqat.datasets.phantom.cases import write_case_phantoms

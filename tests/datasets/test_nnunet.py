@@ -9,7 +9,7 @@ import pytest
 from miniature import GREY, block, indexed, save
 from PIL import Image
 
-from adaloraqat.datasets.entry import Entry
+from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.nnunet import case_name, read_predictions, write_nnunet
 from adaloraqat.datasets.sources import find_source
 from adaloraqat.errors import FilmError, ManifestError

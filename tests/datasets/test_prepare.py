@@ -5,11 +5,10 @@ import pytest
 from miniature import GREY, block, save
 
 from adaloraqat.datasets.listing import Listed, Listing
-from adaloraqat.datasets.names import plain_name
+from adaloraqat.datasets.names import patient_in, plain_name, view_in
 from adaloraqat.datasets.outlines import Joined, to_grid
-from adaloraqat.datasets.patients import patient_in, view_in
-from adaloraqat.datasets.polygons import fill
 from adaloraqat.datasets.prepare import prepare
+from adaloraqat.datasets.v7_covid19 import fill
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, read_labels, read_mask
 

@@ -1,6 +1,6 @@
 import pytest
 
-from adaloraqat.datasets.entry import MASK_KINDS
+from adaloraqat.datasets.manifest import MASK_KINDS
 from adaloraqat.datasets.sources import SOURCES, find_source
 from adaloraqat.errors import ManifestError
 

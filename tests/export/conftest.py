@@ -8,9 +8,11 @@ from torch import Tensor
 from transformers import SamModel
 
 from adaloraqat.bundle import Bundle
-from adaloraqat.export import export_bundle
+from adaloraqat.export.bundle_writer import export_bundle
 from adaloraqat.models.sam import TINY, build_sam
-from adaloraqat.quantize import POLICIES, calibrate, prepare
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.quantize.preparation import prepare
 from adaloraqat.radiograph import Preprocessing
 
 PREPROCESSING = Preprocessing(image_size=64, channels=1)

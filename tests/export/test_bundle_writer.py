@@ -10,10 +10,13 @@ from adaloraqat.bundle import Segmenter, load_bundle
 from adaloraqat.bundle.engine import load_engine
 from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.errors import BundleError, OutputError
-from adaloraqat.export import in_precision, layer_parity, mask_parity
+from adaloraqat.export.layer_parity import layer_parity
+from adaloraqat.export.mask_parity import mask_parity
 from adaloraqat.lowrank import add_adapters
 from adaloraqat.models.sam import TINY
-from adaloraqat.quantize import POLICIES, fake_quantized_layers
+from adaloraqat.quantize.calibration import in_precision
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.quantize.preparation import fake_quantized_layers
 from adaloraqat.radiograph import Box, Film
 
 

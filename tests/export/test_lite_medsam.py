@@ -6,13 +6,16 @@ from torch import nn
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.engine import load_engine
 from adaloraqat.bundle.operators import matrix_products
-from adaloraqat.export import export_bundle
+from adaloraqat.export.bundle_writer import export_bundle
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import mask_parity
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize import POLICIES, calibrate, convert, prepare
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.integer import convert
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.quantize.preparation import prepare
 from adaloraqat.radiograph import Film
 from adaloraqat.training.structure import preprocessing_for
 

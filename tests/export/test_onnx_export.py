@@ -5,9 +5,12 @@ import torch
 from onnx import TensorProto
 
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
-from adaloraqat.export import export_decoder, export_encoder
+from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.models.sam import SamArchitecture, build_sam, decode, encode
-from adaloraqat.quantize import POLICIES, calibrate, convert, prepare
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.integer import convert
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.quantize.preparation import prepare
 
 
 def _run(path, engine, feeds, names):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from adaloraqat.export.parity_limits import parity_shortfalls
+from adaloraqat.export.mask_parity import parity_shortfalls
 
 SUMMARY = {"equal_pixels": 0.9990, "dice": 0.998, "worst": {"film": "a", "equal_pixels": 0.9, "dice": 0.9}}
 GOOD = {

@@ -19,7 +19,9 @@ from torch import nn
 
 from adaloraqat.bundle.engine import onnxruntime_session
 from adaloraqat.export.onnx_export import write_onnx
-from adaloraqat.quantize import PrecisionPolicy, convert, prepare
+from adaloraqat.quantize.integer import convert
+from adaloraqat.quantize.policy import PrecisionPolicy
+from adaloraqat.quantize.preparation import prepare
 
 FEATURES = 256
 EXACT = 256.0  # 256 products of 1 and 1

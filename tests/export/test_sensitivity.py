@@ -15,7 +15,7 @@ from adaloraqat.export.sensitivity import Films, Proposal, _without, groups_of, 
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize import POLICIES, PrecisionPolicy
+from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy
 from adaloraqat.radiograph import Box, Preprocessing, write_mask
 from adaloraqat.training.films import load_films, normalise
 from adaloraqat.training.validate import validate

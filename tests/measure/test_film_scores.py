@@ -10,9 +10,9 @@ from adaloraqat.measure.film_scores import (
     measure_label,
     measure_names,
     score_film,
+    split_sides,
     worst_scores,
 )
-from adaloraqat.measure.sides import split_sides
 
 SHAPE, SPACING = (30, 40), (0.5, 2.0)
 

@@ -3,8 +3,10 @@ import torch
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.models.sam import encode
-from adaloraqat.quantize import POLICIES, calibrate, fake_quantized_layers, prepare
-from adaloraqat.quantize.observer import RangeObserver
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.fake_quantize import RangeObserver
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.quantize.preparation import fake_quantized_layers, prepare
 
 
 def test_ranges_are_the_smallest_and_largest_input_of_the_float_model(sam, batch):

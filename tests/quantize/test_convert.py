@@ -5,8 +5,10 @@ import torch
 
 from adaloraqat.lowrank import AdaptedQKV, add_adapters, merge_adapters
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize import POLICIES, calibrate, convert, prepare
-from adaloraqat.quantize.integer import IntegerProduct, IntegerTable
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.integer import IntegerProduct, IntegerTable, convert
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.quantize.preparation import prepare
 
 
 def _answers(model, batch):

@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import SamModel
 
-from adaloraqat.quantize import POLICIES, calibrate, prepare
+from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.error_analysis import LayerErrors, activation_errors, summarise, weight_errors
-from adaloraqat.quantize.prepare import fake_quantized_layers
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.quantize.preparation import fake_quantized_layers, prepare
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

@@ -5,7 +5,9 @@ import pytest
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank import add_adapters
-from adaloraqat.quantize import POLICIES, PrecisionPolicy, calibrate, policy_named, prepare
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy, policy_named
+from adaloraqat.quantize.preparation import prepare
 
 _PAPER = {
     "vision_encoder.pos_embed": "float16 storage",

@@ -7,17 +7,11 @@ from torch import nn
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank import AdaptedQKV, adapters_of, add_adapters
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize import (
-    POLICIES,
-    FakeQuantized,
-    PrecisionPolicy,
-    calibrate,
-    fake_quantized_layers,
-    is_prepared,
-    numerics,
-    prepare,
-    restore,
-)
+from adaloraqat.quantize import numerics
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.fake_quantize import FakeQuantized
+from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy
+from adaloraqat.quantize.preparation import fake_quantized_layers, is_prepared, prepare, restore
 
 
 def _encode(model, batch):

@@ -11,17 +11,11 @@ from transformers.models.sam.modeling_sam import SamAttention
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize import (
-    POLICIES,
-    PrecisionPolicy,
-    calibrate,
-    convert,
-    fake_quantized_products,
-    prepare,
-    restore,
-)
-from adaloraqat.quantize.fake_product import FakeQuantizedProduct
-from adaloraqat.quantize.prepare import fake_quantized_layers
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.fake_quantize import FakeQuantizedProduct
+from adaloraqat.quantize.integer import convert
+from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy
+from adaloraqat.quantize.preparation import fake_quantized_layers, fake_quantized_products, prepare, restore
 
 QMEDSAM = POLICIES["qmedsam"]
 

@@ -5,7 +5,7 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from adaloraqat.datasets.phantom.dicom import write_dicom
+from adaloraqat.datasets.phantom.write import write_dicom
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import read_film
 from adaloraqat.radiograph.header import Header, read_header

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom, draw_ultrasound, draw_volume
-from adaloraqat.datasets.phantom.dicom import write_dicom
+from adaloraqat.datasets.phantom.write import write_dicom
 from adaloraqat.radiograph import Film, read_film
 from adaloraqat.radiograph.inverted import chest_likeness, looks_inverted, looks_upside_down, righted
 

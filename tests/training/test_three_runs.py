@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.quantize import policy_named
-from adaloraqat.quantize.prepare import fake_quantized_layers
+from adaloraqat.quantize.policy import policy_named
+from adaloraqat.quantize.preparation import fake_quantized_layers
 from adaloraqat.training import parse_recipe
 from adaloraqat.training.checkpoint import load_tensors
 from adaloraqat.training.parts import quantized_parts, restricted

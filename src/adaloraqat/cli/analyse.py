@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.exit_codes import SOME_FAILED
+from adaloraqat.cli.console import SOME_FAILED
 from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
@@ -36,7 +36,7 @@ def analyse(
 
     `export --precision auto --max-drop` writes the bundle that the measurement proposes.
     """
-    from adaloraqat.cli.torch_setup import set_up_torch
+    from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
     from adaloraqat.report.analysis import analyse as run_analysis

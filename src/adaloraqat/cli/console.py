@@ -1,4 +1,7 @@
-"""What a command says while it works: messages and progress to stderr, results to stdout."""
+"""What a command says while it works, and how it ends: messages and progress to stderr, results to stdout.
+
+The exit codes below are what a command's end means to a shell; 0 is done.
+"""
 
 import io
 import json
@@ -14,6 +17,15 @@ from adaloraqat.errors import OutputError
 
 log = logging.getLogger("adaloraqat")
 Item = TypeVar("Item")
+
+SOME_FAILED = 1
+"""Some inputs failed, the others are done and the failures are listed; or what was looked for was found."""
+
+NOTHING_DONE = 2
+"""Nothing could be done: bad arguments, no such file, a damaged model."""
+
+INTERRUPTED = 130
+"""Stopped by Ctrl-C; what was finished stays."""
 
 PLAIN_EVERY_SECONDS = 2.0
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adaloraqat.cli.exit_codes import SOME_FAILED
+from adaloraqat.cli.console import SOME_FAILED
 from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
@@ -27,7 +27,7 @@ def demo(
     Ends with 1 unless this run's training raised the validation Dice by 0.05 and INT8 kept it within 0.01.
     """
     from adaloraqat.cli.console import progress
-    from adaloraqat.cli.torch_setup import set_up_torch
+    from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
     from adaloraqat.report.demo import run_demo

@@ -18,7 +18,7 @@ from adaloraqat.models.baseline_architectures import PromptFreeArchitecture
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import count_parameters
-from adaloraqat.quantize import per_precision
+from adaloraqat.quantize.policy import per_precision
 from adaloraqat.training.recipe import AdaLoRAStage, Recipe
 from adaloraqat.training.run import finished_stages, load_run
 

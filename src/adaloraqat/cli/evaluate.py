@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaloraqat.cli.exit_codes import SOME_FAILED
+from adaloraqat.cli.console import SOME_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -160,7 +160,7 @@ def load_models(models: list[str], engine: str) -> "dict[str, Segmenter]":
 
 
 def _run_segmenters(folder: Path) -> "dict[str, Segmenter]":
-    from adaloraqat.cli.torch_setup import set_up_torch
+    from adaloraqat.cli.options import set_up_torch
 
     set_up_torch()
     from adaloraqat.errors import CheckpointError

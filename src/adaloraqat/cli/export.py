@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.exit_codes import SOME_FAILED
+from adaloraqat.cli.console import SOME_FAILED
 from adaloraqat.errors import RecipeError
 
 log = logging.getLogger("adaloraqat")
@@ -36,7 +36,7 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the recipe's.")] = None,
 ) -> None:
     """Write a finished stage of RUN as a checked bundle of ONNX files, or as float weights."""
-    from adaloraqat.cli.torch_setup import set_up_torch
+    from adaloraqat.cli.options import set_up_torch
 
     if to not in ("onnx", "openvino", "huggingface"):
         raise RecipeError(f"There is no export format {to}; choose onnx, openvino or huggingface.")

@@ -18,13 +18,14 @@ from typer.main import get_command as as_command
 
 import adaloraqat
 from adaloraqat.cli.console import (
+    INTERRUPTED,
+    NOTHING_DONE,
     configure_logging,
     configure_stdout,
     discard_stdout,
     stdout_fails,
     stdout_lost,
 )
-from adaloraqat.cli.exit_codes import INTERRUPTED, NOTHING_DONE
 from adaloraqat.errors import AdaloraqatError
 
 log = logging.getLogger("adaloraqat")

@@ -1,5 +1,6 @@
-"""Options and arguments that mean the same in every command that has them."""
+"""Options and arguments that mean the same in every command that has them, and what they set up."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -29,3 +30,14 @@ def named(given: str | Path) -> Path:
     if given == "":
         raise AdaloraqatError("An empty name was given: name a file or a folder (. is the one you are in).")
     return Path(given)
+
+
+def set_up_torch(threads: int | None = None) -> None:
+    """Silence the libraries' chatter, never ask a network for weights, and set the number of CPU threads."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    import torch
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    if threads is not None:
+        torch.set_num_threads(threads)

@@ -44,7 +44,7 @@ def report(
     """
     from adaloraqat.cli.console import progress
     from adaloraqat.cli.evaluate import end_where_some_failed
-    from adaloraqat.cli.torch_setup import set_up_torch
+    from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
     from adaloraqat.report.tables.extras import analysis_of, audit_of, robustness_of

@@ -10,8 +10,7 @@ import typer
 
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter
 from adaloraqat.cli.case import Propagate, do_case, failure
-from adaloraqat.cli.console import print_json, print_line, progress
-from adaloraqat.cli.exit_codes import INTERRUPTED, NOTHING_DONE, SOME_FAILED
+from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
 from adaloraqat.cli.options import Threads, named
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.cli.room import takes_more

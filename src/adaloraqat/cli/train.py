@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.exit_codes import INTERRUPTED, SOME_FAILED
+from adaloraqat.cli.console import INTERRUPTED, SOME_FAILED
 from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
@@ -37,7 +37,7 @@ def train(
     ] = None,
 ) -> None:
     """Run every stage of RECIPE on the films of a manifest; stop and --resume at any moment."""
-    from adaloraqat.cli.torch_setup import set_up_torch
+    from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
     from adaloraqat.training import load_recipe

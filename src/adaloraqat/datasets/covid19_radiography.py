@@ -11,7 +11,7 @@ Chowdhury et al., IEEE Access 8:132665, 2020; Rahman et al., Comput Biol Med 132
 from pathlib import Path
 
 from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, left_out
-from adaloraqat.datasets.patients import patient_in, view_in
+from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 

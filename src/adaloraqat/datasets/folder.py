@@ -1,9 +1,11 @@
-"""A pair of folders, `images/` and `masks/`: the layout for one's own films."""
+"""One's own films: a pair of folders, `images/` and `masks/`, or a manifest that is already there."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from adaloraqat.datasets.listing import Listed, Listing, left_out
-from adaloraqat.datasets.patients import patient_in, view_in
+from adaloraqat.datasets.listing import Listed, Listing, Shape, left_out
+from adaloraqat.datasets.manifest import read_manifest
+from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph.kinds import FILM_SUFFIXES
 
@@ -52,6 +54,45 @@ def list_folder(root: Path, kind: str | None) -> Listing:
     strays = [path.name for stem, path in masks.items() if stem not in used]
     notices += left_out("mask", strays, "without a film of the same name")
     return Listing(tuple(listed), tuple(notices))
+
+
+def list_manifest(path: Path, kind: str | None) -> Listing:
+    """List a manifest's films, to move it or to bring its masks onto their films' grids.
+
+    Where `kind` is given, a row that says nothing of its mask takes it.
+
+    Raises:
+        ManifestError: the manifest cannot be read, or says that its masks outline something else.
+
+    """
+    entries = read_manifest(path)
+    other = next((entry.outlines for entry in entries if kind and entry.outlines not in (None, kind)), None)
+    if other:
+        raise ManifestError(f"{path.name} says that its masks outline {other}, not {kind}.")
+    films = [
+        Listed(
+            id=entry.id,
+            source=entry.source,
+            image=entry.path_image,
+            mask=entry.path_mask,
+            patient_id=entry.patient_id,
+            split=entry.split,
+            path_labels=entry.path_labels,
+            spacing_of=_constant(entry.spacing_mm),
+            outlines=entry.outlines or kind,
+            diagnosis=entry.diagnosis,
+            licence=entry.licence,
+            view=entry.view,
+            modality=entry.modality,
+            others=entry.others,
+        )
+        for entry in entries
+    ]
+    return Listing(tuple(films))
+
+
+def _constant(spacing: tuple[float, float] | None) -> Callable[[Shape], tuple[float, float] | None]:
+    return lambda _: spacing
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -2,7 +2,8 @@
 
 Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm`,
 `path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence`, `view` and `modality` are known;
-any other column is kept as it is. Relative paths are relative to the manifest's folder.
+any other column is kept as it is. Relative paths are relative to the manifest's folder. A row read is an
+`Entry`.
 """
 
 import csv
@@ -11,24 +12,34 @@ import io
 import math
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import TypeVar
 
-from adaloraqat.datasets.entry import SPLITS, Entry
-from adaloraqat.datasets.split import assign_splits
+import numpy as np
+
 from adaloraqat.errors import ManifestError
 from adaloraqat.files import sha256, write_text
 
-__all__ = [
-    "COLUMNS",
-    "SPLITS",
-    "Entry",
-    "assign_splits",
-    "digest_of",
-    "fingerprint",
-    "read_manifest",
-    "select",
-    "write_manifest",
-]
+Item = TypeVar("Item")
+SPLITS = ("train", "val", "test")
+
+MASK_KINDS = {
+    "lungs": "both lungs; whether the part behind the heart belongs to them is not documented",
+    "lung-field": "the visible lung field, without the heart",
+    "whole-lung": "the whole lung, with the part behind the heart",
+    "heart": "the heart",
+    "clavicles": "both collar bones",
+    "infection": "lung opacities of an infection",
+    "pneumothorax": "air between lung and chest wall",
+}
+"""What a mask can outline. A manifest may hold other words too; these are the ones the sources use."""
+
+LUNG_KINDS = ("lungs", "lung-field", "whole-lung")
+"""The conventions that answer to a request for lungs; they differ behind the heart, so each has a name."""
+
+FINDING_KINDS = ("infection", "pneumothorax")
+"""What a film may be free of: an empty mask of it says that it was looked for and is not there."""
 
 REQUIRED = ("path_image", "path_mask")
 COLUMNS = (
@@ -38,6 +49,37 @@ COLUMNS = (
 # some lists use mask_kind for how a mask was made: that says nothing of what it outlines
 _MANNERS = frozenset({"manual", "automatic", "semi-automatic", "human", "model"})
 _SPLIT_NAMES = {name: name for name in SPLITS} | {"validation": "val", "valid": "val", "training": "train"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One film of a manifest.
+
+    `split` is "train", "val", "test" or None (not assigned). `spacing_mm` is (row, column) in mm a pixel, or
+    None where unknown. Paths are absolute. `id` is unique in its manifest; a patient is never divided between
+    splits, so `patient_id` is the unit of every split.
+
+    `outlines` says what the mask outlines: one of `MASK_KINDS`, another word, or None where nothing is said.
+    `diagnosis`, `licence` and `view` ("PA", "AP", "lateral", ...) are as the source says, or None.
+    `modality` is the kind of image ("CT", "ultrasound", ...), by which training may be balanced; None counts
+    as the source. `others` are the columns of its manifest that mean nothing here, as (name, cell): they are
+    kept when the manifest is written again.
+    """
+
+    id: str
+    source: str
+    patient_id: str
+    split: str | None
+    path_image: Path
+    path_mask: Path
+    path_labels: Path | None = None
+    spacing_mm: tuple[float, float] | None = None
+    outlines: str | None = None
+    diagnosis: str | None = None
+    licence: str | None = None
+    view: str | None = None
+    modality: str | None = None
+    others: tuple[tuple[str, str], ...] = ()
 
 
 def read_manifest(path: str | os.PathLike[str], files_exist: bool = True) -> list[Entry]:
@@ -147,6 +189,12 @@ def select(entries: Sequence[Entry], split: str) -> list[Entry]:
             "or name another split."
         )
     return chosen
+
+
+def evenly_spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Return at most `count` of `items`, evenly spaced, the first and the last among them, in their order."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
 
 
 def digest_of(path: Path) -> str:

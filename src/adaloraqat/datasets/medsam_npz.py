@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.datasets.entry import LUNG_KINDS
 from adaloraqat.datasets.listing import Drawn, Listed, Listing, Shape, files_below, left_out
-from adaloraqat.datasets.patients import patient_in
+from adaloraqat.datasets.manifest import LUNG_KINDS
+from adaloraqat.datasets.names import patient_in
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.radiograph.archive import Archive
 from adaloraqat.radiograph.npz import image_name, is_image

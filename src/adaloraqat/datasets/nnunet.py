@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.datasets.entry import LUNG_KINDS, Entry
 from adaloraqat.datasets.listing import Listed, Listing, files_below, left_out
+from adaloraqat.datasets.manifest import LUNG_KINDS, Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.datasets.outlines import LabelMap
 from adaloraqat.errors import ManifestError

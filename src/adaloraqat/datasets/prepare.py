@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.datasets.entry import Entry
 from adaloraqat.datasets.listing import Listed, Listing, Outline, Shape
+from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.datasets.outlines import Joined, labels_to_grid
 from adaloraqat.errors import FilmError, ManifestError

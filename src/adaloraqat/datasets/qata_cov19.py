@@ -10,7 +10,7 @@ name `QaTa-COV19-v2/Train Set/Images` and `Ground-truths`. Degerli et al., Healt
 from pathlib import Path
 
 from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, left_out
-from adaloraqat.datasets.patients import patient_in, view_in
+from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
 

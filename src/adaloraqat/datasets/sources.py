@@ -10,7 +10,6 @@ from adaloraqat.datasets import (
     covid_qu_ex,
     folder,
     jsrt,
-    listed_manifest,
     medsam_npz,
     modalities,
     montgomery_shenzhen,
@@ -19,8 +18,8 @@ from adaloraqat.datasets import (
     siim_acr,
     v7_covid19,
 )
-from adaloraqat.datasets.entry import LUNG_KINDS
 from adaloraqat.datasets.listing import Listing
+from adaloraqat.datasets.manifest import LUNG_KINDS
 from adaloraqat.errors import ManifestError
 
 
@@ -108,7 +107,7 @@ _ALL = (
     Source("nnunet", "nnU-Net", nnunet.list_nnunet),
     Source("folder", "Folders images/ and masks/", folder.list_folder),
     Source("modalities", "Folders <modality>/<data set>/ of images/ and masks/", modalities.list_modalities),
-    Source("manifest", "Manifest", listed_manifest.list_manifest),
+    Source("manifest", "Manifest", folder.list_manifest),
 )  # fmt: skip
 
 SOURCES = {source.name: source for source in _ALL}

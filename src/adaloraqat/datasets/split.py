@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from adaloraqat.datasets.entry import SPLITS, Entry
-from adaloraqat.datasets.patients import person
+from adaloraqat.datasets.manifest import SPLITS, Entry
+from adaloraqat.datasets.names import person
 from adaloraqat.errors import ManifestError
 
 FRACTIONS = (0.8, 0.1, 0.1)

@@ -1,4 +1,4 @@
-"""Writing a trained model as a bundle: two ONNX files and the `bundle.json` that vouches for them."""
+"""Writing a trained model as a bundle: ONNX, OpenVINO IR, and the `bundle.json` that vouches for them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,38 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
+from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER, OPENVINO_IR
 from adaloraqat.datasets.names import some_of
 from adaloraqat.errors import OutputError
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
-from adaloraqat.export.openvino_ir import write_openvino_ir
-from adaloraqat.export.stored_parameters import is_stored, per_data_type, stored_parameters
 from adaloraqat.files import check_folder, umask
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import architecture_of, count_parameters
-from adaloraqat.quantize import PrecisionPolicy, convert
-from adaloraqat.quantize.policy import weighted_names
+from adaloraqat.quantize.integer import convert
+from adaloraqat.quantize.policy import PrecisionPolicy, weighted_names
 from adaloraqat.radiograph import Preprocessing
 
 LICENCE = "Research use only; see LICENSE-WEIGHTS."
 INTENDED_USE = "Research on chest radiographs. Not a medical device: no diagnosis, no treatment decision."
+
+_NO_PARAMETERS = (
+    "_scale",
+    "_zero_point",
+    "running_mean",
+    "running_var",
+)  # endings of other tensors in a file
 
 
 def export_bundle(
@@ -130,14 +139,64 @@ def _describe_stored(fields: dict[str, Any], model: SegmentationModel, graphs: S
     """Add what the files hold per data type, and drop the precision of layers that they do not hold."""
     stored = stored_parameters(graphs, (name for name, _ in model.named_children()))
     counts, precision = fields["parameters"], fields["precision"]
-    counts["per_precision"] = per_data_type(stored)
+    counts["per_precision"] = {kind: sum(sizes.values()) for kind, sizes in stored.items()}
     counts["not_exported"] = counts["total"] - sum(counts["per_precision"].values())
     weighted = set(weighted_names(model))
     precision["modules"] = {
         name: kind
         for name, kind in precision["modules"].items()
-        if name not in weighted or is_stored(name, stored)
+        if name not in weighted or _is_stored(name, stored)
     }
+
+
+def stored_parameters(files: Iterable[Path], parts: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Return {data type: {name: values}} of a model's parameters in ONNX files; `parts` are its children.
+
+    Weights are int8, float16 or float32; biases of integer layers are int32. Scales, zero points and
+    constants of the graph (the Fourier frequencies among them) are no parameters; equal tensors, as untrained
+    models have them, are stored once. What a graph does not need is not in it: of a SAM the mask
+    prompt's convolutions, the embeddings of points, and the heads of the second to fourth mask.
+    """
+    of_the_model = tuple(f"{part}." for part in parts)
+    found: dict[str, dict[str, int]] = {}
+    for file in files:
+        for tensor in onnx.load(file).graph.initializer:
+            if tensor.name.startswith(of_the_model) and not tensor.name.endswith(_NO_PARAMETERS):
+                kind = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+                found.setdefault(kind, {})[tensor.name] = int(np.prod(tensor.dims))
+    return found
+
+
+def _is_stored(module: str, stored: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether a layer or a table of that name has a parameter in the files."""
+    return any(name == module or name.startswith(f"{module}.") for names in stored.values() for name in names)
+
+
+def write_openvino_ir(folder: Path) -> list[str]:
+    """Write a bundle's two ONNX files as OpenVINO IR (as QMedSAM deploys); weights keep their precision.
+
+    Args:
+        folder: holds encoder.onnx and decoder.onnx.
+
+    Returns:
+        the files written, as names inside `folder`.
+
+    Raises:
+        BundleError: OpenVINO is not installed.
+        OSError: the folder cannot be written.
+    """
+    openvino = openvino_package()
+    # read_model, not convert_model: the latter notes the path of the ONNX file in the IR
+    core = openvino.Core()
+    for graph, (structure, _) in OPENVINO_IR.items():
+        target = folder / structure
+        target.parent.mkdir(exist_ok=True)
+        model = core.read_model(folder / graph)
+        try:
+            openvino.save_model(model, target, compress_to_fp16=False)
+        except RuntimeError as error:  # OpenVINO names no reason; a full disk is the usual one
+            raise OSError(f"OpenVINO could not write {structure}") from error
+    return [name for pair in OPENVINO_IR.values() for name in pair]
 
 
 def refuse_foreign(target: Path) -> None:

@@ -13,14 +13,11 @@ import torch
 from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import openvino_package
-from adaloraqat.datasets.manifest import Entry, read_manifest
-from adaloraqat.datasets.spread import evenly_spread
+from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest
 from adaloraqat.errors import FilmError, ManifestError, OutputError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
-from adaloraqat.export.mask_parity import installed_engines, mask_parity
-from adaloraqat.export.parity_limits import parity_shortfalls
-from adaloraqat.export.precision import in_precision
+from adaloraqat.export.mask_parity import installed_engines, mask_parity, parity_shortfalls
 from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, propose
 from adaloraqat.files import check_folder
 from adaloraqat.lowrank import merge_adapters
@@ -28,7 +25,8 @@ from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.measure.overlap import dice
 from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
-from adaloraqat.quantize import PrecisionPolicy, policy_named
+from adaloraqat.quantize.calibration import in_precision
+from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.films import FilmSet

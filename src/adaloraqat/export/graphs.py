@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamAttention, SamVisionLayer
 
+from adaloraqat.models.prompt_free import PromptFreeModel
 from adaloraqat.models.tiny_vit import WindowAttention
 from adaloraqat.quantize.storage import write_out_stored
 
@@ -165,3 +166,26 @@ def _gathered_positions(attention: Any, query_size: int, key_size: int, table: T
     size = (table.shape[0] + 1) // 2
     places = torch.arange(int(size))
     return table[places[:, None] - places[None, :] + (int(size) - 1)]
+
+
+class NetworkGraph(nn.Module):
+    """image (1, C, S, S) -> embedding (1, 1, n, n), which are the logits themselves."""
+
+    def __init__(self, model: PromptFreeModel) -> None:
+        """Wrap `model`."""
+        super().__init__()
+        self.network = model.network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment one normalised film."""
+        logits: Tensor = self.network(image)
+        return logits
+
+
+class RepeatGraph(nn.Module):
+    """embedding (1, 1, n, n), boxes (N, 4) -> the same logits (N, n, n) for all, quality (N,) of zeros."""
+
+    def forward(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Repeat the logits; the boxes only say how often."""
+        zeros = boxes[:, 0] * 0  # (N,)
+        return embedding[0] + zeros[:, None, None], zeros

@@ -2,13 +2,14 @@
 
 Rounding to integers is discontinuous, so two correct implementations differ in a few pixels at the border of
 a mask. The noise floor says how many to expect: the trained model against itself, on a film changed by 1e-6.
+`parity_shortfalls` says where an engine is further from the trained model than is allowed.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,16 @@ from adaloraqat.training.torch_engine import TorchEngine
 
 NOISE = 1e-6
 """Amplitude of the change of the normalised film that gives the noise floor."""
+
+LEAST_SIGNIFICANT_BITS = 1.01
+"""Of a layer's output; a hundredth is left to the floating point around the integers."""
+
+EQUAL_PIXELS = 0.998
+DICE = 0.995
+"""Means over the films, trained model against engine."""
+
+_ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+_PATHS = {"true_box": "with the true box", "no_box": "without a box"}
 
 
 @dataclass(frozen=True)
@@ -108,3 +119,37 @@ def _summary(pairs: list[Agreement], names: list[str]) -> dict[str, Any]:
             "dice": pairs[worst].dice,
         },
     }
+
+
+def parity_shortfalls(parity: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each engine and path that is further from the trained model than allowed.
+
+    Args:
+        parity: as `measure_parity` gives it and a bundle keeps it; empty or not measured gives nothing.
+    """
+    return [*_layer_shortfalls(parity.get("layers", {})), *_mask_shortfalls(parity)]
+
+
+def _layer_shortfalls(layers: Mapping[str, Any]) -> Iterator[str]:
+    for engine, found in layers.items():
+        worst = found["worst_lsb"]
+        if worst is not None and worst > LEAST_SIGNIFICANT_BITS:
+            yield (
+                f"parity: {_ENGINES[engine]} is {worst:.1f} LSB from the trained model in "
+                f"{found['worst_layer']}; 1 is rounding, more is a fault of the engine, the CPU or the "
+                "weight range."
+            )
+
+
+def _mask_shortfalls(parity: Mapping[str, Any]) -> Iterator[str]:
+    for path, words in _PATHS.items():
+        for engine, name in _ENGINES.items():
+            found = parity.get(path, {}).get(engine)
+            if found and (found["equal_pixels"] < EQUAL_PIXELS or found["dice"] < DICE):
+                floor = parity[path]["noise_floor"]
+                yield (
+                    f"parity: masks of {name} {words} share {found['equal_pixels']:.2%} of their pixels "
+                    f"and Dice {found['dice']:.4f} with the trained model's, below {EQUAL_PIXELS:.1%} or "
+                    f"{DICE:g} (noise floor {floor['equal_pixels']:.2%}); look at the worst film, which "
+                    "bundle.json names."
+                )

@@ -12,8 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from adaloraqat.export.graphs import DecoderGraph, EncoderGraph
-from adaloraqat.export.prompt_free_graphs import NetworkGraph, RepeatGraph
+from adaloraqat.export.graphs import DecoderGraph, EncoderGraph, NetworkGraph, RepeatGraph
 from adaloraqat.files import atomic_path
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.prompt_free import PromptFreeModel

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from transformers import SamModel
 
-from adaloraqat.datasets.spread import evenly_spread
+from adaloraqat.datasets.manifest import evenly_spread
 from adaloraqat.errors import RecipeError
-from adaloraqat.export.precision import in_precision
-from adaloraqat.quantize import PRECISIONS, PrecisionPolicy
+from adaloraqat.quantize.calibration import in_precision
+from adaloraqat.quantize.policy import PRECISIONS, PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.films import FilmSet

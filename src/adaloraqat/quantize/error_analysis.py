@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize import numerics
-from adaloraqat.quantize.prepare import fake_quantized_layers
+from adaloraqat.quantize.preparation import fake_quantized_layers
 
 Values = NDArray[np.float32]
 

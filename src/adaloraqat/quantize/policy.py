@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from adaloraqat.errors import RecipeError
@@ -36,10 +37,9 @@ class Precision:
     """How one module computes and is stored.
 
     Attributes:
-        weights: "int8", "float16" (storage only; arithmetic stays float32) or "float32".
+        weights: "int8" (of a layer, the input is quantised too), "float16" (storage only; arithmetic stays
+            float32) or "float32".
         per_channel: int8 only: one scale for each output row instead of one for the whole tensor.
-        activations: int8 only: whether the layer's input is quantised too, so that the product is one of
-            integers. False for tables, which are only looked up.
         outputs: int8 only: the layer stays a convolution, and its output is quantised too: without that, ONNX
             Runtime convolves in floating point.
         product: for a product of two activations, which has no weight.
@@ -47,7 +47,6 @@ class Precision:
 
     weights: Literal["int8", "float16", "float32"]
     per_channel: bool = False
-    activations: bool = True
     outputs: bool = False
     product: bool = False
 
@@ -62,7 +61,7 @@ PRECISIONS: dict[str, Precision] = {
     "int8 per channel": Precision("int8", per_channel=True),
     "int8 convolution": Precision("int8", per_channel=True, outputs=True),
     "int8 product": Precision("int8", product=True),
-    "int8 table": Precision("int8", activations=False),
+    "int8 table": Precision("int8"),
     "float16 storage": Precision("float16"),
     "float32": Precision("float32"),
 }
@@ -265,3 +264,26 @@ def policy_named(name: str, weight_range: WeightRange = "portable") -> Precision
         raise RecipeError(f"There is no precision policy {name!r}: use one of {', '.join(POLICIES)}.")
     shipped = POLICIES[name]
     return PrecisionPolicy(shipped.name, shipped.rules, weight_range)
+
+
+def per_precision(model: nn.Module, policy: PrecisionPolicy | None) -> dict[str, int]:
+    """Return {precision: parameters} of a model, prepared or not; what no line names is float32.
+
+    Adapters count apart from the matrix they adapt, as float32: exporting folds them into it.
+    """
+    total = sum(parameter.numel() for parameter in model.parameters())
+    counts: dict[str, int] = {}
+    for name in weighted_names(model):
+        precision = policy.precision_of(name) if policy is not None else "float32"
+        counts[precision] = counts.get(precision, 0) + _size(model, name)
+    counts["float32"] = counts.get("float32", 0) + total - sum(counts.values())
+    return counts
+
+
+def _size(model: nn.Module, name: str) -> int:
+    owner, _, attribute = name.rpartition(".")
+    found = getattr(model.get_submodule(owner), attribute)
+    if isinstance(found, torch.Tensor):  # a position table; stored in 16 bits it is no parameter any more
+        return found.numel()
+    weight = found.base.weight if hasattr(found, "base") else found.weight
+    return int(weight.numel())

@@ -6,13 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.datasets.manifest import fingerprint, read_manifest
-from adaloraqat.datasets.spread import evenly_spread
-from adaloraqat.export.precision import in_precision
+from adaloraqat.datasets.manifest import evenly_spread, fingerprint, read_manifest
 from adaloraqat.export.sensitivity import Films, propose
 from adaloraqat.files import write_json, write_text
-from adaloraqat.quantize import policy_named
+from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.error_analysis import activation_errors, weight_errors
+from adaloraqat.quantize.policy import policy_named
 from adaloraqat.report.environment import environment
 from adaloraqat.report.figure_style import save_figure
 from adaloraqat.report.quantisation_figure import quantisation_figure

@@ -10,8 +10,8 @@ from PIL import Image
 
 from adaloraqat.datasets.audit.audit import Audit
 from adaloraqat.datasets.audit.duplicates import Duplicate
-from adaloraqat.datasets.audit.record import Problem
-from adaloraqat.datasets.entry import Entry
+from adaloraqat.datasets.audit.film_checks import Problem
+from adaloraqat.datasets.manifest import Entry
 from adaloraqat.radiograph import Film, read_film, read_mask
 from adaloraqat.report.colours import TRUTH
 from adaloraqat.report.page import jpeg_address, write_report

@@ -18,16 +18,17 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.bundle.shipped import shipped_base
 from adaloraqat.bundle.timing import interleaved, median_ratio
-from adaloraqat.datasets.manifest import Entry, assign_splits, select, write_manifest
+from adaloraqat.datasets.manifest import Entry, select, write_manifest
 from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import RecipeError
 from adaloraqat.export.bundle_writer import export_bundle
 from adaloraqat.export.export_run import export_run
-from adaloraqat.export.precision import in_precision
 from adaloraqat.files import write_json
 from adaloraqat.lowrank import adapted_width, scaled_ranks
 from adaloraqat.models.sam import architecture_of, count_parameters
-from adaloraqat.quantize import POLICIES
+from adaloraqat.quantize.calibration import in_precision
+from adaloraqat.quantize.policy import POLICIES
 from adaloraqat.radiograph import read_film, write_mask, write_overlay
 from adaloraqat.report import colours
 from adaloraqat.report.demo_folder import claim

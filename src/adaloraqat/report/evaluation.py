@@ -19,8 +19,14 @@ from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.files import check_folder, write_json
-from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, SIDES, FilmScores, score_film, worst_scores
-from adaloraqat.measure.sides import LABELS
+from adaloraqat.measure.film_scores import (
+    DEFAULT_TOLERANCES,
+    LABELS,
+    SIDES,
+    FilmScores,
+    score_film,
+    worst_scores,
+)
 from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
 from adaloraqat.measure.surface import Spacing
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask

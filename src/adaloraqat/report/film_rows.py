@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.datasets.manifest import Entry
-from adaloraqat.datasets.patients import person
+from adaloraqat.datasets.names import person
 from adaloraqat.errors import OutputError
 from adaloraqat.files import write_text
 from adaloraqat.measure.film_scores import COUNTS, FilmScores

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
-from adaloraqat.datasets.manifest import Entry, fingerprint
-from adaloraqat.datasets.spread import evenly_spread
+from adaloraqat.datasets.manifest import Entry, evenly_spread, fingerprint
 from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.files import write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, score_film, worst_scores

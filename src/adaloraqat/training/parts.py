@@ -7,8 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from adaloraqat.quantize import PrecisionPolicy, prepare, restore
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer
+from adaloraqat.quantize.policy import PrecisionPolicy
+from adaloraqat.quantize.preparation import prepare, restore
 
 PARTS: dict[str, tuple[str, ...]] = {
     "encoder": ("vision_encoder.*",),

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.quantize import POLICIES
+from adaloraqat.quantize.policy import POLICIES
 
 
 class Strict(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any
 
 from adaloraqat.errors import CheckpointError
 from adaloraqat.models.families import SegmentationModel
-from adaloraqat.quantize import PrecisionPolicy
+from adaloraqat.quantize.policy import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.checkpoint import load_document, load_tensors
 from adaloraqat.training.recipe import Recipe, load_recipe

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from adaloraqat.datasets.entry import Entry
+from adaloraqat.datasets.manifest import Entry
 from adaloraqat.training.films import FilmSet, draw_indices
 from adaloraqat.training.recipe import Recipe
 

@@ -11,7 +11,9 @@ from adaloraqat.lowrank import adapters_of, add_adapters
 from adaloraqat.lowrank.lora import add_lora, merge_lora
 from adaloraqat.models.families import SegmentationModel, resize
 from adaloraqat.models.sam import architecture_of, encode
-from adaloraqat.quantize import PrecisionPolicy, calibrate, policy_named, prepare
+from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
+from adaloraqat.quantize.preparation import prepare
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.calibration import calibration_batches
 from adaloraqat.training.device import device_of

@@ -9,7 +9,8 @@ from torch import nn
 from adaloraqat.lowrank import add_adapters, set_ranks
 from adaloraqat.lowrank.lora import add_lora
 from adaloraqat.models.families import SegmentationModel, build
-from adaloraqat.quantize import PrecisionPolicy, prepare
+from adaloraqat.quantize.policy import PrecisionPolicy
+from adaloraqat.quantize.preparation import prepare
 from adaloraqat.radiograph import Preprocessing
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from adaloraqat.datasets.audit import audit
-from adaloraqat.datasets.audit.examine import Task, glance
+from adaloraqat.datasets.audit.audit import audit
+from adaloraqat.datasets.audit.film_checks import Task, glance
 from adaloraqat.datasets.audit.perceptual_hash import distances, flipped, hashes
 
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from adaloraqat.datasets.audit import audit
+from adaloraqat.datasets.audit.audit import audit
 
 
 def test_a_patient_in_two_splits_and_a_copy_in_two_splits(entries, plant, changes):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaloraqat.datasets.audit import audit
+from adaloraqat.datasets.audit.audit import audit
 from adaloraqat.datasets.audit.mask_checks import label_findings, mask_facts, mask_findings
-from adaloraqat.datasets.phantom.dicom import write_dicom
+from adaloraqat.datasets.phantom.write import write_dicom
 from adaloraqat.radiograph import read_film, read_labels
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.datasets.audit.candidates import SURE_BITS, TURNS, Candidate, find_candidates
-from adaloraqat.datasets.audit.record import FilmRecord
+from adaloraqat.datasets.audit.film_checks import FilmRecord
+from adaloraqat.datasets.audit.perceptual_hash import SURE_BITS, TURNS, Candidate, find_candidates
 from adaloraqat.datasets.audit.registration import agreement
 from adaloraqat.datasets.audit.workers import in_order
 

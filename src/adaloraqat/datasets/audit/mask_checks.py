@@ -1,5 +1,6 @@
 """What can be wrong with a mask and with a label file, and the facts that tell mask conventions apart."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,6 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.parts import connected_parts
 from adaloraqat.bundle.plausibility import FILM_CODES, doubts
-from adaloraqat.datasets.audit.record import MaskFacts
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, Box
 
 Finding = tuple[str, str]  # kind, sentence
@@ -18,6 +18,21 @@ _LABELS_AGREE = 0.9  # IoU of the labelled lungs with the mask; those of one ann
 _WHOLE_HEART = 0.165
 _THIN = 128
 _SPECK = 0.05  # of the mask
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """The shape of one mask, by which mask conventions differ.
+
+    `area` is its share of the film; `right_over_left` the area of the part at the image's left over that at
+    the image's right; `gap` the mean distance between the two parts in the lowest third of their common
+    height, over the width of the mask's box: it is wide where the heart is left out. Both are None where the
+    mask has not two parts.
+    """
+
+    area: float
+    right_over_left: float | None
+    gap: float | None
 
 
 def mask_findings(
@@ -39,13 +54,13 @@ def mask_findings(
         ]
     if not lungs:
         return []
-    # the rules that judge a model's masks judge reference masks too
+    return [(f"mask-{code}", said) for code, said in doubted(pixels, mask) if code not in FILM_CODES]
+
+
+def doubted(pixels: NDArray[np.float32], mask: NDArray[np.bool_]) -> list[Finding]:
+    """Return what the rules that judge a model's masks say of a reference mask (H, W) and its film (H, W)."""
     texts = (text.partition(": ") for text in doubts(pixels, mask, mask.astype(np.float32)))
-    return [
-        (f"mask-{code}", f"{sentence[:1].upper()}{sentence[1:]}")
-        for code, _, sentence in texts
-        if code not in FILM_CODES
-    ]
+    return [(code, f"{sentence[:1].upper()}{sentence[1:]}") for code, _, sentence in texts]
 
 
 def label_findings(labels: NDArray[np.uint8], mask: NDArray[np.bool_] | None, lungs: bool) -> list[Finding]:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.datasets.entry import Entry
-from adaloraqat.datasets.manifest import write_manifest
+from adaloraqat.datasets.manifest import Entry, write_manifest
 from adaloraqat.datasets.phantom.draw import draw_phantom
 from adaloraqat.datasets.phantom.slices import PhantomCase, draw_volume
 from adaloraqat.datasets.phantom.ultrasound import draw_ultrasound

@@ -1,7 +1,11 @@
-"""Calibration: run a few films through the float model, then freeze the activation ranges."""
+"""Calibration: run a few films through the float model, then freeze the activation ranges.
+
+`in_precision` does all that an export needs for another precision than the one that was trained.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -11,10 +15,20 @@ from transformers import SamModel
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize.fake_product import FakeQuantizedProduct
-from adaloraqat.quantize.fake_quantize import ActivationQuantizer, FakeQuantized
-from adaloraqat.quantize.observer import RangeObserver
-from adaloraqat.quantize.prepare import fake_quantized_layers, fake_quantized_products
+from adaloraqat.quantize.fake_quantize import (
+    ActivationQuantizer,
+    FakeQuantized,
+    FakeQuantizedProduct,
+    RangeObserver,
+)
+from adaloraqat.quantize.policy import PrecisionPolicy
+from adaloraqat.quantize.preparation import (
+    fake_quantized_layers,
+    fake_quantized_products,
+    is_prepared,
+    prepare,
+    restore,
+)
 
 
 def calibrate(model: SamModel, batches: Iterable[tuple[Tensor, Tensor]]) -> SamModel:
@@ -87,3 +101,33 @@ def observing_outputs(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.output_observer = None
+
+
+def in_precision(
+    model: SamModel,
+    policy: PrecisionPolicy,
+    trained: PrecisionPolicy | None,
+    batches: Iterable[tuple[Tensor, Tensor]] = (),
+) -> tuple[SamModel, bool]:
+    """Return the model as `policy` deploys it, and whether that is post-training quantisation.
+
+    Args:
+        model: trained in float or fake-quantised; not changed.
+        policy: the precision to export in.
+        trained: the policy stage 2 trained with, or None.
+        batches: calibration films, images (B, C, S, S) and boxes (B, N, 4); used only where `policy` is
+            another than `trained`.
+
+    Returns:
+        a model ready for `convert`, and True where it never trained with the rounding it is exported with.
+
+    Raises:
+        RecipeError: the policy needs calibration and there is no film.
+    """
+    if trained == policy and is_prepared(model):
+        return model, False
+    other = restore(copy.deepcopy(model)).eval()
+    prepare(other, policy)
+    if policy.quantizes:
+        calibrate(other, batches)
+    return other, policy.quantizes

@@ -10,12 +10,12 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
 from adaloraqat.models.attention import MatrixProduct, fuse_again
 from adaloraqat.models.tiny_vit import ConvNorm
-from adaloraqat.quantize.fake_product import FakeQuantizedProduct
 from adaloraqat.quantize.fake_quantize import (
     FakeQuantized,
     FakeQuantizedConv2d,
     FakeQuantizedConvTranspose2d,
     FakeQuantizedLinear,
+    FakeQuantizedProduct,
     FakeQuantizedQKV,
 )
 from adaloraqat.quantize.layout import convolution_of, layout_of
