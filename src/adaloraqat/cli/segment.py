@@ -1,6 +1,9 @@
 """`adaloraqat segment`: masks for films and folders of films."""
 
+import errno
 import logging
+import os
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +16,13 @@ from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
 from adaloraqat.cli.options import Threads, named
 from adaloraqat.cli.plan import Job, plan, shown
-from adaloraqat.cli.room import takes_more
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
 
 log = logging.getLogger("adaloraqat")
 
 DEFAULT_OUT = Path("adaloraqat-masks")
+ROOM = 1 << 20  # bytes on the disk: far more than the mask of a film takes
 NAMED = 20  # failed inputs that the last line names; each has a line of its own
 
 
@@ -152,7 +155,7 @@ class _Work:
 
     def _judged(self, job: Job, error: OutputError) -> str:
         """Return the error's sentence, after a look whether it will be so for the next film too."""
-        if not takes_more(self._out):
+        if _ends_all(error, self._out):
             self.obstacle = f"{job.name}: {error}"
         return str(error)
 
@@ -160,6 +163,14 @@ class _Work:
         """Say what is wrong with a film, led by its name unless the sentence names it itself."""
         log.error("%s", sentence if job.source.name in sentence else f"{job.name}: {sentence}")
         return sentence
+
+
+def _ends_all(error: OutputError, out: Path) -> bool:
+    """Whether nothing more can be written to `out`: one name may only be too long, or taken by a folder."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.EDQUOT, errno.EFBIG, errno.EROFS):
+        return True
+    return not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < ROOM
 
 
 def _entry(result: Segmentation) -> dict[str, Any]:
