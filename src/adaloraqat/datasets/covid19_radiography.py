@@ -10,7 +10,7 @@ Chowdhury et al., IEEE Access 8:132665, 2020; Rahman et al., Comput Biol Med 132
 
 from pathlib import Path
 
-from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, left_out
+from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, paired
 from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
@@ -39,11 +39,9 @@ def list_covid19_radiography(root: Path, kind: str) -> Listing:
         masks = by_stem(path for path in pictures if path.parts[-3:-1] == (name, "masks"))
         if not images:
             notices.append(f"The class {name} is not there: no folder {name}/images holds a film.")
-        listed += [
-            _listed(stem, images[stem], masks[stem], kind, diagnosis) for stem in images if stem in masks
-        ]
-        notices += left_out("film", images.keys() - masks.keys(), "without a mask")
-        notices += left_out("mask", masks.keys() - images.keys(), "without a film")
+        stems, without = paired(images, masks)
+        listed += [_listed(stem, images[stem], masks[stem], kind, diagnosis) for stem in stems]
+        notices += without
     if not listed:
         raise ManifestError(
             f"{root.name} holds no film of the COVID-19 Radiography Database: give the folder that holds "

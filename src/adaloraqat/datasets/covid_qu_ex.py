@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, left_out
+from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, paired
 from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
@@ -41,9 +41,9 @@ def list_covid_qu_ex(root: Path, kind: str) -> Listing:
             inside = [path for path in chosen if path.parts[-4:-2] == (split, name)]
             images = by_stem(path for path in inside if path.parent.name == "images")
             masks = by_stem(path for path in inside if path.parent.name == _MASKS[kind])
-            listed += [_listed(images[stem], masks[stem], kind) for stem in images if stem in masks]
-            notices += left_out("film", images.keys() - masks.keys(), f"in {split}/{name} without a mask")
-            notices += left_out("mask", masks.keys() - images.keys(), f"in {split}/{name} without a film")
+            stems, without = paired(images, masks, f"in {split}/{name} ")
+            listed += [_listed(images[stem], masks[stem], kind) for stem in stems]
+            notices += without
     if not listed:
         raise ManifestError(
             f"{root.name} holds no film of COVID-QU-Ex with {_MASKS[kind]}: give the folder that holds "

@@ -4,7 +4,7 @@ Readers of sources only list: which film, which mask, which patient. `prepare.py
 entries of a manifest, and writes those masks that exist in no file of their own.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,6 +104,18 @@ def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     for path in paths:
         found.setdefault(path.stem, path)
     return found
+
+
+def paired(
+    images: Mapping[str, Path], masks: Mapping[str, Path], place: str = ""
+) -> tuple[list[str], list[str]]:
+    """Return the stems that have both film and mask, in the films' order, and notices of what is left out.
+
+    `place` leads the reason in the notices, for example "in Train/Normal ".
+    """
+    notices = left_out("film", images.keys() - masks.keys(), f"{place}without a mask")
+    notices += left_out("mask", masks.keys() - images.keys(), f"{place}without a film")
+    return [stem for stem in images if stem in masks], notices
 
 
 def left_out(what: str, names: Iterable[str], why: str) -> list[str]:

@@ -9,7 +9,7 @@ name `QaTa-COV19-v2/Train Set/Images` and `Ground-truths`. Degerli et al., Healt
 
 from pathlib import Path
 
-from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, left_out
+from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, paired
 from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
@@ -36,9 +36,9 @@ def list_qata_cov19(root: Path, kind: str) -> Listing:
         masks = {
             path.stem.removeprefix("mask_"): path for path in pictures if path.parent == truth
         }  # mask_covid_1.png outlines covid_1.png
-        listed += [_listed(stem, images[stem], masks[stem], kind) for stem in images if stem in masks]
-        notices += left_out("film", images.keys() - masks.keys(), "without a mask")
-        notices += left_out("mask", masks.keys() - images.keys(), "without a film")
+        stems, without = paired(images, masks)
+        listed += [_listed(stem, images[stem], masks[stem], kind) for stem in stems]
+        notices += without
     if not listed:
         raise ManifestError(
             f"{root.name} holds no film of QaTa-COV19: give the folder with Train Set/Images and "

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaloraqat.datasets.listing import Drawn, Listed, Listing, Shape, by_stem, files_below, left_out
+from adaloraqat.datasets.listing import Drawn, Listed, Listing, Shape, by_stem, files_below, left_out, paired
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.radiograph.kinds import DICOM_SUFFIXES
 
@@ -112,15 +112,14 @@ def _list_dicom(films: dict[str, Path], rows: dict[str, list[str]], kind: str) -
 def _list_pictures(films: dict[str, Path], masks: dict[str, Path], kind: str) -> Listing:
     """List the PNG edition; `0_train_1_` says: number 0, for training, 1 = pneumothorax."""
     listed = []
-    for stem in films.keys() & masks.keys():
+    stems, notices = paired(films, masks)
+    for stem in stems:
         words = stem.split("_")
         diagnosis = _DIAGNOSES[words[2] == "1"] if len(words) > 2 and words[2] in ("0", "1") else None
         listed.append(
             Listed(stem, "siim_acr", films[stem], masks[stem], stem, outlines=kind, diagnosis=diagnosis,
                    split="test" if "test" in words else "train", licence=LICENCE)
         )  # fmt: skip
-    notices = left_out("film", films.keys() - masks.keys(), "without a mask")
-    notices += left_out("mask", masks.keys() - films.keys(), "without a film")
     return Listing(tuple(sorted(listed, key=lambda film: film.id)), tuple(notices))
 
 

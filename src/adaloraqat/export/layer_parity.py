@@ -18,14 +18,14 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import SamModel
 
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.errors import BundleError
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.fake_quantize import FakeQuantized, FakeQuantizedProduct
-from adaloraqat.quantize.preparation import fake_quantized_layers, fake_quantized_products
+from adaloraqat.quantize.preparation import fake_quantized
 
 FloatArray = NDArray[np.float32]
 _PRODUCTS = ("Gemm", "Conv", "MatMul")
@@ -79,10 +79,7 @@ def layer_parity(
         BundleError: the engine is unknown or not installed, or a layer of the files is not in the model.
     """
     inputs = recorded_inputs(model, image, box)
-    layers: dict[str, FakeQuantized | FakeQuantizedProduct] = {
-        **fake_quantized_layers(model),
-        **fake_quantized_products(model),
-    }
+    layers = fake_quantized(model)
     errors: dict[str, float] = {}
     for file in files:
         for name, found in _executed(file, inputs, engine, threads).items():
@@ -105,8 +102,9 @@ def recorded_inputs(model: SamModel, image: Tensor, box: Tensor) -> dict[str, tu
 
         return record
 
-    layers: dict[str, nn.Module] = {**fake_quantized_layers(model), **fake_quantized_products(model)}
-    handles = [layer.register_forward_pre_hook(recorder(name)) for name, layer in layers.items()]
+    handles = [
+        layer.register_forward_pre_hook(recorder(name)) for name, layer in fake_quantized(model).items()
+    ]
     try:
         decode(model, encode(model, image), box)
     finally:

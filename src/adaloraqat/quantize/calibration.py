@@ -17,18 +17,10 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.fake_quantize import (
     ActivationQuantizer,
-    FakeQuantized,
-    FakeQuantizedProduct,
     RangeObserver,
 )
 from adaloraqat.quantize.policy import PrecisionPolicy
-from adaloraqat.quantize.preparation import (
-    fake_quantized_layers,
-    fake_quantized_products,
-    is_prepared,
-    prepare,
-    restore,
-)
+from adaloraqat.quantize.preparation import fake_quantized, is_prepared, prepare, restore
 
 
 def calibrate(model: SamModel, batches: Iterable[tuple[Tensor, Tensor]]) -> SamModel:
@@ -86,10 +78,7 @@ def observing_outputs(model: nn.Module) -> Iterator[None]:
 
     These quantise nothing; they are the unit of parity. The ranges that quantise stay as they are.
     """
-    layers: list[FakeQuantized | FakeQuantizedProduct] = [
-        *fake_quantized_layers(model).values(),
-        *fake_quantized_products(model).values(),
-    ]
+    layers = list(fake_quantized(model).values())
     for layer in layers:
         layer.output_observer = RangeObserver()
     try:

@@ -108,6 +108,11 @@ def fake_quantized_products(model: nn.Module) -> dict[str, FakeQuantizedProduct]
     }
 
 
+def fake_quantized(model: nn.Module) -> dict[str, FakeQuantized | FakeQuantizedProduct]:
+    """Return {name: layer or product} for everything that `prepare` made round its operands, layers first."""
+    return {**fake_quantized_layers(model), **fake_quantized_products(model)}
+
+
 def _apply(model: nn.Module, name: str, precision: Precision, weight_limit: int) -> None:
     if precision.weights == "float32":
         return
