@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle
 
-from adaloraqat.bundle.cpu import cpu_name, has_vnni
 from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.bundle.timing import interleaved, median_ratio
 from adaloraqat.errors import BundleError
@@ -43,11 +42,6 @@ def test_a_float_product_in_disguise_is_counted_as_float(tmp_path: Path, engine:
 def test_unknown_engine(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no engine"):
         matrix_products(write_tiny_bundle(tmp_path / "tiny"), "tvm")
-
-
-def test_this_cpu() -> None:
-    assert cpu_name()
-    assert has_vnni() in (True, False, None)
 
 
 def test_runs_take_turns() -> None:

@@ -2,14 +2,15 @@
 
 Without VNNI, ONNX Runtime and OpenVINO add pairs of u8 x s8 products in 16 bits, saturating: weights that use
 the full 8-bit range then give wrong answers in silence. Weights kept to 7 bits are exact everywhere.
+
+archspec asks the processor: /proc/cpuinfo on Linux, sysctl on macOS, the CPUID instruction on Windows.
 """
 
 import platform
+import warnings
 from functools import cache
-from pathlib import Path
 
-_CPUINFO = Path("/proc/cpuinfo")
-_VNNI_FLAGS = ("avx512_vnni", "avx_vnni", "avx512vnni", "avxvnni")
+_VNNI_FEATURES = {"avx512_vnni", "avx_vnni", "avx512vnni", "avxvnni"}  # of Linux and Windows; of macOS
 # ARM multiplies s8 x s8 into 32 bits (SDOT/UDOT/SMMLA); there is no 16-bit step that could saturate.
 _EXACT_MACHINES = ("aarch64", "arm64")
 
@@ -17,11 +18,13 @@ _EXACT_MACHINES = ("aarch64", "arm64")
 @cache
 def cpu_name() -> str:
     """Name of this CPU as the system gives it, or its architecture where it gives none."""
-    for line in _cpuinfo():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine() or "unknown"
+    from archspec.cpu import brand_string
+
+    try:
+        name = (brand_string() or "").strip()
+    except Exception:  # it runs machine code or a program; a system may refuse both in many ways
+        name = ""
+    return name or platform.processor() or platform.machine() or "unknown"
 
 
 @cache
@@ -29,11 +32,14 @@ def has_vnni() -> bool | None:
     """Whether full-range 8-bit weights are exact on this CPU; None where the system does not tell."""
     if platform.machine().lower() in _EXACT_MACHINES:
         return True
-    for line in _cpuinfo():
-        key, _, value = line.partition(":")
-        if key.strip() == "flags":
-            return bool(set(value.split()) & set(_VNNI_FLAGS))
-    return None
+    # what this very CPU has, not the known kind of CPU that is most like it: a virtual machine may lack or
+    # add a feature
+    from archspec.cpu.detect import detected_info
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # archspec warns where it cannot tell, and gives no features
+        features = detected_info().features
+    return bool(features & _VNNI_FEATURES) if features else None
 
 
 def weight_range_warning(weight_range: str) -> str | None:
@@ -52,10 +58,3 @@ def full_range_doubt(weight_range: str) -> str | None:
     if weight_range != "full" or has_vnni():
         return None
     return "has no VNNI" if has_vnni() is False else "may have no VNNI"
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
