@@ -24,7 +24,7 @@ def assign_splits(
     """Return `entries`, in their order, each with a split; those that have one keep it.
 
     Patients, not films, are divided. Patients of whom films are copies of one another go together, and so do
-    those that several sources know by one collection's name (see `patients.person`): in each source these
+    those that several sources know by one collection's name (see `names.person`): in each source these
     groups, without those that have a split, are ordered by the SHA-256 of seed, source and
     patient, and that order is cut at `fractions` (train, val, test). A group counts in the source of its
     first patient in the order of the alphabet. So the result depends neither on the order of the rows nor on

@@ -1,7 +1,7 @@
 """The chest as the X-ray sees it: densities of body, lungs, bones, heart and abdomen, and their outlines.
 
 Density is in grey levels of an ideal film: 0 air outside the body, about 0.3 lung, 0.65 soft tissue, 0.9
-spine and liver. `exposure.py` turns it into a film.
+spine and liver. `draw.expose` turns it into a film.
 """
 
 from dataclasses import dataclass
