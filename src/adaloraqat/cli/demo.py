@@ -30,7 +30,7 @@ def demo(
     from adaloraqat.cli.torch_setup import set_up_torch
 
     set_up_torch(threads)
-    from adaloraqat.report.demo import run_demo
+    from adaloraqat.experiments.demo import run_demo
     from adaloraqat.training.recipe import SHIPPED_RECIPES, load_recipe
 
     def track(items: Any, what: str) -> Iterator[Any]:
