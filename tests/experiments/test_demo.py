@@ -12,9 +12,8 @@ from adaloraqat.bundle import load_bundle
 from adaloraqat.cli.demo import summary
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.errors import OutputError, RecipeError
-from adaloraqat.experiments.demo import DemoPlan, run_demo
-from adaloraqat.experiments.demo_folder import MARKER, claim
-from adaloraqat.experiments.verdict import judge
+from adaloraqat.experiments.demo import DemoPlan, judge, run_demo
+from adaloraqat.experiments.demo_folder import MARKER, DemoFiles, claim
 from adaloraqat.radiograph import read_mask
 from adaloraqat.report.numbers import megabytes, signed
 from adaloraqat.report.page import write_report
@@ -37,32 +36,31 @@ def recipe(*stages):
 def outcome(tmp_path_factory):
     lines = []
     out = tmp_path_factory.mktemp("demo") / "demo"
-    found = run_demo(recipe(), out, DemoPlan(films=6, size=64), report=lines.append)
-    return found, lines
+    document = run_demo(recipe(), out, DemoPlan(films=6, size=64), report=lines.append)
+    return document, DemoFiles.below(out), lines
 
 
 def test_the_demo_goes_all_the_way_and_reports_its_steps(outcome):
-    found, lines = outcome
+    found, files, lines = outcome
     assert [line[:5] for line in lines if line.startswith("[")] == [f"[{n}/6]" for n in range(1, 7)]
-    files = found.files
     assert load_bundle(files.bundle).precision.policy == "int8"
     splits = {entry.split for entry in read_manifest(files.manifest)}
     assert splits == {"train", "val", "test"}
     masks = sorted(files.segmented.glob("*_mask.png"))
-    assert len(masks) == found.document["films"]["test"] == len(list(files.segmented.glob("*_overlay.png")))
+    assert len(masks) == found["films"]["test"] == len(list(files.segmented.glob("*_overlay.png")))
     assert read_mask(masks[0]).shape == (64, 64)
     assert 0 < files.figure.stat().st_size < 300_000
 
 
 def test_its_numbers_are_those_of_the_evaluation_and_of_the_files(outcome):
-    found, _ = outcome
-    document = json.loads(found.files.numbers.read_text())
-    evaluation = json.loads((found.files.evaluation / "evaluation.json").read_text())["models"]
+    _, files, _ = outcome
+    document = json.loads(files.numbers.read_text())
+    evaluation = json.loads((files.evaluation / "evaluation.json").read_text())["models"]
     before, after, int8 = document["models"]
     for row in document["models"]:
         assert row["dice_no_box"] == evaluation[row["key"]]["phantom-bedside"]["no_box"]["dice_mean"]
     assert document["verdict"]["gain"] == pytest.approx(after["dice_no_box"] - before["dice_no_box"])
-    assert int8["bytes"] == sum(path.stat().st_size for path in found.files.bundle.glob("*.onnx"))
+    assert int8["bytes"] == sum(path.stat().st_size for path in files.bundle.glob("*.onnx"))
     assert after["speedup"] == 1.0
     training = document["training"]
     assert training["components_after"] == sum(training["ranks"].values()) == 12
@@ -70,16 +68,16 @@ def test_its_numbers_are_those_of_the_evaluation_and_of_the_files(outcome):
 
 
 def test_two_steps_are_not_enough_and_the_verdict_says_so(outcome):
-    found, _ = outcome
-    assert not found.verdict.passed
-    text = "\n".join(summary(found.document, found.files.folder))
+    found, files, _ = outcome
+    assert not found["verdict"]["passed"]
+    text = "\n".join(summary(found, files.folder))
     assert "NOT passed" in text
     following = text.splitlines()[-1].removeprefix("Next: ").split()
     assert following[1:2] == ["segment"]
-    assert str(found.files.folder) not in text[text.index("Next: ") :]
-    assert (found.files.folder.parent / following[2]).is_file()
-    assert found.files.folder.parent / following[4] == found.files.bundle
-    assert "Not passed." in found.files.report.read_text()
+    assert str(files.folder) not in text[text.index("Next: ") :]
+    assert (files.folder.parent / following[2]).is_file()
+    assert files.folder.parent / following[4] == files.bundle
+    assert "Not passed." in files.report.read_text()
 
 
 class _Links(HTMLParser):
@@ -93,8 +91,8 @@ class _Links(HTMLParser):
 
 
 def test_the_page_needs_nothing_else(outcome):
-    found, _ = outcome
-    page = found.files.report.read_text()
+    _, files, _ = outcome
+    page = files.report.read_text()
     links = _Links()
     links.feed(page)
     assert len(links.addresses) == 5 + 2  # one validation film's panels and two figures
@@ -103,20 +101,20 @@ def test_the_page_needs_nothing_else(outcome):
     assert "@import" not in page
     assert "url(" not in page
     assert "://" not in re.sub(r"base64,[^\"]*", "", page)
-    assert str(found.files.folder.parent) not in page + found.files.numbers.read_text()
+    assert str(files.folder.parent) not in page + files.numbers.read_text()
 
 
 def test_a_browser_opens_the_page_without_complaint(outcome, print_page):
-    found, _ = outcome
-    printed = print_page(found.files.report)
+    _, files, _ = outcome
+    printed = print_page(files.report)
     assert printed.console == []
     assert 2 <= len(printed.sheets) <= 5
 
 
 def test_a_passed_run_and_warnings_are_shown_and_escaped(outcome, tmp_path):
-    found, _ = outcome
-    document = found.document | {
-        "verdict": found.document["verdict"] | {"passed": True, "failures": [], "gain": 0.0712},
+    found, _, _ = outcome
+    document = found | {
+        "verdict": found["verdict"] | {"passed": True, "failures": [], "gain": 0.0712},
         "warnings": ["stage1: <b>odd</b>"],
         "parity": {"measured": False},
     }
@@ -203,12 +201,11 @@ def scores(dice, failed=0):
 )
 def test_both_conditions_decide(before, after, int8, passed, word):
     verdict = judge(scores(before), scores(after), scores(int8))
-    assert verdict.passed is passed
-    assert word in " ".join(verdict.failures)
-    assert verdict.to_dict()["passed"] is passed
+    assert verdict["passed"] is passed
+    assert word in " ".join(verdict["failures"])
 
 
 def test_a_failed_film_is_a_failure_even_with_good_means():
     verdict = judge(scores(0.5), scores(0.9), scores(0.9, failed=1))
-    assert not verdict.passed
-    assert "1 results failed" in verdict.failures[0]
+    assert not verdict["passed"]
+    assert "1 results failed" in verdict["failures"][0]

@@ -23,7 +23,7 @@ from adaloraqat.report.figures import (
     quality_calibration,
     rank_history,
     rank_map,
-    training_curve,
+    training_figure,
 )
 from adaloraqat.report.film_figures import similarity_figure
 from adaloraqat.report.pictures import panels, shown_films
@@ -203,17 +203,17 @@ LINES = [
 
 
 def test_the_curve_is_one_svg_and_the_same_each_time():
-    first = training_curve(LINES, prunes=(5,))
+    first = svg_text(training_figure(LINES, prunes=(5,)))
     assert ElementTree.fromstring(first).tag == SVG
-    assert first == training_curve(LINES, prunes=(5,))
-    assert first != training_curve(LINES)
+    assert first == svg_text(training_figure(LINES, prunes=(5,)))
+    assert first != svg_text(training_figure(LINES))
 
 
 def test_the_rank_map_names_every_matrix():
     ranks = {f"vision_encoder.layers.{n}.attn.qkv.{p}": n + i for n in range(2) for i, p in enumerate("qkv")}
-    first = rank_map(ranks, full=4)
+    first = svg_text(rank_map(ranks, full=4))
     assert ElementTree.fromstring(first).tag == SVG
-    assert first != rank_map(ranks | {"vision_encoder.layers.1.attn.qkv.v": 0}, full=4)
+    assert first != svg_text(rank_map(ranks | {"vision_encoder.layers.1.attn.qkv.v": 0}, full=4))
 
 
 def test_the_rank_map_tells_the_blocks_of_a_stage_apart():
@@ -223,6 +223,6 @@ def test_the_rank_map_tells_the_blocks_of_a_stage_apart():
         for stage, block in blocks
         for letter in "qkv"
     }
-    drawn = rank_map(ranks, full=40)
+    drawn = svg_text(rank_map(ranks, full=40))
     for text in ("2.1", "2.2", "3.1", "10", "11", "20"):
         assert f"<!-- {text} -->" in drawn or f">{text}<" in drawn, text

@@ -11,7 +11,6 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.cpu import cpu_name, has_vnni
 from adaloraqat.bundle.timing import interleaved
 from adaloraqat.datasets.audit.workers import available_cores
-from adaloraqat.datasets.phantom import draw_phantom
 from adaloraqat.radiograph import Film
 
 PACKAGES = ("torch", "transformers", "peft", "onnx", "onnxruntime", "numpy", "scipy", "pillow")
@@ -46,6 +45,8 @@ def segmenter_times(segmenters: Mapping[str, Segmenter], turns: int) -> dict[str
     Returns:
         milliseconds of every turn by name, as `timing.interleaved` gives them.
     """
+    from adaloraqat.datasets.phantom import draw_phantom  # imported late: `info` only asks for versions
+
     film = Film.from_array(draw_phantom(seed=0, size=TIMED_SHAPE[0]).pixels)
     runs = {name: partial(segmenter.segment, film) for name, segmenter in segmenters.items()}
     return interleaved(runs, turns)

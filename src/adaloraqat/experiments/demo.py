@@ -6,7 +6,7 @@ and a mask convention of its own. Everything else is what `train`, `export`, `ev
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +25,6 @@ from adaloraqat.evaluate.evaluation import evaluate
 from adaloraqat.evaluate.machine import environment
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, read_rows
 from adaloraqat.experiments.demo_folder import DemoFiles, claim, next_command
-from adaloraqat.experiments.verdict import Verdict, judge
 from adaloraqat.export.bundle_writer import export_bundle
 from adaloraqat.export.export_run import export_run
 from adaloraqat.export.precision import in_precision
@@ -35,8 +34,8 @@ from adaloraqat.models.sam import architecture_of, count_parameters
 from adaloraqat.quantize import POLICIES
 from adaloraqat.radiograph import read_film, write_mask, write_overlay
 from adaloraqat.report import style
-from adaloraqat.report.figures import rank_map, training_curve
-from adaloraqat.report.page import film_panels, svg_address, write_report
+from adaloraqat.report.figures import rank_map, training_figure
+from adaloraqat.report.page import figure_address, film_panels, write_report
 from adaloraqat.report.pictures import Look, ShownFilm, ShownModel, panels, shown_films, write_strip
 from adaloraqat.training.recipe import AdaLoRAStage, QuantizeStage, Recipe
 from adaloraqat.training.run import LoadedRun, load_run
@@ -53,6 +52,13 @@ _TURNS = 12
 _PAGE, _STRIP = Look(420, 2.0, 2.6), Look(300, 2.0, 2.6)
 
 
+LEAST_GAIN = 0.05
+"""By how much training must raise the mean validation Dice (no box)."""
+
+LARGEST_LOSS = 0.01
+"""How much of it the integer model may lose against the trained one."""
+
+
 @dataclass(frozen=True)
 class DemoPlan:
     """How many films of how many pixels are drawn, and how they are shared out to train, val and test."""
@@ -63,22 +69,13 @@ class DemoPlan:
     site: str = "bedside"
 
 
-@dataclass(frozen=True)
-class DemoOutcome:
-    """What a demo found; `document` is the content of demo.json."""
-
-    files: DemoFiles
-    verdict: Verdict
-    document: dict[str, Any]
-
-
 def run_demo(
     recipe: Recipe,
     out: Path,
     plan: DemoPlan | None = None,
     report: Callable[[str], None] = logger.info,
     track: Track = lambda items, what: items,
-) -> DemoOutcome:
+) -> dict[str, Any]:
     """Draw films, train, export, compare, segment, and write the report.
 
     Args:
@@ -87,6 +84,9 @@ def run_demo(
         plan: the films.
         report: receives one line of progress at a time.
         track: wraps a list of items, named by a plural noun, to show progress.
+
+    Returns:
+        the content of demo.json; `verdict` is what `judge` says.
 
     Raises:
         OutputError: `out` holds something that no demo made, or cannot be written.
@@ -117,17 +117,27 @@ def run_demo(
     with clock.step("comparison", "comparing before, after and INT8 on the validation films"):
         validation = select(entries, "val")
         summary = evaluate(segmenters, validation, files.evaluation, lambda films: track(films, "films"))
-        times = _latencies({**segmenters, FP32: floating}, validation[0])
+        film = read_film(validation[0].path_image)
+        timed = {**segmenters, FP32: floating}
+        times = interleaved({name: partial(model.segment, film) for name, model in timed.items()}, _TURNS)
     with clock.step("segmentation", "segmenting the test films with the INT8 bundle"):
         _segment(integer, select(entries, "test"), files.segmented)
     with clock.step("report", "writing the report"):
         scores = {name: next(iter(groups.values())) for name, groups in summary["models"].items()}
-        verdict = judge(scores[BEFORE], scores[AFTER], scores[INT8])
         document = {
-            "verdict": verdict.to_dict(),
-            "films": _films(entries, plan),
+            "verdict": judge(scores[BEFORE], scores[AFTER], scores[INT8]),
+            "films": {
+                **{split: len(select(entries, split)) for split in ("train", "val", "test")},
+                "size": plan.size,
+                "site": plan.site,
+            },
             "models": [
-                {**row, **_scores(scores[row["key"]]), **_speed(times, row["key"])}
+                {
+                    **row,
+                    **_scores(scores[row["key"]]),
+                    "milliseconds": median(times[row["key"]]),
+                    "speedup": median_ratio(times, row["key"], AFTER),
+                }
                 for row in _rows(recipe, files)
             ],
             "training": _training(result, adalora, adapted),
@@ -154,12 +164,49 @@ def run_demo(
         shown = shown_films(models, validation)
         pictures = {
             "films": film_panels(shown, _PAGE),
-            "curve": svg_address(training_curve(RunFolder(files.run).metrics(), _prunes(adalora))),
-            "ranks": svg_address(rank_map(document["training"]["ranks"], document["training"]["full_rank"])),
+            "curve": figure_address(training_figure(RunFolder(files.run).metrics(), _prunes(adalora))),
+            "ranks": figure_address(
+                rank_map(document["training"]["ranks"], document["training"]["full_rank"])
+            ),
         }
         write_report(files.report, document, pictures)
         _write_figure(files.figure, shown)
-    return DemoOutcome(files, verdict, document)
+    return document
+
+
+def judge(before: Mapping[str, Any], after: Mapping[str, Any], int8: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge whether a demo may call itself a success, by three models' numbers of one source.
+
+    A film on which a model failed counts as Dice 0 in its mean already, and is a failure of its own.
+
+    Returns:
+        `passed`, `gain` (after − before) and `change` (INT8 − after) in mean Dice without a box, the limits
+        of both, and `failures`, a sentence each.
+    """
+    first, trained, integer = (model[NO_BOX]["dice_mean"] for model in (before, after, int8))
+    gain, change = trained - first, integer - trained
+    failures = []
+    if not gain >= LEAST_GAIN:  # so written, NaN fails too
+        failures.append(
+            f"Training changed the validation Dice by {gain:+.4f} where at least +{LEAST_GAIN:.2f} is asked "
+            "for: train longer, or raise the learning rates in the recipe."
+        )
+    if not change >= -LARGEST_LOSS:
+        failures.append(
+            f"INT8 changed the validation Dice by {change:+.4f} where at most -{LARGEST_LOSS:.2f} is "
+            "allowed: train stage 2 longer, or calibrate on more films."
+        )
+    failed = sum(model[prompt]["failed"] for model in (before, after, int8) for prompt in model)
+    if failed:
+        failures.append(f"{failed} results failed and count as Dice 0: films.csv names them and says why.")
+    return {
+        "passed": not failures,
+        "gain": gain,
+        "change": change,
+        "least_gain": LEAST_GAIN,
+        "largest_loss": LARGEST_LOSS,
+        "failures": failures,
+    }
 
 
 # ---- steps ---------------------------------------------------------------------------------------------
@@ -235,11 +282,6 @@ def _export_float(adapted: LoadedRun, folder: Path, second_pass: bool) -> Segmen
     return Segmenter.load(folder)
 
 
-def _latencies(segmenters: dict[str, Segmenter], entry: Entry) -> dict[str, list[float]]:
-    film = read_film(entry.path_image)
-    return interleaved({name: partial(s.segment, film) for name, s in segmenters.items()}, _TURNS)
-
-
 def _segment(segmenter: Segmenter, entries: Sequence[Entry], out: Path) -> None:
     for entry in entries:
         film = read_film(entry.path_image)
@@ -310,15 +352,6 @@ def _scores(scores: dict[str, Any]) -> dict[str, Any]:
         "failed": sum(numbers["failed"] for numbers in scores.values()),
         "empty": sum(numbers["empty"] for numbers in scores.values()),
     }
-
-
-def _speed(times: dict[str, list[float]], name: str) -> dict[str, float]:
-    return {"milliseconds": median(times[name]), "speedup": median_ratio(times, name, AFTER)}
-
-
-def _films(entries: Sequence[Entry], plan: DemoPlan) -> dict[str, Any]:
-    counts = {split: sum(entry.split == split for entry in entries) for split in ("train", "val", "test")}
-    return {**counts, "size": plan.size, "site": plan.site}
 
 
 def _training(result: dict[str, Any], adalora: AdaLoRAStage, adapted: LoadedRun) -> dict[str, Any]:

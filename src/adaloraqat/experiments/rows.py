@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,15 @@ def _exported(row: Row, run: Path, stage: str, manifest: Path, report: Report) -
     folder = run.with_name(f"{run.name}-{stage}-{row.precision or 'as-trained'}")
     made_from = folder.with_name(f"{folder.name}{_MADE_FROM}")
     weights = hashlib.sha256((run / "recipe.yaml").read_bytes() + (run / "metrics.jsonl").read_bytes())
-    try:
-        if json.loads(made_from.read_text())["run"] == weights.hexdigest():
+    stamp = {"run": weights.hexdigest()}
+    if _read_stamp(made_from) == stamp:
+        with suppress(BundleError):  # half-written or foreign: written again
             return load_bundle(folder)
-    except (OSError, ValueError, KeyError, BundleError):
-        pass  # absent, half-written or foreign: written again
     report(f"{row.name}: exporting {run.name}")
     bundle = export_run(
         run, folder, precision=row.precision, manifest=manifest, name=run.name, stage=stage, report=report
     )
-    write_json(made_from, {"run": weights.hexdigest()})
+    write_json(made_from, stamp)
     return bundle
 
 
@@ -128,7 +128,7 @@ def _scored(
         "tolerances": list(table.tolerances),
         "row": row.name,
     }
-    if _read_stamp(folder) != stamp or not (folder / _SCORES).exists():
+    if _read_stamp(folder / _STAMP) != stamp or not (folder / _SCORES).exists():
         report(f"{row.name}: scoring {len(entries)} films")
         model = scored if isinstance(scored, Predictions) else Segmenter.load(str(scored.folder))
         evaluate({row.name: model}, entries, folder, each, Options(table.tolerances, seed=table.seed))
@@ -145,8 +145,9 @@ def _identity(scored: Bundle | Predictions) -> dict[str, Any]:
     return {"files": files, "use": hashlib.sha256(json.dumps(use, sort_keys=True).encode()).hexdigest()}
 
 
-def _read_stamp(folder: Path) -> Any:
+def _read_stamp(path: Path) -> Any:
+    """Return what a finished step left behind to be known by; None where there is no such file."""
     try:
-        return json.loads((folder / _STAMP).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

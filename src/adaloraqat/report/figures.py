@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaloraqat.report.style import LOSS, NAMES, PALETTE, STAGES, new_figure, style, svg_text
+from adaloraqat.report.style import LOSS, NAMES, PALETTE, STAGES, new_figure, style
 from adaloraqat.report.table import Method
 
 if TYPE_CHECKING:
@@ -21,11 +21,6 @@ _CALIBRATION_BINS = 8
 _MARKS = "os^Dv"
 _NARROW = 6  # largest over smallest cost, below which the axis needs more marks than 1, 2 and 5
 _DIGITS = {False: (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), True: (1, 2, 5)}
-
-
-def training_curve(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = ()) -> str:
-    """Return `training_figure` as SVG."""
-    return svg_text(training_figure(lines, prunes))
 
 
 def training_figure(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = ()) -> "Figure":
@@ -53,51 +48,39 @@ def training_figure(lines: Sequence[Mapping[str, Any]], prunes: Sequence[int] = 
             ]
             if trained:
                 loss.plot(*zip(*trained, strict=True), "o-", color=colour, ms=4)
-            if start:
-                for axes in (dice, loss):
-                    axes.axvline(start, color="black", lw=0.8)
+            for axes in (dice, loss) if start else ():
+                axes.axvline(start, color="black", lw=0.8)
             start = steps[-1]
         for number, step in enumerate(prunes):
             label = "ranks pruned" if number == 0 else None
             dice.axvline(step, color=LOSS, lw=0.8, ls="--", label=label)
             loss.axvline(step, color=LOSS, lw=0.8, ls="--")
-        dice.set_ylabel("validation Dice")
+        dice.set(ylabel="validation Dice")
         dice.legend(facecolor="white", edgecolor="white", framealpha=1, fontsize=9, loc="lower right")
-        dice.grid(axis="y", lw=0.4, alpha=0.6)
-        loss.set_ylabel("training loss")
-        loss.set_xlabel("optimiser steps")
-        loss.grid(axis="y", lw=0.4, alpha=0.6)
+        loss.set(xlabel="optimiser steps", ylabel="training loss")
+        for axes in (dice, loss):
+            axes.grid(axis="y", lw=0.4, alpha=0.6)
         return figure
 
 
-def rank_map(ranks: Mapping[str, int], full: int) -> str:
+def rank_map(ranks: Mapping[str, int], full: int) -> "Figure":
     """Draw the rank of every adapted matrix: one column a layer, one row for q, k and v.
 
     Args:
         ranks: by adapter name, as `vision_encoder.layers.0.attn.qkv.q` (of a TinyViT
             `vision_encoder.layers.1.blocks.0.attn.qkv.q`).
         full: the rank that every matrix started with.
-
-    Returns:
-        SVG.
     """
-    places = {name: _place(name) for name in ranks if _ADAPTER.search(name)}
-    layers = sorted({layer for layer, _ in places.values()})
-    values = np.full((3, len(layers)), np.nan)
-    for name, (layer, projection) in places.items():
-        values[projection, layers.index(layer)] = ranks[name]
+    layers, values = _rank_values([ranks])
     with style(**_FRAMELESS):
         figure = new_figure(max(3.2, 0.48 * len(layers) + 1.4), 2.2)
         axes = figure.subplots()
-        image = axes.imshow(values, cmap="cividis", vmin=0, vmax=full, aspect="auto")
-        for row, column in np.ndindex(values.shape):
-            _write_rank(axes, column, row, values[row, column], full)
-        axes.set_xticks(range(len(layers)), [_label(layer) for layer in layers])
-        axes.set_yticks(range(3), ["q", "k", "v"])
-        axes.tick_params(length=0)
-        axes.set_xlabel("encoder layer")
+        image = _tiles(axes, values[..., 0], full)
+        axes.set_xticks(range(len(layers)), layers)
+        axes.set_yticks(range(3), "qkv")
+        axes.set(xlabel="encoder layer")
         figure.colorbar(image, ax=axes, label=f"rank (of {full})", fraction=0.05, pad=0.02)
-        return svg_text(figure)
+        return figure
 
 
 def rank_history(lines: Sequence[Mapping[str, Any]]) -> "Figure | None":
@@ -110,54 +93,48 @@ def rank_history(lines: Sequence[Mapping[str, Any]]) -> "Figure | None":
         the figure, or None where no line tells ranks.
     """
     told = [line for line in lines if line.get("ranks")]
-    names = sorted({name for line in told for name in line["ranks"] if _ADAPTER.search(name)})
-    if not names:
+    layers, values = _rank_values([line["ranks"] for line in told])
+    if not layers:
         return None
-    layers = sorted({_place(name)[0] for name in names})
-    values = np.full((3, len(layers), len(told)), np.nan)
-    for epoch, line in enumerate(told):
-        for name in names:
-            layer, projection = _place(name)
-            values[projection, layers.index(layer), epoch] = line["ranks"].get(name, np.nan)
     full = float(np.nanmax(values))
+    marked = range(0, len(told), max(1, len(told) // 7))
     with style(**_FRAMELESS):
         figure = new_figure(max(6.4, 0.26 * 3 * len(told) + 1.6), 1.1 + 0.24 * len(layers))
         panels = figure.subplots(1, 3, sharey=True)
         for panel, letter, ranks in zip(panels, "qkv", values, strict=True):
-            image = panel.imshow(ranks, cmap="cividis", vmin=0, vmax=full, aspect="auto")
-            for row, column in np.ndindex(ranks.shape):
-                if column == 0 or ranks[row, column] != ranks[row, column - 1]:  # the first, or a change
-                    _write_rank(panel, column, row, ranks[row, column], full, fontsize=7)
-            marked = range(0, len(told), max(1, len(told) // 7))
+            image = _tiles(panel, ranks, full, changes=True, fontsize=7)
             panel.set_xticks(marked, [str(told[epoch]["epoch"]) for epoch in marked])
-            panel.set_yticks(range(len(layers)), [_label(layer) for layer in layers])
-            panel.tick_params(length=0)
-            panel.set_title(letter)
-            panel.set_xlabel("epoch")
-        panels[0].set_ylabel("encoder layer")
+            panel.set_yticks(range(len(layers)), layers)
+            panel.set(title=letter, xlabel="epoch")
+        panels[0].set(ylabel="encoder layer")
         figure.colorbar(image, ax=list(panels), label="rank", fraction=0.05, pad=0.02)
         return figure
 
 
-def _write_rank(axes: Any, column: int, row: int, rank: Any, full: float, **font: Any) -> None:
-    """Write a rank on its tile, if there is one, in the shade that can be read there."""
-    if np.isfinite(rank):
-        colour = "black" if rank > 0.55 * full else "white"
-        axes.text(column, row, f"{rank:.0f}", ha="center", va="center", color=colour, **font)
+def _rank_values(told: Sequence[Mapping[str, int]]) -> tuple[list[str], Any]:
+    """Return the layers as a reader counts them ("3", "2.1"), and ranks (q, k, v; layer; one of `told`)."""
+    places = {}
+    for name in dict.fromkeys(name for ranks in told for name in ranks):
+        if found := _ADAPTER.search(name):
+            stage, block, letter = found.groups()
+            layer = (int(stage),) if block is None else (int(stage), int(block))
+            places[name] = (layer, "qkv".index(letter))
+    layers = sorted({layer for layer, _ in places.values()})
+    values = np.full((3, len(layers), len(told)), np.nan)
+    for name, (layer, projection) in places.items():
+        values[projection, layers.index(layer)] = [ranks.get(name, np.nan) for ranks in told]
+    return [".".join(str(number + 1) for number in layer) for layer in layers], values
 
 
-def _place(name: str) -> tuple[tuple[int, ...], int]:
-    """Return where an adapter sits, (layer,) or (stage, block), and its row: 0, 1, 2 for q, k, v."""
-    match = _ADAPTER.search(name)
-    assert match is not None
-    stage, block, projection = match.groups()
-    layer = (int(stage),) if block is None else (int(stage), int(block))
-    return layer, "qkv".index(projection)
-
-
-def _label(layer: tuple[int, ...]) -> str:
-    """Count from 1, as a reader does: "3", or "2.1" for the first block of the second stage."""
-    return ".".join(str(number + 1) for number in layer)
+def _tiles(axes: Any, ranks: Any, full: float, changes: bool = False, **font: Any) -> Any:
+    """Draw ranks (rows, columns) as tiles with their numbers; only a row's first and its `changes`, if so."""
+    image = axes.imshow(ranks, cmap="cividis", vmin=0, vmax=full, aspect="auto")
+    for (row, column), rank in np.ndenumerate(ranks):
+        if np.isfinite(rank) and not (changes and column and rank == ranks[row, column - 1]):
+            colour = "black" if rank > 0.55 * full else "white"
+            axes.text(column, row, f"{rank:.0f}", ha="center", va="center", color=colour, **font)
+    axes.tick_params(length=0)
+    return image
 
 
 def box_plots(methods: Sequence[Method], prompt: str) -> "Figure | None":
@@ -195,10 +172,10 @@ def box_plots(methods: Sequence[Method], prompt: str) -> "Figure | None":
                 colour, _ = looks[method.name]
                 panel.plot(scores, place + spread, ".", ms=6, color=colour, alpha=0.7, mew=0)
             panel.set_yticks(places, [method.name for method in shown])
-            panel.set_ylim(-0.6, len(shown) - 0.4)
+            panel.set(ylim=(-0.6, len(shown) - 0.4))
             panel.set_title(source, loc="left")
             panel.grid(axis="x", lw=0.4, alpha=0.6)
-        axes[-1].set_xlabel("Dice, one dot a film")
+        axes[-1].set(xlabel="Dice, one dot a film")
         return figure
 
 
@@ -238,8 +215,7 @@ def accuracy_against(document: Mapping[str, Any], cost: str) -> "Figure | None":
                 fmt=mark, color=colour, capsize=3, ms=7,
             )  # fmt: skip
         _round_log_ticks(axes, [value for _, value, _ in points])
-        axes.set_xlabel(labels[cost])
-        axes.set_ylabel("mean Dice, no box [95 % CI]")
+        axes.set(xlabel=labels[cost], ylabel="mean Dice, no box [95 % CI]")
         axes.grid(lw=0.4, alpha=0.6)
         _legend(axes, drawn)
         return figure
@@ -274,10 +250,8 @@ def quality_calibration(methods: Sequence[Method], prompt: str = "no_box") -> "F
         lowest = min(
             min(float(film.quality or 0), film.scores["iou"]) for _, films in shown for film in films
         )
-        axes.set_xlim(max(0.0, lowest - 0.03), 1.0)
-        axes.set_ylim(max(0.0, lowest - 0.03), 1.0)
-        axes.set_xlabel("predicted quality (IoU)")
-        axes.set_ylabel("true IoU")
+        reach = (max(0.0, lowest - 0.03), 1.0)
+        axes.set(xlim=reach, ylim=reach, xlabel="predicted quality (IoU)", ylabel="true IoU")
         _legend(axes, drawn)
         return figure
 

@@ -20,6 +20,8 @@ _PANEL = 1.45  # inches
 _ACROSS = 6
 _FILM_TITLE, _MAP_TITLE = 24, 25  # characters that a panel is wide
 
+_GREEN_AND_RED = ("#8c0d26", "#e9a3a0", "#ffffff", "#9fd8a4", "#00561f")
+
 Array = NDArray[np.float32]
 
 
@@ -74,6 +76,9 @@ def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: 
         first: name and mask (H, W) of the reference.
         second: name and mask (H, W) of the model that is compared with it.
     """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    green_and_red = LinearSegmentedColormap.from_list("worse-better", _GREEN_AND_RED)
     maps = [ssim_map(mask, truth) for _, mask in (first, second)]
     difference = maps[1] - maps[0]
     with style(**{"axes.spines.left": False, "axes.spines.bottom": False, **NAMES}):
@@ -84,15 +89,14 @@ def similarity_figure(film: Film, truth: Mask, first: tuple[str, Mask], second: 
             image = panel.imshow(values, cmap="viridis", vmin=0, vmax=1)
             panel.set_title(_title(f"SSIM, {name}", f"mean {values.mean():.4f}"), fontsize=9)
             figure.colorbar(image, ax=panel, shrink=0.7)
-        image = panels[3].imshow(difference, cmap=_green_and_red(), vmin=-1, vmax=1)
+        image = panels[3].imshow(difference, cmap=green_and_red, vmin=-1, vmax=1)
         panels[3].set_title(
             _title(f"ΔSSIM, {second[0]} − {first[0]}", f"mean {difference.mean():+.4f}"), fontsize=9
         )
         bar = figure.colorbar(image, ax=panels[3], shrink=0.7, ticks=[-1, 0, 1])
         bar.ax.set_yticklabels(["worse", "0", "better"])
         for panel in panels:
-            panel.set_xticks([])
-            panel.set_yticks([])
+            panel.set(xticks=[], yticks=[])
         return figure
 
 
@@ -108,11 +112,3 @@ def _film(panel: Any, film: Film, truth: Mask, first: tuple[str, Mask], second: 
 def _title(*parts: str) -> str:
     """Return the parts below each other, each broken where a panel ends."""
     return "\n".join(line for part in parts for line in textwrap.wrap(part, _MAP_TITLE))
-
-
-def _green_and_red() -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list(
-        "worse-better", ["#8c0d26", "#e9a3a0", "#ffffff", "#9fd8a4", "#00561f"]
-    )

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -14,6 +14,9 @@ from adaloraqat.files import write_text
 from adaloraqat.report import style
 from adaloraqat.report.numbers import megabytes, signed
 from adaloraqat.report.pictures import Look, ShownFilm, panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 CSS_PIXELS_PER_INCH = 96
@@ -33,7 +36,7 @@ def write_report(
         path: the HTML file.
         document: the numbers, as they stand in the JSON beside the page.
         pictures: what the template shows beside them; images as data addresses (`jpeg_address`,
-            `svg_address`).
+            `figure_address`).
         template: a file of `templates/`.
 
     Raises:
@@ -92,9 +95,11 @@ def jpeg_address(picture: Image.Image) -> str:
     return _address("image/jpeg", stream.getvalue())
 
 
-def svg_address(svg: str) -> str:
-    """Return an SVG figure as a data address."""
-    return _address("image/svg+xml", svg.encode())
+def figure_address(figure: "Figure", pixels: bool = False) -> str:
+    """Return a figure as a data address, as SVG or in `pixels`."""
+    if pixels:
+        return png_address(style.png_bytes(figure))
+    return _address("image/svg+xml", style.svg_text(figure).encode())
 
 
 def png_address(content: bytes) -> str:

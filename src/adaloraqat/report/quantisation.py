@@ -46,22 +46,18 @@ def quantisation_figure(layers: Sequence[LayerErrors], what: str) -> tuple["Figu
         _histogram(histogram, errors, summary)
         _dots(scatter, before[few], after[few])
         scatter.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
-        scatter.set_xlabel(f"FP32 {what}")
-        scatter.set_ylabel(f"INT8 {what}")
+        scatter.set(xlabel=f"FP32 {what}", ylabel=f"INT8 {what}")
         scatter.set_title(f"INT8 against FP32 ({_noise(summary.decibels)})", loc="left")
         _dots(amplitude, np.abs(before[few]), errors[few])
-        amplitude.set_xlabel(f"|FP32 {what}|")
-        amplitude.set_ylabel("error")
+        amplitude.set(xlabel=f"|FP32 {what}|", ylabel="error")
         amplitude.set_title("error against amplitude", loc="left")
         theory, ordered = stats.probplot(errors[few], fit=False)
         _dots(quantiles, theory, ordered)
         quantiles.axline((0, summary.mean), slope=summary.sd, color=_RED, lw=1.2)
-        quantiles.set_xlabel("quantile of a Gaussian")
-        quantiles.set_ylabel("quantile of the errors")
+        quantiles.set(xlabel="quantile of a Gaussian", ylabel="quantile of the errors")
         quantiles.set_title("Q–Q: on the line if Gaussian", loc="left")
         for axes in (scatter, amplitude, quantiles):
             axes.grid(lw=0.4, alpha=0.6)
-        for axes in (histogram, scatter, amplitude, quantiles):
             _few_ticks(axes)
         return figure, summary
 
@@ -80,8 +76,8 @@ def _histogram(axes: Any, errors: Any, summary: ErrorSummary) -> None:
         loc="left",
         fontsize=9,
     )
-    axes.set_xlabel("INT8 − FP32, 99.9 % of all")
-    axes.set_ylabel("density")
+    axes.set(xlabel="INT8 − FP32, 99.9 % of all", ylabel="density")
+    _few_ticks(axes)
 
 
 def _few_ticks(axes: Any) -> None:

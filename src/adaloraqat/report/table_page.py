@@ -20,10 +20,9 @@ from adaloraqat.report.figures import (
 from adaloraqat.report.film_figures import films_figure, similarity_figure
 from adaloraqat.report.page import (
     CSS_PIXELS_PER_INCH,
+    figure_address,
     film_panels,
     jpeg_address,
-    png_address,
-    svg_address,
     write_report,
 )
 from adaloraqat.report.pictures import (
@@ -37,7 +36,7 @@ from adaloraqat.report.pictures import (
     saved_mask,
     shown_films,
 )
-from adaloraqat.report.style import png_bytes, save_figure, svg_text
+from adaloraqat.report.style import save_figure
 from adaloraqat.report.table import PROMPT_WORDS, Method, cells, file_name, heading, legend, published
 from adaloraqat.training.recipe import load_recipe, public_document
 
@@ -199,7 +198,7 @@ def illustrate(
     figures = []
     for name, title, caption, figure, pixels in _drawn(document, prompts, methods, shown):
         save_figure(figure, folder, name)
-        address = png_address(png_bytes(figure)) if pixels else svg_address(svg_text(figure))
+        address = figure_address(figure, pixels)
         width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
         figures.append({"name": name, "title": title, "caption": caption, "address": address, "width": width})
     for film in shown:  # the page has their panels as pictures of its own
