@@ -17,6 +17,7 @@ from typing import Any
 from machine import machine
 
 from adaloraqat.report.figures import rank_map
+from adaloraqat.report.style import svg_text
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("adalora", "decoder-only", "full", "scratch")
@@ -184,7 +185,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw the ranks of the run with all films: blocks across, q, k, v down."""
     ranks = next(row["ranks"] for row in rows if row["method"] == "adalora/stage1" and row["films"] is None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(rank_map(ranks, max(ranks.values())))
+    path.write_text(svg_text(rank_map(ranks, max(ranks.values()))))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,13 @@
-"""For all tests: nothing is written outside temporary folders."""
+"""For all tests: nothing is written outside temporary folders; a browser for pages, where there is one."""
 
 import os
+import re
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +19,39 @@ def _subnormal_numbers() -> None:
     """Undo what a training in an earlier test set for this process: Hypothesis draws subnormal floats."""
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
+
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--enable-logging=stderr", "--no-pdf-header-footer",
+)  # fmt: skip
+_POINTS = re.compile(rb"/MediaBox\s*\[\s*0\s+0\s+([\d.]+)\s+([\d.]+)\s*\]")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What the browser said to its console, and (width, height) in points of every sheet it printed."""
+
+    console: list[str]
+    sheets: list[tuple[float, float]]
+
+
+@pytest.fixture
+def print_page(tmp_path: Path) -> Callable[[Path], Printed]:
+    """Return a function that opens a page in a headless browser of the Chromium family and prints it."""
+    browser = next(filter(None, map(shutil.which, _NAMES)), None)
+    if browser is None:
+        pytest.skip("no Chromium on PATH: pages are not opened or printed")
+
+    def printed(page: Path) -> Printed:
+        pdf = tmp_path / "printed.pdf"
+        pdf.unlink(missing_ok=True)
+        files = (f"--user-data-dir={tmp_path / 'browser'}", f"--print-to-pdf={pdf}", page.resolve().as_uri())
+        ended = subprocess.run([browser, *_FLAGS, *files], capture_output=True, text=True, timeout=600)
+        assert pdf.exists(), ended.stderr
+        console = [line for line in ended.stderr.splitlines() if ":CONSOLE" in line]
+        sheets = [(float(w), float(h)) for w, h in _POINTS.findall(pdf.read_bytes())]
+        return Printed(console, sheets)
+
+    return printed

@@ -9,28 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
-from PIL import Image
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.audit.audit import audit
 from adaloraqat.datasets.manifest import read_manifest, write_manifest
 from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.evaluate.evaluation import robustness
+from adaloraqat.evaluate.rows import FilmRow
+from adaloraqat.evaluate.score import Settings
+from adaloraqat.experiments.recipe import Row, TableRecipe
+from adaloraqat.experiments.table import make_table
 from adaloraqat.radiograph import Film
 from adaloraqat.report.audit_page import write_audit_page
-from adaloraqat.report.figure_style import svg_text
-from adaloraqat.report.film_rows import FilmRow
-from adaloraqat.report.markdown import plain, table
-from adaloraqat.report.robustness import Settings, robustness
-from adaloraqat.report.similarity_figure import similarity_figure
-from adaloraqat.report.tables.extras import robustness_of
-from adaloraqat.report.tables.figures import accuracy_against, box_plots, quality_calibration
-from adaloraqat.report.tables.film_panels import Panel, ShownFilm
-from adaloraqat.report.tables.films_figure import films_figure
-from adaloraqat.report.tables.formats import to_markdown
-from adaloraqat.report.tables.make import make_table
-from adaloraqat.report.tables.page import write_page
-from adaloraqat.report.tables.recipe import Row, TableRecipe
-from adaloraqat.report.tables.rows import Method
+from adaloraqat.report.figures import accuracy_against, box_plots, quality_calibration
+from adaloraqat.report.film_figures import films_figure, similarity_figure
+from adaloraqat.report.formats import markdown_table, plain
+from adaloraqat.report.pictures import ModelMask, ShownFilm
+from adaloraqat.report.robustness import robustness_of, write_tables
+from adaloraqat.report.style import svg_text
+from adaloraqat.report.table import Method, to_markdown
+from adaloraqat.report.table_page import write_page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))  # the handmade bundle
 
@@ -96,7 +94,7 @@ def manifest(tmp_path: Path) -> Path:
 def test_markdown_shows_a_name_in_text_and_in_a_cell(name: str) -> None:
     shown = " ".join(name.split())
     assert rendered(f"It is **{plain(name)}**.").text.strip() == f"It is {shown}."
-    cells = rendered(table(["Model", name], [[name, "0.1 [0.0, 0.2]"], ["next", name]])).cells
+    cells = rendered(markdown_table(["Model", name], [[name, "0.1 [0.0, 0.2]"], ["next", name]])).cells
     assert cells == ["Model", shown, shown, "0.1 [0.0, 0.2]", "next", shown]
 
 
@@ -105,6 +103,7 @@ def test_robustness_keeps_its_cells_apart_in_markdown_and_on_the_page(
 ) -> None:
     films = read_manifest(manifest, files_exist=False)[:2]
     document = robustness({MODEL: segmenter}, films, tmp_path / "out", settings=Settings(("noisy",)))
+    write_tables(document, tmp_path / "out")
     shown = rendered((tmp_path / "out/robustness.md").read_text())
     assert MODEL in shown.text
     assert SOURCE in shown.text
@@ -122,8 +121,8 @@ def test_figures_of_films_name_models() -> None:
     lungs[10:30, 8:30] = True
     film = Film.from_array(np.random.default_rng(0).random((48, 40), dtype=np.float32))
     assert svg_text(similarity_figure(film, lungs, (MODEL, lungs), (MATHEMATICS, lungs)))
-    panels = tuple(Panel(name, 0.9, Image.new("L", (40, 48))) for name in (MODEL, MATHEMATICS))
-    shown = ShownFilm("best", FILM, film, lungs, {MODEL: lungs}, panels)
+    masks = (ModelMask(MODEL, 0.9, lungs), ModelMask(MATHEMATICS, 0.9, None))
+    shown = ShownFilm("best", FILM, film, lungs, masks)
     assert svg_text(films_figure(shown))
 
 
@@ -140,7 +139,10 @@ def test_a_table_and_its_page_name_rows_and_films(
     assert f"Differences are from “{MODEL}”" in shown.text
     robustness({MODEL: segmenter}, entries[1:3], tmp_path / "robust", settings=Settings(("noisy",)))
     extras = {"audit": "", "analysis": [], "robustness": robustness_of(tmp_path / "robust")}
-    write_page(tmp_path / "p.html", document, recipe, methods, entries, tmp_path / "out/scores", extras)
+    document["seed"] = 0
+    write_page(
+        tmp_path / "p.html", document, recipe.prompts, methods, entries, tmp_path / "out/scores", extras
+    )
     page = _Text((tmp_path / "p.html").read_text())
     assert page.cells.count(MODEL) == 3  # and in what the paper states
     assert f"{FILM} 0" in page.text  # it has gone, so it failed
@@ -171,7 +173,7 @@ def _boxes(methods: list[Method]) -> object:
 
 
 def _sizes(methods: list[Method]) -> object:
-    names = [method.row.name for method in methods]
+    names = [method.name for method in methods]
     rows = [{"name": name, "cells": {"dice": {"mean": 0.9, "interval": None}}} for name in names]
     block = {"prompt": "no_box", "source": SOURCE, "rows": rows}
     costs = {name: {"bytes": 1e6 * (1 + i)} for i, name in enumerate(names)}
@@ -181,7 +183,7 @@ def _sizes(methods: list[Method]) -> object:
 @pytest.mark.parametrize("draw", [_calibration, _boxes, _sizes])
 @pytest.mark.parametrize("name", [MODEL, MATHEMATICS, "_hidden"])
 def test_figures_name_models(draw: Callable[[list[Method]], object], name: str) -> None:
-    figure = draw([Method(Row(name=n), films=_films(n)) for n in (name, "b")])
+    figure = draw([Method(n, _films(n)) for n in (name, "b")])
     assert svg_text(figure)  # type: ignore[arg-type]
     (axes,) = figure.axes  # type: ignore[attr-defined]
     legend = axes.get_legend().get_texts() if axes.get_legend() else []

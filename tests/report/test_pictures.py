@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image
 
 from adaloraqat.radiograph import Film
-from adaloraqat.report.colours import BEFORE, TRUTH, rgb
 from adaloraqat.report.pictures import Outline, choose, draw_outlines, write_strip
+from adaloraqat.report.style import BEFORE, TRUTH, rgb
 
 
 def square(size=64, low=16, high=48):

@@ -11,18 +11,17 @@ import pytest
 
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.evaluate.machine import environment
+from adaloraqat.evaluate.rows import FilmRow
+from adaloraqat.evaluate.score import mask_path
+from adaloraqat.experiments.recipe import Row, TableRecipe
+from adaloraqat.experiments.table import build_table
 from adaloraqat.quantize.error_analysis import LayerErrors
 from adaloraqat.radiograph import read_mask, write_mask
-from adaloraqat.report.environment import environment
-from adaloraqat.report.evaluation import mask_path
-from adaloraqat.report.figure_style import DOTS_PER_INCH, png_bytes
-from adaloraqat.report.film_rows import FilmRow
-from adaloraqat.report.quantisation_figure import quantisation_figure
-from adaloraqat.report.tables.build import build_table
-from adaloraqat.report.tables.extras import analysis_of
-from adaloraqat.report.tables.page import write_page
-from adaloraqat.report.tables.recipe import Row, TableRecipe
-from adaloraqat.report.tables.rows import Method, file_name
+from adaloraqat.report.quantisation import analysis_of, quantisation_figure
+from adaloraqat.report.style import DOTS_PER_INCH, png_bytes
+from adaloraqat.report.table import Method, file_name
+from adaloraqat.report.table_page import write_page
 
 PAPER = {"dice": 0.956, "hd95": 8.21}
 COLUMNS = ("dice", "iou", "nsd", "hd95", "assd", "ssim", "sensitivity", "specificity")
@@ -68,7 +67,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             saved.parent.mkdir(parents=True, exist_ok=True)
             write_mask(saved, read_mask(entry.path_mask))
     methods = [
-        Method(row, films=tuple(scored(e, row.name, 0.9 - 0.02 * i) for i, e in enumerate(entries)))
+        Method(
+            row.name,
+            tuple(scored(e, row.name, 0.9 - 0.02 * i) for i, e in enumerate(entries)),
+            recipe=row.recipe,
+        )
         for row in rows
     ]
     table = TableRecipe(
@@ -78,13 +81,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "command": "the command",
         "data": {"films": len(entries), "fingerprint": "f" * 64},
         "environment": environment(),
+        "seed": table.seed,
     }
     tables = [
         {"title": "first", "caption": "8 films.", "heads": ["Condition", "Drop"], "rows": [["x", "0.1"]]}
     ]
     figures = analysis_of(analysis(folder / "analysis"))
     extras = {"audit": "not given", "robustness": tables, "analysis": figures}
-    write_page(folder / "report.html", document, table, methods, entries, folder / "scores", extras)
+    write_page(folder / "report.html", document, table.prompts, methods, entries, folder / "scores", extras)
     return folder / "report.html"
 
 

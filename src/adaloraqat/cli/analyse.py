@@ -39,7 +39,7 @@ def analyse(
     from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
-    from adaloraqat.report.analysis import analyse as run_analysis
+    from adaloraqat.experiments.analysis import analyse as run_analysis
     from adaloraqat.training.run import load_run
 
     document = run_analysis(

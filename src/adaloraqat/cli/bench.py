@@ -12,7 +12,7 @@ from adaloraqat.bundle.timing import median_ratio
 from adaloraqat.cli.console import print_json
 from adaloraqat.cli.info import computer, file_sizes
 from adaloraqat.cli.options import Threads
-from adaloraqat.report.speed import TIMED_SHAPE, segmenter_times
+from adaloraqat.evaluate.machine import TIMED_SHAPE, segmenter_times
 
 log = logging.getLogger("adaloraqat")
 

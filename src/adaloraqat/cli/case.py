@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.challenge import CaseResult, ObjectResult, segment_case
 from adaloraqat.bundle.challenge.segment import Step
 from adaloraqat.cli.console import progress
+from adaloraqat.cli.film_entry import FilmEntry
 from adaloraqat.errors import OutputError
 from adaloraqat.radiograph import Box, Case, open_case, write_npz
 from adaloraqat.radiograph.case_overlay import write_case_overlay
@@ -31,11 +33,11 @@ def do_case(
     box: Box | None,
     propagate: str,
     show_progress: bool,
-) -> tuple[dict[str, Any], OutputError | None]:
+) -> tuple[FilmEntry, OutputError | None]:
     """Segment one case, write its `segs` (and the overlay, where `outputs` has a second path).
 
-    Returns the case's entry in `--json`, without the names of files, and what kept the overlay from being
-    written.
+    Returns:
+        the case's entry, without the names of files, and what kept the overlay from being written.
 
     Raises:
         FilmError: the case cannot be used; nothing was written.
@@ -56,14 +58,10 @@ def do_case(
             unwritten = failure(partial(write_case_overlay, overlay, case, result.segs))
         ended = time.perf_counter()
         entry = _entry(case, result, "given" if box else "file" if case.boxes_given else "whole slices")
-    spent = {
-        "open": opened - started,
-        **{k: v / 1000 for k, v in result.milliseconds.items()},
-        "write": ended - done,
-    }
-    entry["milliseconds"] = round((ended - started) * 1000, 2)
-    entry["milliseconds_of"] = {part: round(seconds * 1000, 2) for part, seconds in spent.items()}
-    return entry, unwritten
+    parts = {"open": (opened - started) * 1000, **result.milliseconds, "write": (ended - done) * 1000}
+    spent = {part: round(milliseconds, 2) for part, milliseconds in parts.items()}
+    whole = round((ended - started) * 1000, 2)
+    return replace(entry, milliseconds=whole, milliseconds_of=spent), unwritten
 
 
 def failure(write: Callable[[], None]) -> OutputError | None:
@@ -75,29 +73,22 @@ def failure(write: Callable[[], None]) -> OutputError | None:
     return None
 
 
-def _entry(case: Case, result: CaseResult, source: str) -> dict[str, Any]:
+def _entry(case: Case, result: CaseResult, source: str) -> FilmEntry:
     depth, height, width = case.shape
     image = None if case.is_volume else sum(found.voxels for found in result.objects)
     size = _voxel_size(case)
-    return {
-        "path": None,
-        "mask": None,
-        "overlay": None,
-        "width": width,
-        "height": height,
-        "slices": depth if case.is_volume else None,
-        "box": None,
-        "box_source": source,
-        "quality": None,
-        "area_px": image,
-        "area_mm2": None if image is None or size is None else round(image * size, 2),
-        "spacing_mm": case.spacing_mm,
-        "objects": [_object(found, case.is_volume, size) for found in result.objects],
-        "encoded": result.encoded,
-        "warnings": result.warnings,
-        "notices": [],
-        "error": None,
-    }
+    return FilmEntry(
+        width=width,
+        height=height,
+        slices=depth if case.is_volume else None,
+        box_source=source,
+        area_px=image,
+        area_mm2=None if image is None or size is None else round(image * size, 2),
+        spacing_mm=case.spacing_mm,
+        objects=[_object(found, case.is_volume, size) for found in result.objects],
+        encoded=result.encoded,
+        warnings=tuple(result.warnings),
+    )
 
 
 def _object(found: ObjectResult, is_volume: bool, size: float | None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def demo(
     from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
-    from adaloraqat.report.demo import run_demo
+    from adaloraqat.experiments.demo import run_demo
     from adaloraqat.training.recipe import SHIPPED_RECIPES, load_recipe
 
     def track(items: Any, what: str) -> Iterator[Any]:
@@ -38,12 +38,12 @@ def demo(
 
     # by its path: a folder of the name demo, such as the last demo's, must not be taken for the recipe
     recipe = load_recipe(SHIPPED_RECIPES / "demo.yaml", tuple(settings or ()))
-    outcome = run_demo(recipe, out, report=lambda line: log.info("%s", line), track=track)
-    for line in summary(outcome.document, out):
+    document = run_demo(recipe, out, report=lambda line: log.info("%s", line), track=track)
+    for line in summary(document, out):
         typer.echo(line)
-    for failure in outcome.verdict.failures:
+    for failure in document["verdict"]["failures"]:
         log.error("%s", failure)
-    if not outcome.verdict.passed:
+    if not document["verdict"]["passed"]:
         raise typer.Exit(SOME_FAILED)
 
 

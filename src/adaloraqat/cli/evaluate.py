@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from adaloraqat.bundle import Segmenter
     from adaloraqat.datasets.manifest import Entry
-    from adaloraqat.report.evaluation import Scored
-    from adaloraqat.report.film_rows import FilmRow
+    from adaloraqat.evaluate.rows import FilmRow
+    from adaloraqat.evaluate.score import Scored
 
 log = logging.getLogger("adaloraqat")
 
@@ -75,11 +75,11 @@ def evaluate(
     """
     from adaloraqat.cli.console import print_json, progress
     from adaloraqat.errors import BundleError
+    from adaloraqat.evaluate.evaluation import Options
+    from adaloraqat.evaluate.evaluation import evaluate as score
+    from adaloraqat.evaluate.films import choose_scored
+    from adaloraqat.evaluate.rows import read_rows
     from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES
-    from adaloraqat.report.chosen_films import choose_scored
-    from adaloraqat.report.evaluation import Options
-    from adaloraqat.report.evaluation import evaluate as score
-    from adaloraqat.report.film_rows import read_rows
 
     chosen = choose_scored(data, split)
     scored: dict[str, Scored] = {**load_models(models or [], engine)}
@@ -124,7 +124,7 @@ def end_where_some_failed(rows: "Iterable[FilmRow]", reasons: str) -> None:
 def load_predictions(given: list[str], entries: "Sequence[Entry]") -> "dict[str, Scored]":
     """Open what `--predictions NAME=DIR` names."""
     from adaloraqat.errors import ManifestError
-    from adaloraqat.report.predictions import Predictions
+    from adaloraqat.evaluate.predictions import Predictions
 
     found: dict[str, Scored] = {}
     for text in given:

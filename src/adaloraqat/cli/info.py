@@ -14,7 +14,7 @@ from adaloraqat.bundle.engine import ENGINES
 from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.cli.console import print_json
 from adaloraqat.errors import AdaloraqatError, BundleError
-from adaloraqat.report.environment import package_version
+from adaloraqat.evaluate.machine import package_version
 
 _PACKAGES = ("numpy", "pillow", "pydicom", "onnxruntime", "openvino", "torch", "transformers", "peft")
 _RECIPE = "recipe.yaml"

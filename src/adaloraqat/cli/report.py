@@ -47,10 +47,12 @@ def report(
     from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
-    from adaloraqat.report.tables.extras import analysis_of, audit_of, robustness_of
-    from adaloraqat.report.tables.make import make_table
-    from adaloraqat.report.tables.page import write_page
-    from adaloraqat.report.tables.recipe import load_table
+    from adaloraqat.experiments.recipe import load_table
+    from adaloraqat.experiments.table import make_table
+    from adaloraqat.report.audit_page import audit_of
+    from adaloraqat.report.quantisation import analysis_of
+    from adaloraqat.report.robustness import robustness_of
+    from adaloraqat.report.table_page import write_page
 
     table = load_table(recipe)
     extras = {
@@ -68,6 +70,7 @@ def report(
         lambda line: log.info("%s", line),
         lambda films: progress(list(films), "films"),
     )
-    write_page(out / "report.html", document, table, methods, entries, out / "scores", extras)
+    shown = document | {"seed": table.seed}
+    write_page(out / "report.html", shown, table.prompts, methods, entries, out / "scores", extras)
     typer.echo((out / "table.md").read_text(encoding="utf-8"))
     end_where_some_failed((film for method in methods for film in method.films), "films.csv")

@@ -44,12 +44,12 @@ def robustness(
     from adaloraqat.cli.console import print_json, progress
     from adaloraqat.cli.evaluate import end_where_some_failed, load_models
     from adaloraqat.errors import FilmError
+    from adaloraqat.evaluate.evaluation import robustness as score
+    from adaloraqat.evaluate.films import choose_scored, spread
+    from adaloraqat.evaluate.score import Settings
+    from adaloraqat.evaluate.store import read_scores
     from adaloraqat.radiograph.corrupt import CORRUPTIONS
-    from adaloraqat.report.chosen_films import choose_scored
-    from adaloraqat.report.robustness import Settings, spread
-    from adaloraqat.report.robustness import robustness as score
-    from adaloraqat.report.robustness_store import read_scores
-    from adaloraqat.report.robustness_table import markdown
+    from adaloraqat.report.robustness import markdown, write_tables
 
     for name in corruption or ():
         if name not in CORRUPTIONS:
@@ -60,6 +60,7 @@ def robustness(
     document = score(
         load_models(models, engine), films, out, lambda each: progress(list(each), "films"), settings
     )
+    write_tables(document, out)
     if json_:
         print_json(document)
     else:

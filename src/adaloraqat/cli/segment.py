@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ import typer
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter
 from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
+from adaloraqat.cli.film_entry import FilmEntry
 from adaloraqat.cli.options import Threads, named
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.errors import FilmError, OutputError
@@ -57,7 +58,7 @@ def segment(
     With --json, paths are relative to the folders that were given.
     """
     jobs, refusals = plan(inputs, out, overlay)
-    entries = [_failed(refusal.name, refusal.error) for refusal in refusals]
+    entries = [FilmEntry(refusal.name, error=refusal.error) for refusal in refusals]
     for refusal in refusals:
         log.error("%s", refusal.error)
     segmenter = Segmenter.load(model, engine, threads) if jobs else None
@@ -76,8 +77,8 @@ def segment(
         code = INTERRUPTED
     if work.obstacle:
         left = jobs[len(entries) - len(refusals) :]
-        entries += [_failed(job.name, f"Not tried, because of {work.obstacle}") for job in left]
-    failed = [entry["path"] for entry in entries if entry["error"]]
+        entries += [FilmEntry(job.name, error=f"Not tried, because of {work.obstacle}") for job in left]
+    failed = [str(entry.path) for entry in entries if entry.error]
     if as_json:
         print_json(_document(model, engine, segmenter, entries))
     if failed and len(entries) > 1:
@@ -112,7 +113,7 @@ class _Work:
         for warning in segmenter.warnings if segmenter else ():
             log.warning("%s", warning)
 
-    def do(self, job: Job) -> dict[str, Any]:
+    def do(self, job: Job) -> FilmEntry:
         """Segment one film and write its files; a film that cannot be used gives an entry with an error.
 
         So does one without the overlay that was asked for, though its mask is there.
@@ -121,25 +122,25 @@ class _Work:
         try:
             entry, unwritten = self._case(job, outputs) if job.is_case else self._film(job, outputs)
         except FilmError as error:
-            return _failed(job.name, self._told(job, str(error)))
+            return FilmEntry(job.name, error=self._told(job, str(error)))
         except OutputError as error:
-            return _failed(job.name, self._told(job, self._judged(job, error)))
+            return FilmEntry(job.name, error=self._told(job, self._judged(job, error)))
         except MemoryError:
             sentence = "There is not enough memory for this film: use a smaller copy of it."
-            return _failed(job.name, self._told(job, sentence))
+            return FilmEntry(job.name, error=self._told(job, sentence))
         self.done += 1
-        for warning in entry["warnings"]:
+        for warning in entry.warnings:
             log.warning("%s: %s", job.name, warning)
         if unwritten:
             sentence = f"The mask is written, the overlay is not: {self._judged(job, unwritten)}"
-            entry["error"] = self._told(job, sentence)
+            entry = replace(entry, error=self._told(job, sentence))
             outputs = outputs[:1]
         names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
         for name in () if self._how.quiet else names:
             print_line(name)
-        return entry | {"path": job.name, "mask": names[0], "overlay": names[1] if names[1:] else None}
+        return replace(entry, path=job.name, mask=names[0], overlay=names[1] if names[1:] else None)
 
-    def _film(self, job: Job, outputs: list[Path]) -> tuple[dict[str, Any], OutputError | None]:
+    def _film(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
         film = read_film(job.source)
         result = self._segmenter.segment(film, self._how.box)
@@ -148,7 +149,7 @@ class _Work:
             return _entry(result), None
         return _entry(result), failure(partial(write_overlay, outputs[1], film, result.mask, result.box))
 
-    def _case(self, job: Job, outputs: list[Path]) -> tuple[dict[str, Any], OutputError | None]:
+    def _case(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
         how = self._how
         return do_case(self._segmenter, job.source, outputs, how.box, how.propagate.value, how.alone)
@@ -173,44 +174,34 @@ def _ends_all(error: OutputError, out: Path) -> bool:
     return not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < ROOM
 
 
-def _entry(result: Segmentation) -> dict[str, Any]:
-    """Return a film's entry in `--json`, without the names of files."""
+def _entry(result: Segmentation) -> FilmEntry:
+    """Return a film's entry without the names of files."""
     height, width = result.mask.shape
     area = result.area_mm2
-    return {
-        "path": None,
-        "mask": None,
-        "overlay": None,
-        "width": width,
-        "height": height,
-        "box": [round(side, 2) for side in result.box],
-        "box_source": result.box_source,
-        "quality": None if result.quality is None else round(result.quality, 4),
-        "area_px": result.area_px,
-        "area_mm2": None if area is None else round(area, 2),
-        "spacing_mm": result.spacing_mm,
-        "milliseconds": round(result.milliseconds, 2),
-        "warnings": result.warnings,
-        "notices": list(result.notices),
-        "error": None,
-    }
-
-
-def _failed(name: str, error: str) -> dict[str, Any]:
-    keys = ("mask", "overlay", "width", "height", "box", "box_source", "quality", "area_px", "area_mm2")
-    nothing = dict.fromkeys((*keys, "spacing_mm", "milliseconds"))
-    return {"path": name, **nothing, "warnings": [], "notices": [], "error": error}
+    return FilmEntry(
+        width=width,
+        height=height,
+        box=[round(side, 2) for side in result.box],
+        box_source=result.box_source,
+        quality=None if result.quality is None else round(result.quality, 4),
+        area_px=result.area_px,
+        area_mm2=None if area is None else round(area, 2),
+        spacing_mm=result.spacing_mm,
+        milliseconds=round(result.milliseconds, 2),
+        warnings=tuple(result.warnings),
+        notices=result.notices,
+    )
 
 
 def _document(
-    model: str, engine: str, segmenter: Segmenter | None, entries: list[dict[str, Any]]
+    model: str, engine: str, segmenter: Segmenter | None, entries: list[FilmEntry]
 ) -> dict[str, Any]:
     return {
         "model": segmenter.bundle.name if segmenter else Path(model).name,
         "outlines": segmenter.bundle.outlines if segmenter else None,
         "engine": engine,
         "warnings": segmenter.warnings if segmenter else [],
-        "results": entries,
+        "results": [entry.to_dict() for entry in entries],
     }
 
 

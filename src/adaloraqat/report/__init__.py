@@ -1,1 +1,1 @@
-"""Evidence: scores of saved masks, tables, figures and pages."""
+"""What a reader sees: numbers, tables, pictures, figures and pages of scores that are there already."""

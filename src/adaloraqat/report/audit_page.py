@@ -1,7 +1,9 @@
 """An audit as one self-contained HTML page: what was found, with the films beside it."""
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from adaloraqat.datasets.audit.audit import Audit
 from adaloraqat.datasets.audit.duplicates import Duplicate
 from adaloraqat.datasets.audit.film_checks import Problem
 from adaloraqat.datasets.manifest import Entry
+from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph import Film, read_film, read_mask
-from adaloraqat.report.colours import TRUTH
 from adaloraqat.report.page import jpeg_address, write_report
 from adaloraqat.report.pictures import Outline, draw_outlines
+from adaloraqat.report.style import TRUTH
 
 MOST_PAIRS = 60
 """Pairs shown with pictures; audit.json and audit.csv list all."""
@@ -24,6 +27,9 @@ MOST_OF_A_KIND = 12
 """Films shown for each kind of problem."""
 
 _SIDE = 190  # px
+
+Thumbnail = Callable[..., str]
+"""(id of a film, whether with its mask) -> a small picture as a data address."""
 
 KINDS = {
     "exact": "the pixels are equal",
@@ -41,7 +47,11 @@ def write_audit_page(path: Path, result: Audit) -> None:
         OutputError: the page cannot be written.
     """
     entries = dict(result.tasks)
-    thumbnails = _Thumbnails(entries)
+
+    @cache
+    def thumbnail(name: str, with_mask: bool = False) -> str:
+        return _address(entries[name], with_mask)
+
     counts = result.document["counts"]
     content = {
         "counts": counts,
@@ -60,28 +70,31 @@ def write_audit_page(path: Path, result: Audit) -> None:
         "most": {"pairs": MOST_PAIRS, "of_a_kind": MOST_OF_A_KIND},
     }
     pictures = {
-        "duplicates": [_pair(pair, entries, thumbnails) for pair in result.duplicates[:MOST_PAIRS]],
-        "look_alikes": [_pair(pair, entries, thumbnails) for pair in result.look_alikes[:MOST_PAIRS]],
-        "problems": _problems(result.problems, thumbnails),
+        "duplicates": [_pair(pair, entries, thumbnail) for pair in result.duplicates[:MOST_PAIRS]],
+        "look_alikes": [_pair(pair, entries, thumbnail) for pair in result.look_alikes[:MOST_PAIRS]],
+        "problems": _problems(result.problems, thumbnail),
     }
     write_report(path, content, pictures, "audit.html")
 
 
-class _Thumbnails:
-    """Small pictures as data addresses, made once; "" where a film cannot be read."""
+def audit_of(path: Path | None) -> str:
+    """Return what the audit in an audit.json found, in words; None: that none was given.
 
-    def __init__(self, entries: dict[str, Entry]) -> None:
-        self._entries = entries
-        self._made: dict[tuple[str, bool], str] = {}
-
-    def of(self, name: str, with_mask: bool = False) -> str:
-        key = (name, with_mask)
-        if key not in self._made:
-            self._made[key] = _address(self._entries[name], with_mask)
-        return self._made[key]
+    Raises:
+        ManifestError: the file is no audit.json.
+    """
+    if path is None:
+        return "not given; run adaloraqat data audit and give its audit.json with --audit"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        counts = [len(found[key]) for key in ("duplicates", "split_leaks", "problems")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path.name} is no audit.json from `adaloraqat data audit`.") from error
+    return "{} duplicate pairs, {} leaks between splits, {} problems".format(*counts)
 
 
 def _address(entry: Entry, with_mask: bool) -> str:
+    """Return a small picture of a film as a data address; "" where it cannot be read."""
     try:
         film = read_film(entry.path_image)
     except Exception:  # the audit has told why; the page shows an empty frame
@@ -103,7 +116,7 @@ def _fitting(mask: Any, film: Film) -> Any:
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
-def _pair(pair: Duplicate, entries: dict[str, Entry], thumbnails: _Thumbnails) -> dict[str, Any]:
+def _pair(pair: Duplicate, entries: dict[str, Entry], thumbnail: Thumbnail) -> dict[str, Any]:
     return {
         "kind": pair.kind,
         "similarity": pair.similarity,
@@ -113,21 +126,21 @@ def _pair(pair: Duplicate, entries: dict[str, Entry], thumbnails: _Thumbnails) -
                 "source": entries[name].source,
                 "patient": entries[name].patient_id,
                 "split": entries[name].split or "no split",
-                "address": thumbnails.of(name),
+                "address": thumbnail(name),
             }
             for name in (pair.a, pair.b)
         ],
     }
 
 
-def _problems(problems: Sequence[Problem], thumbnails: _Thumbnails) -> list[dict[str, Any]]:
+def _problems(problems: Sequence[Problem], thumbnail: Thumbnail) -> list[dict[str, Any]]:
     """Return each kind of problem with its first films, the most frequent kind first."""
     return [
         {
             "kind": kind,
             "count": count,
             "films": [
-                {"id": problem.id, "message": problem.message, "address": thumbnails.of(problem.id, True)}
+                {"id": problem.id, "message": problem.message, "address": thumbnail(problem.id, True)}
                 for problem in [problem for problem in problems if problem.kind == kind][:MOST_OF_A_KIND]
             ],
         }

@@ -1,15 +1,22 @@
-"""The report as one HTML file that needs nothing else: pictures inline, no script, no font from elsewhere."""
+"""A report as one HTML file that needs nothing else: pictures inline, no script, no font from elsewhere."""
 
 import base64
 import io
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from adaloraqat.errors import RecipeError
 from adaloraqat.files import write_text
-from adaloraqat.report import colours
+from adaloraqat.report import style
+from adaloraqat.report.numbers import megabytes, signed
+from adaloraqat.report.pictures import Look, ShownFilm, panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 CSS_PIXELS_PER_INCH = 96
@@ -29,7 +36,7 @@ def write_report(
         path: the HTML file.
         document: the numbers, as they stand in the JSON beside the page.
         pictures: what the template shows beside them; images as data addresses (`jpeg_address`,
-            `svg_address`).
+            `figure_address`).
         template: a file of `templates/`.
 
     Raises:
@@ -46,9 +53,39 @@ def write_report(
     )
     surroundings.filters |= {"megabytes": megabytes, "signed": signed}
     page = surroundings.get_template(template).render(
-        **document, pictures=pictures, colours=vars(colours), engine_names=_ENGINES
+        **document, pictures=pictures, colours=vars(style), engine_names=_ENGINES
     )
     write_text(path, page)
+
+
+def read_finished(path: Path, keys: set[str], command: str) -> dict[str, Any]:
+    """Read what another command left behind, to be shown on a page.
+
+    Raises:
+        RecipeError: there is no such file, or it lacks one of `keys`; the message names the command.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict) or not keys <= set(document):
+        raise RecipeError(f"{path.parent.name} holds no finished {path.name}: run `{command}` first.")
+    return document
+
+
+def film_panels(shown: Sequence[ShownFilm], look: Look) -> list[dict[str, Any]]:
+    """Return films for a template: `place`, `id` and `panels`, each with `name`, `dice` and `address`."""
+    return [
+        {
+            "place": film.place,
+            "id": film.id,
+            "panels": [
+                {"name": name, "dice": dice, "address": jpeg_address(picture)}
+                for name, dice, picture in panels(film, look)
+            ],
+        }
+        for film in shown
+    ]
 
 
 def jpeg_address(picture: Image.Image) -> str:
@@ -58,9 +95,11 @@ def jpeg_address(picture: Image.Image) -> str:
     return _address("image/jpeg", stream.getvalue())
 
 
-def svg_address(svg: str) -> str:
-    """Return an SVG figure as a data address."""
-    return _address("image/svg+xml", svg.encode())
+def figure_address(figure: "Figure", pixels: bool = False) -> str:
+    """Return a figure as a data address, as SVG or in `pixels`."""
+    if pixels:
+        return png_address(style.png_bytes(figure))
+    return _address("image/svg+xml", style.svg_text(figure).encode())
 
 
 def png_address(content: bytes) -> str:
@@ -73,18 +112,6 @@ def png_width(content: bytes) -> int:
     with Image.open(io.BytesIO(content)) as picture:
         dots_per_inch = picture.info.get("dpi", (CSS_PIXELS_PER_INCH,))[0]
         return round(picture.width / dots_per_inch * CSS_PIXELS_PER_INCH)
-
-
-def megabytes(size: float | None) -> str:
-    """Return bytes as a text, as `18.2 MB` (a million bytes each)."""
-    if size is None:
-        return "no file"
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-
-
-def signed(value: float) -> str:
-    """Return a difference of scores, as `+0.1234`, with a true minus sign."""
-    return f"{value:+.4f}".replace("-", "−")
 
 
 def _address(kind: str, content: bytes) -> str:

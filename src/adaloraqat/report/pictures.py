@@ -1,19 +1,24 @@
-"""Films with outlines drawn on them, for the page and for the README."""
+"""Films with outlines drawn on them; which are shown: by rule the best, the median and the worst."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from adaloraqat.datasets.manifest import Entry
+from adaloraqat.errors import AdaloraqatError
+from adaloraqat.evaluate.rows import FilmRow
+from adaloraqat.evaluate.score import mask_path
 from adaloraqat.files import atomic_path
-from adaloraqat.radiograph import Film, Preprocessing
-from adaloraqat.report.colours import rgb
+from adaloraqat.radiograph import Film, Preprocessing, read_film, read_mask
+from adaloraqat.report.style import AFTER, TRUTH, rgb
 
 Mask = NDArray[np.bool_]
 _SUPERSAMPLING = 2
+_PLACES = ("best", "median", "worst")
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,132 @@ def choose(scores: Mapping[str, float]) -> dict[str, str]:
     With an even number the median is the lower of the middle two. Fewer than three films are shown once each.
     """
     ordered = sorted(scores, key=lambda identity: (scores[identity], identity))
-    places = {"worst": 0, "median": (len(ordered) - 1) // 2, "best": len(ordered) - 1}
-    chosen = {place: ordered[index] for place, index in places.items()}
-    return {
-        place: chosen[place]
-        for number, place in enumerate(("best", "median", "worst"))
-        if chosen[place] not in [chosen[earlier] for earlier in ("best", "median", "worst")[:number]]
-    }
+    last = len(ordered) - 1
+    chosen: dict[str, str] = {}
+    for place, index in zip(_PLACES, (last, last // 2, 0), strict=True):
+        if ordered[index] not in chosen.values():
+            chosen[place] = ordered[index]
+    return chosen
+
+
+@dataclass(frozen=True)
+class ShownModel:
+    """A model in the pictures.
+
+    Attributes:
+        name: stands above its picture.
+        rows: its scores with one prompt; none where it was not scored so.
+        folder: of the evaluation that holds its masks.
+        colour: of its outline.
+    """
+
+    name: str
+    rows: Sequence[FilmRow] = field(repr=False)
+    folder: Path
+    colour: str = AFTER
+
+
+@dataclass(frozen=True)
+class ModelMask:
+    """What one model made of a film; `mask` (H, W) is None where it failed."""
+
+    name: str
+    dice: float
+    mask: Mask | None = field(repr=False)
+    colour: str = AFTER
+
+
+@dataclass(frozen=True)
+class ShownFilm:
+    """A film chosen by rule.
+
+    Attributes:
+        place: "best", "median" or "worst".
+        id: of the film.
+        film: (H, W).
+        truth: (H, W).
+        masks: of every model that was scored on it.
+    """
+
+    place: str
+    id: str
+    film: Film = field(repr=False)
+    truth: Mask = field(repr=False)
+    masks: tuple[ModelMask, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How films are drawn: px of the longer side, and of the lines of the truth and of a model."""
+
+    side: int = 380
+    truth: float = 3
+    model: float = 2.4
+
+
+def rule_model(models: Sequence[ShownModel]) -> str | None:
+    """Return the model by whose Dice films are chosen: the last that was scored; None where none was."""
+    return next((model.name for model in reversed(models) if model.rows), None)
+
+
+def shown_films(models: Sequence[ShownModel], entries: Sequence[Entry]) -> list[ShownFilm]:
+    """Return the best, median and worst film of `rule_model`, with the mask of every model.
+
+    A film that cannot be read any more is left out.
+    """
+    rows = {model.name: {row.id: row for row in model.rows} for model in models}
+    rule = rule_model(models)
+    if rule is None:
+        return []
+    by_id = {entry.id: entry for entry in entries}
+    shown = []
+    for place, identity in choose({i: float(row.scores["dice"]) for i, row in rows[rule].items()}).items():
+        try:
+            film, truth = read_with_truth(by_id[identity])
+        except AdaloraqatError:
+            continue
+        masks = [
+            ModelMask(
+                model.name, float(row.scores["dice"]), saved_mask(row, model.folder, film), model.colour
+            )
+            for model in models
+            if (row := rows[model.name].get(identity)) is not None
+        ]
+        shown.append(ShownFilm(place, identity, film, truth, tuple(masks)))
+    return shown
+
+
+def panels(film: ShownFilm, look: Look = Look()) -> list[tuple[str, float | None, Image.Image]]:
+    """Draw the film, the truth on it, then truth and mask of each model: name, Dice and picture each."""
+    return [
+        ("Film", None, draw_outlines(film.film, [], look.side)),
+        ("Truth", None, outlined(film.film, film.truth, None, look)),
+        *((own.name, own.dice, outlined(film.film, film.truth, own, look)) for own in film.masks),
+    ]
+
+
+def outlined(film: Film, truth: Mask, model: ModelMask | None, look: Look = Look()) -> Image.Image:
+    """Return the film with the truth's outline and, on top, the model's, where there is one."""
+    outlines = [Outline(truth, TRUTH, look.truth)]
+    if model is not None and model.mask is not None:
+        outlines.append(Outline(model.mask, model.colour, look.model))
+    return draw_outlines(film, outlines, look.side)
+
+
+def read_with_truth(entry: Entry) -> tuple[Film, Mask]:
+    """Return a film and its true mask (H, W).
+
+    Raises:
+        FilmError: one of the two cannot be read.
+    """
+    film = read_film(entry.path_image)
+    return film, read_mask(entry.path_mask, film.shape)
+
+
+def saved_mask(row: FilmRow, folder: Path, film: Film) -> Mask | None:
+    """Return the mask (H, W) that was scored, below an evaluation's `folder`; None where there is none."""
+    path = mask_path(folder, row.model, row.prompt, row.id)
+    return read_mask(path, film.shape) if path.exists() else None
 
 
 def write_strip(path: Path, panels: Sequence[tuple[str, str, Image.Image]]) -> None:

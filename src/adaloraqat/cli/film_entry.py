@@ -1,0 +1,61 @@
+"""One input's entry in `segment --json`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+_OF_CASES = ("slices", "objects", "encoded", "milliseconds_of")
+
+
+@dataclass(frozen=True)
+class FilmEntry:
+    """What `segment` tells of one film or challenge case; None where there is nothing to tell.
+
+    Attributes:
+        path: as given, or relative to the folder that was given.
+        mask: file of the mask, or of a case's `segs`; relative to `--out` unless that was given relative.
+        overlay: as `mask`, of the picture.
+        width: px.
+        height: px.
+        slices: of a case that is a volume.
+        box: the prompt, (x_min, y_min, x_max, y_max) in px; a case's boxes are in `objects`.
+        box_source: where the box or the boxes come from.
+        quality: predicted IoU in [0, 1].
+        area_px: pixels of the mask.
+        area_mm2: area of the mask.
+        spacing_mm: (row, column), of a case (slice, row, column); mm.
+        milliseconds: from the file to the mask, of a case to the written `segs`.
+        objects: of a case: `label`, `box`, `voxels`, `volume_mm3` or `area_mm2`, `quality`, `dice` of each.
+        encoded: how many slices of a case were encoded.
+        warnings: what makes the result doubtful, "code: sentence" each.
+        notices: what reading the film took note of.
+        error: why there is no mask, or no overlay.
+        milliseconds_of: a case's time by part.
+    """
+
+    path: str | None = None
+    mask: str | None = None
+    overlay: str | None = None
+    width: int | None = None
+    height: int | None = None
+    slices: int | None = None
+    box: list[float] | None = None
+    box_source: str | None = None
+    quality: float | None = None
+    area_px: int | None = None
+    area_mm2: float | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    milliseconds: float | None = None
+    objects: list[dict[str, Any]] | None = None
+    encoded: int | None = None
+    warnings: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    error: str | None = None
+    milliseconds_of: dict[str, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as JSON has it; only a case has the keys of cases, and its times at the end."""
+        entry = dict(vars(self))
+        if self.objects is None:
+            return {key: value for key, value in entry.items() if key not in _OF_CASES}
+        times = {key: entry.pop(key) for key in ("milliseconds", "milliseconds_of")}
+        return entry | times

@@ -1,0 +1,1 @@
+"""Scores of saved masks: models × conditions × prompts in one loop, their summary and their comparison."""

@@ -1,0 +1,169 @@
+"""Two questions, one loop: how good are models on films, and what is left of it under a ward's conditions?"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adaloraqat.bundle import Segmenter
+from adaloraqat.datasets.manifest import Entry
+from adaloraqat.evaluate.comparisons import check_choices, comparisons
+from adaloraqat.evaluate.machine import environment
+from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, write_rows
+from adaloraqat.evaluate.score import AS_IS, JITTER_GRID, Each, Scored, Settings, score
+from adaloraqat.evaluate.store import Store, setup_of
+from adaloraqat.evaluate.summary import LEVEL, numbers, summarise
+from adaloraqat.files import check_folder, write_json
+from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES
+from adaloraqat.measure.statistics import compare
+from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
+from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS
+
+UNFINISHED = "unfinished"
+"""Folder below an evaluation's own that holds the scores of an interrupted one; it goes with the end."""
+
+WARD = Settings()
+"""Every corruption, and the true box jittered: what `robustness` does unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an evaluation measures and compares.
+
+    Attributes:
+        tolerances: of the NSD, in mm where the spacing is known, else px.
+        reference: the model that the others are compared with; None means the first.
+        margin: of non-inferiority and equivalence, in Dice, fixed beforehand.
+        seed: of the bootstrap.
+    """
+
+    tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
+    reference: str | None = None
+    margin: float = DEFAULT_MARGIN
+    seed: int = 0
+
+
+def evaluate(
+    models: Mapping[str, Scored],
+    entries: Sequence[Entry],
+    out: Path,
+    each: Each = lambda entries: entries,
+    options: Options = Options(),
+) -> dict[str, Any]:
+    """Score `models` on `entries`; write masks, `films.csv` and `evaluation.json` to `out`.
+
+    Interrupted, the same call goes on where it was. A finished evaluation is made anew.
+
+    Args:
+        models: by the name that stands in the tables.
+        entries: films with masks.
+        out: folder for the results.
+        each: wraps the films to show progress.
+        options: tolerances, reference, margin and seed.
+
+    Returns:
+        the content of evaluation.json: `films`, the `fingerprint` of their images and masks, the options, and
+        `models`: per model, source and prompt the numbers of `summary.numbers`; with two models or more also
+        `comparisons`, see `comparisons.comparisons`.
+
+    Raises:
+        OutputError: `out` cannot be written; there is no evaluation.json then.
+        AdaloraqatError: the options do not fit the models.
+    """
+    check_choices(list(models), options.reference, options.margin, options.tolerances)
+    check_folder(out)
+    settings = Settings((AS_IS,), (), options.tolerances, options.seed)
+    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed)
+    store = Store(out / UNFINISHED, setup, replace=True)
+    found = score(models, entries, settings, store, each, masks=out)
+    place = {entry.id: number for number, entry in enumerate(entries)}
+    rows = sorted((row for own in found.values() for row in own), key=lambda row: place[row.id])
+    document: dict[str, Any] = {
+        "films": len(entries),
+        "fingerprint": setup["fingerprint"],
+        "tolerances": list(options.tolerances),
+        "interval_level": LEVEL,
+        "seed": options.seed,
+        "models": {name: summarise(found[name, AS_IS], options.tolerances, options.seed) for name in models},
+    }
+    if len(models) > 1:
+        document["comparisons"] = comparisons(
+            rows, list(models), options.tolerances, options.reference, options.margin, options.seed
+        )
+    write_rows(out / "films.csv", rows)
+    write_json(out / "evaluation.json", document)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    return document
+
+
+def robustness(
+    models: Mapping[str, Segmenter],
+    entries: Sequence[Entry],
+    out: Path,
+    each: Each = lambda entries: entries,
+    settings: Settings = WARD,
+) -> dict[str, Any]:
+    """Score `models` on `entries` in every condition; write `robustness.json` to `out`.
+
+    Args:
+        models: by the name that stands in the tables.
+        entries: films with masks.
+        out: folder for the results; what an earlier, interrupted call left there is used.
+        each: wraps the films to show progress.
+        settings: conditions ("clean" is always among them), jitters, tolerances and seed.
+
+    Returns:
+        the content of robustness.json: what was done, and `rows`, one for a model, condition and prompt, with
+        the numbers of `summary.numbers`, `drop` (clean minus corrupted mean Dice on the same films, with the
+        same prompt; a jittered box against the true one) and its 95 % interval `drop_interval`.
+
+    Raises:
+        OutputError: `out` holds results of something else or cannot be written, or there is no room for a
+            temporary film; the same call goes on where it was.
+        AdaloraqatError: an unknown condition.
+    """
+    settings = replace(settings, conditions=tuple(dict.fromkeys((CLEAN, *settings.conditions))))
+    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed)
+    found = score(models, entries, settings, Store(out, setup), each)
+    document = {
+        "films": len(entries),
+        "sources": sorted({entry.source for entry in entries}),
+        "fingerprint": setup["fingerprint"],
+        "seed": settings.seed,
+        "tolerances": list(settings.tolerances),
+        "jitter_grid": JITTER_GRID,
+        "conditions": {name: CORRUPTIONS[name].description for name in settings.conditions},
+        "environment": environment(),
+        "rows": [
+            {
+                "model": model,
+                "condition": condition,
+                "prompt": prompt,
+                **numbers(own, settings.tolerances, settings.seed),
+                **_drop(own, found[model, CLEAN], settings.seed),
+            }
+            for (model, condition), rows in found.items()
+            for prompt in dict.fromkeys(row.prompt for row in rows)
+            if (own := [row for row in rows if row.prompt == prompt])
+        ],
+    }
+    write_json(out / "robustness.json", document)
+    return document
+
+
+def _drop(rows: Sequence[FilmRow], clean: Sequence[FilmRow], seed: int) -> dict[str, Any]:
+    """Return how much Dice is lost against clean films with the same prompt (the true box, for any box)."""
+    prompt = NO_BOX if rows[0].prompt == NO_BOX else TRUE_BOX
+    before = {row.id: row for row in clean if row.prompt == prompt}
+    pairs = [(before[row.id], row) for row in rows if row.id in before]
+    if not pairs or rows[0] is pairs[0][0]:
+        return {"drop": None, "drop_interval": None}
+    compared = compare(
+        [first.scores["dice"] for first, _ in pairs],
+        [second.scores["dice"] for _, second in pairs],
+        [row.patient_id for _, row in pairs],
+        margin=None,
+        seed=seed,
+    ).to_dict()
+    return {"drop": compared["mean_difference"], "drop_interval": compared["interval"]}

@@ -1,0 +1,258 @@
+"""The loop of all scores: models × conditions × prompts, film by film, written as they come.
+
+Every model sees the same films with the same prompts: no box and, where it takes one, the box of the truth;
+on clean films of a robustness run also boxes drawn carelessly. A condition is the film as its file has it, or
+a corruption that a ward sees. What is drawn comes from a seed and the film's id, so that all models see the
+same corrupted films and boxes, on any machine.
+
+A film on which a model fails, or that is missing, gets the worst score of every measure and is counted;
+nothing is left out of a mean. A full disk is nobody's failure: it ends the scoring, and the same call goes on
+where it was.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaloraqat.bundle import Segmenter
+from adaloraqat.datasets.manifest import Entry
+from adaloraqat.datasets.names import plain_name
+from adaloraqat.errors import AdaloraqatError, OutputError
+from adaloraqat.evaluate.films import UnreadFilms
+from adaloraqat.evaluate.predictions import Predictions, mask_name
+from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, film_row, of_manifest
+from adaloraqat.evaluate.store import Store
+from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, LABELS, SIDES, score_film, worst_scores
+from adaloraqat.measure.surface import Spacing
+from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
+from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
+
+AS_IS = "as is"
+"""The condition in which a film is scored as its file has it, its labelled lungs apart as well."""
+
+JITTERS = (5, 10, 20)
+"""How far each side of the true box moves at most, px of a film whose longer side is `JITTER_GRID`."""
+
+JITTER_GRID = 1024
+"""SAM's grid: a jitter means the same share of a film of any size."""
+
+Scored = Segmenter | Predictions
+"""What can be scored: a model that runs, or the masks that another program saved."""
+
+Each = Callable[[Sequence[Entry]], Iterable[Entry]]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is done to the films.
+
+    Attributes:
+        conditions: `AS_IS`, or names of `radiograph.corrupt.CORRUPTIONS`.
+        jitters: of the true box on clean films, px at `JITTER_GRID`.
+        tolerances: of the NSD, in mm where the spacing is known, else px.
+        seed: of everything that is drawn, and of the bootstrap.
+    """
+
+    conditions: tuple[str, ...] = tuple(CORRUPTIONS)
+    jitters: tuple[int, ...] = JITTERS
+    tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
+    seed: int = 0
+
+
+def score(
+    models: Mapping[str, Scored],
+    entries: Sequence[Entry],
+    settings: Settings,
+    store: Store,
+    each: Each = lambda entries: entries,
+    masks: Path | None = None,
+) -> dict[tuple[str, str], list[FilmRow]]:
+    """Score `models` on `entries` in every condition of `settings`; what `store` knows is not done again.
+
+    Args:
+        models: by the name that stands in the tables.
+        entries: films with masks.
+        settings: conditions, jitters, tolerances and seed.
+        store: keeps the scores.
+        each: wraps the films to show progress.
+        masks: folder below which each mask is saved, and read back before it is scored; None saves none.
+
+    Returns:
+        the rows by (model, condition), in the order of the films, with source and patient as `entries` say.
+
+    Raises:
+        OutputError: a file cannot be written, or there is no room for a temporary film.
+    """
+    unread = UnreadFilms(entries, settings.tolerances)
+    for entry in each(entries):
+        for condition in settings.conditions:
+            missing = {n: model for n, model in models.items() if (entry.id, condition, n) not in store.rows}
+            for name, rows in _score(missing, entry, condition, settings, unread, masks):
+                store.add((entry.id, condition, name), rows)
+    return {
+        (name, condition): of_manifest(
+            [row for entry in entries for row in store.rows[entry.id, condition, name]], entries
+        )
+        for name in models
+        for condition in settings.conditions
+    }
+
+
+def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
+    """Return where a model's mask of one film is saved; there is none where the model failed.
+
+    It is always below `out`, whatever the model and the film are called.
+    """
+    folder = model if Path(model).name == model != ".." else plain_name(model)
+    return out / "masks" / folder / prompt / mask_name(identity)
+
+
+def jitter_prompt(jitter: int) -> str:
+    """Return what the prompt of a jittered box is called, as `box_jitter_5`."""
+    return f"box_jitter_{jitter}"
+
+
+def jittered(box: Box, shape: tuple[int, int], jitter: float, seed: int) -> Box:
+    """Return the box with each side moved by up to `jitter` px of `JITTER_GRID`, inwards or outwards.
+
+    Args:
+        box: on a film of `shape` (H, W); the answer is clipped to it and keeps at least one pixel.
+        shape: (H, W) of the film.
+        jitter: 20 moves a side by up to 20 px of a film whose longer side is 1024.
+        seed: the same seed gives the same box.
+    """
+    height, width = shape
+    reach = jitter * max(shape) / JITTER_GRID
+    moves = np.random.default_rng(seed).uniform(-reach, reach, 4)
+    x_min, y_min, x_max, y_max = np.asarray(box) + moves
+    x_min, y_min = min(max(x_min, 0.0), width - 1.0), min(max(y_min, 0.0), height - 1.0)
+    return Box(x_min, y_min, min(max(x_max, x_min + 1), width), min(max(y_max, y_min + 1), height))
+
+
+@dataclass(frozen=True)
+class _View:
+    """A film in one condition with its truth, read once for all models, and the prompts to try on it."""
+
+    entry: Entry
+    film: Film
+    truth: Mask
+    labels: NDArray[np.uint8] | None
+    spacing_mm: Spacing | None
+    prompts: Mapping[str, Box | None]
+
+
+def _score(
+    models: Mapping[str, Scored],
+    entry: Entry,
+    condition: str,
+    settings: Settings,
+    unread: UnreadFilms,
+    masks: Path | None,
+) -> Iterator[tuple[str, list[FilmRow]]]:
+    """Give the rows of each model on one film in one condition; a film that nobody can see fails for all."""
+    if not models:
+        return
+    try:
+        view = _view(entry, condition, settings)
+    except (AdaloraqatError, MemoryError) as error:
+        reason = _reason(error)
+        worst = unread.worst(entry, SIDES if condition == AS_IS and entry.path_labels else ())
+        prompts = [NO_BOX, TRUE_BOX, *map(jitter_prompt, _jitters(condition, settings))]
+        for name, model in models.items():
+            tried = prompts if model.accepts_boxes else prompts[:1]
+            yield name, [film_row(entry, name, prompt, worst, error=reason) for prompt in tried]
+        return
+    for name, model in models.items():
+        tried = [prompt for prompt, box in view.prompts.items() if box is None or model.accepts_boxes]
+        yield name, [_row(name, model, view, prompt, settings, masks) for prompt in tried]
+
+
+def _view(entry: Entry, condition: str, settings: Settings) -> _View:
+    """Read a film and its truth; a corrupted one is written as a ward's file, and read as a user's."""
+    film = read_film(entry.path_image)
+    truth = read_mask(entry.path_mask, film.shape)
+    labels = None
+    # No corruption resamples, and the ward's file says nothing of it: the film's own spacing holds.
+    spacing = entry.spacing_mm or film.spacing_mm
+    if condition != AS_IS:
+        corrupted = corrupt(condition, film.pixels, truth, _seed(settings.seed, entry.id, condition))
+        film, truth = _read_back(corrupted.content), corrupted.mask
+    elif entry.path_labels:
+        labels = read_labels(entry.path_labels, film.shape)
+    prompts: dict[str, Box | None] = {NO_BOX: None}
+    if truth.any():
+        prompts[TRUE_BOX] = box = Box.around(truth)
+        seed = _seed(settings.seed, entry.id, "jitter")
+        for jitter in _jitters(condition, settings):
+            prompts[jitter_prompt(jitter)] = jittered(box, truth.shape, jitter, seed)
+    return _View(entry, film, truth, labels, spacing, prompts)
+
+
+def _jitters(condition: str, settings: Settings) -> tuple[int, ...]:
+    return settings.jitters if condition == CLEAN else ()
+
+
+def _read_back(content: bytes) -> Film:
+    """Read a ward's file from a temporary folder."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "film")
+            path.write_bytes(content)
+            return read_film(path)
+    except OSError as error:
+        raise OutputError(
+            f"The folder for temporary files cannot hold a film ({error.strerror}): free some space there, "
+            "or set TMPDIR to another folder; the same command then goes on."
+        ) from error
+
+
+def _row(
+    name: str, model: Scored, view: _View, prompt: str, settings: Settings, masks: Path | None
+) -> FilmRow:
+    """Segment, save the mask and read it back where masks are kept, and score it."""
+    entry, shape, tolerances = view.entry, view.film.shape, settings.tolerances
+    try:
+        mask, quality = _mask(model, view, prompt)
+        if masks is not None:
+            path = mask_path(masks, name, prompt, entry.id)
+            write_mask(path, mask)
+            mask = read_mask(path, shape)
+        scores = score_film(mask, view.truth, view.spacing_mm, view.labels, tolerances)
+        return film_row(entry, name, prompt, scores, quality, empty=not mask.any())
+    except (AdaloraqatError, MemoryError) as error:
+        reason = _reason(error)
+    worst = worst_scores(shape, view.spacing_mm, tolerances, _sides(view.labels))
+    return film_row(entry, name, prompt, worst, error=reason)
+
+
+def _mask(model: Scored, view: _View, prompt: str) -> tuple[Mask, float | None]:
+    """Return the mask of a film and the quality that the model predicts for it."""
+    if isinstance(model, Predictions):
+        return model.mask(view.entry, view.film.shape), None
+    result = model.segment(view.film, view.prompts[prompt])
+    return result.mask, result.quality
+
+
+def _reason(error: Exception) -> str:
+    """Say why a film has no score; a full disk says nothing of film or model, and is raised again."""
+    if isinstance(error, OutputError):
+        raise error
+    return (
+        "There is not enough memory to segment this film." if isinstance(error, MemoryError) else str(error)
+    )
+
+
+def _sides(labels: NDArray[np.uint8] | None) -> list[str]:
+    """Name the lungs that are labelled."""
+    return [] if labels is None else [side for side in SIDES if (labels == LABELS[side]).any()]
+
+
+def _seed(seed: int, *texts: str) -> int:
+    """Return a seed for one film in one condition, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr((seed, *texts)).encode()).digest()[:8], "big")

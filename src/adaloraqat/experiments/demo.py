@@ -1,0 +1,392 @@
+"""The demo: the whole way from a shipped base to an INT8 bundle for a new site, measured at each step.
+
+Films are drawn by the phantom generator, so that nothing needs to be downloaded and the new site has a look
+and a mask convention of its own. Everything else is what `train`, `export`, `evaluate` and `segment` do.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from adaloraqat.bundle import Segmenter
+from adaloraqat.bundle.operators import matrix_products
+from adaloraqat.bundle.shipped import shipped_base
+from adaloraqat.bundle.timing import interleaved, median_ratio
+from adaloraqat.datasets.manifest import Entry, select, write_manifest
+from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.datasets.split import assign_splits
+from adaloraqat.errors import RecipeError
+from adaloraqat.evaluate.evaluation import evaluate
+from adaloraqat.evaluate.machine import environment
+from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, read_rows
+from adaloraqat.experiments.demo_folder import DemoFiles, claim, next_command
+from adaloraqat.export.bundle_writer import export_bundle
+from adaloraqat.export.export_run import export_run
+from adaloraqat.files import write_json
+from adaloraqat.lowrank import adapted_width, scaled_ranks
+from adaloraqat.models.sam import architecture_of, count_parameters
+from adaloraqat.quantize.calibration import in_precision
+from adaloraqat.quantize.policy import POLICIES
+from adaloraqat.radiograph import read_film, write_mask, write_overlay
+from adaloraqat.report import style
+from adaloraqat.report.figures import rank_map, training_figure
+from adaloraqat.report.page import figure_address, film_panels, write_report
+from adaloraqat.report.pictures import Look, ShownFilm, ShownModel, panels, shown_films, write_strip
+from adaloraqat.training.recipe import AdaLoRAStage, QuantizeStage, Recipe
+from adaloraqat.training.run import LoadedRun, load_run
+from adaloraqat.training.run_folder import RunFolder
+from adaloraqat.training.structure import Structure, preprocessing_for
+from adaloraqat.training.torch_engine import run_segmenter
+from adaloraqat.training.train import SHIPPED_BASE, load_start, train
+
+logger = logging.getLogger(__name__)
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+
+BEFORE, AFTER, INT8, FP32 = "before", "after", "int8", "fp32"
+_TURNS = 12
+_PAGE, _STRIP = Look(420, 2.0, 2.6), Look(300, 2.0, 2.6)
+
+
+LEAST_GAIN = 0.05
+"""By how much training must raise the mean validation Dice (no box)."""
+
+LARGEST_LOSS = 0.01
+"""How much of it the integer model may lose against the trained one."""
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """How many films of how many pixels are drawn, and how they are shared out to train, val and test."""
+
+    films: int = 90
+    size: int = 320
+    fractions: tuple[float, float, float] = (6 / 9, 2 / 9, 1 / 9)
+    site: str = "bedside"
+
+
+def run_demo(
+    recipe: Recipe,
+    out: Path,
+    plan: DemoPlan | None = None,
+    report: Callable[[str], None] = logger.info,
+    track: Track = lambda items, what: items,
+) -> dict[str, Any]:
+    """Draw films, train, export, compare, segment, and write the report.
+
+    Args:
+        recipe: one `adalora` stage and then one `quantize` stage; its seed draws the films too.
+        out: the folder; new or empty, or a former demo, which is replaced.
+        plan: the films.
+        report: receives one line of progress at a time.
+        track: wraps a list of items, named by a plural noun, to show progress.
+
+    Returns:
+        the content of demo.json; `verdict` is what `judge` says.
+
+    Raises:
+        OutputError: `out` holds something that no demo made, or cannot be written.
+        RecipeError: the recipe lacks one of the two stages.
+        AdaloraqatError: with one sentence for anything else that a user can mend.
+    """
+    plan = plan or DemoPlan()
+    adalora, _ = _both_stages(recipe)
+    clock, files = _Clock(report), DemoFiles.below(out)
+    if recipe.base.weights == SHIPPED_BASE and not Path(SHIPPED_BASE).exists():
+        shipped_base()  # refuses before anything is removed or drawn
+    claim(out)
+    with clock.step("films", f"drawing {plan.films} films of the site “{plan.site}”"):
+        entries = _draw(files, plan, recipe.seed, track)
+    with clock.step("training", "training both stages"):
+        result = train(recipe, files.manifest, files.run, report=report)
+    with clock.step("export", "exporting the INT8 bundle and measuring its parity"):
+        export_run(files.run, files.bundle, report=report)
+        integer = Segmenter.load(files.bundle)
+        second_pass = integer.bundle.prompt.second_pass
+        adapted = load_run(files.run, adalora.name)
+        segmenters = {
+            BEFORE: run_segmenter(_base(recipe), second_pass),
+            AFTER: run_segmenter(adapted, second_pass),
+            INT8: integer,
+        }
+        floating = _export_float(adapted, files.float_bundle, second_pass)
+    with clock.step("comparison", "comparing before, after and INT8 on the validation films"):
+        validation = select(entries, "val")
+        summary = evaluate(segmenters, validation, files.evaluation, lambda films: track(films, "films"))
+        film = read_film(validation[0].path_image)
+        timed = {**segmenters, FP32: floating}
+        times = interleaved({name: partial(model.segment, film) for name, model in timed.items()}, _TURNS)
+    with clock.step("segmentation", "segmenting the test films with the INT8 bundle"):
+        _segment(integer, select(entries, "test"), files.segmented)
+    with clock.step("report", "writing the report"):
+        scores = {name: next(iter(groups.values())) for name, groups in summary["models"].items()}
+        document = {
+            "verdict": judge(scores[BEFORE], scores[AFTER], scores[INT8]),
+            "films": {
+                **{split: len(select(entries, split)) for split in ("train", "val", "test")},
+                "size": plan.size,
+                "site": plan.site,
+            },
+            "models": [
+                {
+                    **row,
+                    **_scores(scores[row["key"]]),
+                    "milliseconds": median(times[row["key"]]),
+                    "speedup": median_ratio(times, row["key"], AFTER),
+                }
+                for row in _rows(recipe, files)
+            ],
+            "training": _training(result, adalora, adapted),
+            "parity": dict(integer.bundle.parity),
+            "products": _products(integer, times),
+            "environment": environment(),
+            "seed": recipe.seed,
+            "fingerprint": result["data_fingerprint"],
+            "warnings": [*result["warnings"], *integer.warnings],
+            "next_command": next_command(files, select(entries, "test")[0].path_image),
+            "timing": clock.to_dict(),
+        }
+        write_json(files.numbers, document)
+        rows = [row for row in read_rows(files.evaluation / "films.csv") if row.prompt == NO_BOX]
+        models = [
+            ShownModel(
+                model["name"],
+                [row for row in rows if row.model == model["key"]],
+                files.evaluation,
+                model["colour"],
+            )
+            for model in document["models"]
+        ]
+        shown = shown_films(models, validation)
+        pictures = {
+            "films": film_panels(shown, _PAGE),
+            "curve": figure_address(training_figure(RunFolder(files.run).metrics(), _prunes(adalora))),
+            "ranks": figure_address(
+                rank_map(document["training"]["ranks"], document["training"]["full_rank"])
+            ),
+        }
+        write_report(files.report, document, pictures)
+        _write_figure(files.figure, shown)
+    return document
+
+
+def judge(before: Mapping[str, Any], after: Mapping[str, Any], int8: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge whether a demo may call itself a success, by three models' numbers of one source.
+
+    A film on which a model failed counts as Dice 0 in its mean already, and is a failure of its own.
+
+    Returns:
+        `passed`, `gain` (after − before) and `change` (INT8 − after) in mean Dice without a box, the limits
+        of both, and `failures`, a sentence each.
+    """
+    first, trained, integer = (model[NO_BOX]["dice_mean"] for model in (before, after, int8))
+    gain, change = trained - first, integer - trained
+    failures = []
+    if not gain >= LEAST_GAIN:  # so written, NaN fails too
+        failures.append(
+            f"Training changed the validation Dice by {gain:+.4f} where at least +{LEAST_GAIN:.2f} is asked "
+            "for: train longer, or raise the learning rates in the recipe."
+        )
+    if not change >= -LARGEST_LOSS:
+        failures.append(
+            f"INT8 changed the validation Dice by {change:+.4f} where at most -{LARGEST_LOSS:.2f} is "
+            "allowed: train stage 2 longer, or calibrate on more films."
+        )
+    failed = sum(model[prompt]["failed"] for model in (before, after, int8) for prompt in model)
+    if failed:
+        failures.append(f"{failed} results failed and count as Dice 0: films.csv names them and says why.")
+    return {
+        "passed": not failures,
+        "gain": gain,
+        "change": change,
+        "least_gain": LEAST_GAIN,
+        "largest_loss": LARGEST_LOSS,
+        "failures": failures,
+    }
+
+
+# ---- steps ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Clock:
+    """Announces steps and keeps how long each took, in seconds."""
+
+    report: Callable[[str], None]
+    steps: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+    count: int = 6
+
+    @contextmanager
+    def step(self, name: str, words: str) -> Any:
+        self.report(f"[{len(self.steps) + 1}/{self.count}] {words}")
+        begun = time.perf_counter()
+        yield
+        self.steps[name] = time.perf_counter() - begun
+
+    def to_dict(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.started
+        minutes = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+        return {"seconds": seconds, "minutes": minutes, "steps": dict(self.steps)}
+
+
+def _both_stages(recipe: Recipe) -> tuple[AdaLoRAStage, QuantizeStage]:
+    adalora = [stage for stage in recipe.stages if isinstance(stage, AdaLoRAStage)]
+    quantize = [stage for stage in recipe.stages if isinstance(stage, QuantizeStage)]
+    if not adalora or not quantize:
+        raise RecipeError(
+            "The demo needs an adalora stage and a quantize stage; start from recipes/demo.yaml."
+        )
+    return adalora[0], quantize[0]
+
+
+def _draw(files: DemoFiles, plan: DemoPlan, seed: int, track: Track) -> list[Entry]:
+    entries = write_phantoms(
+        files.manifest.parent,
+        plan.films,
+        seed,
+        plan.size,
+        plan.site,
+        track=lambda films: track(films, "films"),
+    )
+    # the generator shares its films out as for a data set; the demo wants more of them for validation
+    entries = assign_splits([replace(entry, split=None) for entry in entries], plan.fractions, seed)
+    write_manifest(files.manifest, entries)
+    return entries
+
+
+def _base(recipe: Recipe) -> LoadedRun:
+    model = load_start(recipe.base, recipe.seed)[0].eval()
+    architecture = architecture_of(model)
+    return LoadedRun(
+        model, Structure(architecture), preprocessing_for(architecture), recipe, "base", {}, fingerprint=""
+    )
+
+
+def _export_float(adapted: LoadedRun, folder: Path, second_pass: bool) -> Segmenter:
+    policy = POLICIES["fp32"]
+    model, _ = in_precision(adapted.model, policy, trained=None)
+    export_bundle(
+        model,
+        folder,
+        policy=policy,
+        preprocessing=adapted.preprocessing,
+        name="demo-fp32",
+        outlines=adapted.recipe.outlines,
+        second_pass=second_pass,
+    )
+    return Segmenter.load(folder)
+
+
+def _segment(segmenter: Segmenter, entries: Sequence[Entry], out: Path) -> None:
+    for entry in entries:
+        film = read_film(entry.path_image)
+        result = segmenter.segment(film)
+        write_mask(out / f"{entry.path_image.stem}_mask.png", result.mask)
+        write_overlay(out / f"{entry.path_image.stem}_overlay.png", film, result.mask)
+
+
+def _write_figure(path: Path, shown: Sequence[ShownFilm]) -> None:
+    """Write the strip for a README: the median film with its true outline, and each model's."""
+    film = next((film for film in shown if film.place == "median"), shown[0])
+    _, (_, _, truth), *models = panels(film, _STRIP)
+    strip = [("Phantom film", "yellow: true outline", truth)]
+    write_strip(path, [*strip, *((name, f"Dice {dice:.3f}", picture) for name, dice, picture in models)])
+
+
+# ---- numbers -------------------------------------------------------------------------------------------
+
+
+def _rows(recipe: Recipe, files: DemoFiles) -> list[dict[str, Any]]:
+    return [
+        {
+            "key": BEFORE,
+            "name": "Before",
+            "what": "the base that ships, in PyTorch, FP32",
+            "colour": style.BEFORE,
+            **_size(_base_file(recipe), "one .safetensors file"),
+        },
+        {
+            "key": AFTER,
+            "name": "After stage 1",
+            "what": "base + adapters + decoder, in PyTorch, FP32",
+            "colour": style.AFTER,
+            **_size(files.float_bundle, "as FP32 ONNX"),
+        },
+        {
+            "key": INT8,
+            "name": "INT8",
+            "what": "the exported bundle, in ONNX Runtime",
+            "colour": style.INT8,
+            **_size(files.bundle, "as INT8 ONNX"),
+        },
+    ]
+
+
+def _base_file(recipe: Recipe) -> Path | None:
+    weights = recipe.base.weights
+    if weights is None:
+        return None
+    return shipped_base() if weights == SHIPPED_BASE and not Path(weights).exists() else Path(weights)
+
+
+def _size(path: Path | None, words: str) -> dict[str, Any]:
+    """Return the bytes of a model's weight files, as the file system gives them; None without a file."""
+    if path is None:
+        return {"bytes": None, "file": "random weights"}
+    found = [path] if path.is_file() else [*path.glob("*.onnx"), *path.glob("*.safetensors")]
+    return {"bytes": sum(file.stat().st_size for file in found), "file": words}
+
+
+def _scores(scores: dict[str, Any]) -> dict[str, Any]:
+    no_box = scores[NO_BOX]
+    return {
+        "dice_no_box": no_box["dice_mean"],
+        "dice_true_box": scores[TRUE_BOX]["dice_mean"],
+        "worst": no_box["dice_worst"],
+        "worst_id": no_box["worst_id"],
+        "failed": sum(numbers["failed"] for numbers in scores.values()),
+        "empty": sum(numbers["empty"] for numbers in scores.values()),
+    }
+
+
+def _training(result: dict[str, Any], adalora: AdaLoRAStage, adapted: LoadedRun) -> dict[str, Any]:
+    width = adapted_width(adapted.model)
+    full, _ = scaled_ranks(adalora.r_max, adalora.r_target, width)
+    entry = next(stage for stage in result["stages"] if stage["name"] == adalora.name)
+    ranks: dict[str, int] = entry["ranks"]
+    updates = entry["relative_update"]
+    return {
+        "stages": result["stages"],
+        "ranks": ranks,
+        "full_rank": full,
+        "components_before": full * len(ranks),
+        "components_after": sum(ranks.values()),
+        "trainable": entry["trainable_parameters"],
+        "parameters": count_parameters(adapted.model)["total"],
+        "largest_update": max(updates.values()),
+    }
+
+
+def _prunes(adalora: AdaLoRAStage) -> list[int]:
+    """Return the steps after which ranks are pruned, where they can be told without the number of films."""
+    steps = adalora.schedule.steps_per_epoch
+    if adalora.prune_unit == "step":
+        return list(adalora.prune_at)
+    return [point * steps for point in adalora.prune_at] if steps else []
+
+
+def _products(integer: Segmenter, times: dict[str, list[float]]) -> str:
+    """Return a sentence on what the runtime really executes, and what INT8 alone gives in it."""
+    counted = [part.to_dict() for part in matrix_products(integer.bundle).values()]
+    whole, floating = (sum(part[kind] for part in counted) for kind in ("integer", "float"))
+    ratio = median_ratio(times, INT8, FP32)
+    return (
+        f"In ONNX Runtime's own optimised graph {whole} of {whole + floating} matrix products run in "
+        f"integers. Within that runtime, INT8 is {ratio:.2f}× as fast as the same model in FP32."
+    )
