@@ -17,11 +17,7 @@ _EXACT_MACHINES = ("aarch64", "arm64")
 @cache
 def cpu_name() -> str:
     """Name of this CPU as the system gives it, or its architecture where it gives none."""
-    for line in _cpuinfo():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine() or "unknown"
+    return _cpuinfo("model name") or platform.processor() or platform.machine() or "unknown"
 
 
 @cache
@@ -29,11 +25,8 @@ def has_vnni() -> bool | None:
     """Whether full-range 8-bit weights are exact on this CPU; None where the system does not tell."""
     if platform.machine().lower() in _EXACT_MACHINES:
         return True
-    for line in _cpuinfo():
-        key, _, value = line.partition(":")
-        if key.strip() == "flags":
-            return bool(set(value.split()) & set(_VNNI_FLAGS))
-    return None
+    flags = _cpuinfo("flags")
+    return None if flags is None else bool(set(flags.split()) & set(_VNNI_FLAGS))
 
 
 def weight_range_warning(weight_range: str) -> str | None:
@@ -54,8 +47,11 @@ def full_range_doubt(weight_range: str) -> str | None:
     return "has no VNNI" if has_vnni() is False else "may have no VNNI"
 
 
-def _cpuinfo() -> list[str]:
+def _cpuinfo(key: str) -> str | None:
+    """What Linux tells of the first CPU; None where it does not."""
     try:
-        return _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return []
+        return None
+    pairs = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in pairs if name.strip() == key), None)

@@ -16,7 +16,7 @@ import numpy as np
 
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.bundle.format import DECODER, ENCODER, Bundle
-from adaloraqat.errors import BundleError
+from adaloraqat.errors import BundleError, refused_as
 
 _ONNXRUNTIME_PRODUCTS = {
     *("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"),
@@ -82,10 +82,8 @@ def _profile(path: Path, inputs: dict[str, np.ndarray]) -> tuple[MatrixProducts,
     """Run one graph with ONNX Runtime's profiler on; also return the first output."""
     with tempfile.TemporaryDirectory() as folder:
         session = onnxruntime_session(path, profile_prefix=str(Path(folder, "profile")))
-        try:
+        with refused_as(BundleError(f"ONNX Runtime cannot run {path.name}: export the bundle again.")):
             outputs = session.run(None, inputs)
-        except Exception as error:  # ONNX Runtime raises its own classes, which share no base
-            raise BundleError(f"ONNX Runtime cannot run {path.name}: export the bundle again.") from error
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return _count(_executed(events)), outputs[0]
 

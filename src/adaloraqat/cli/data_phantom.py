@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from adaloraqat.challenge.phantoms import MODALITIES, write_case_phantoms
 from adaloraqat.cli.console import progress
-from adaloraqat.datasets.phantom import MODALITIES, write_case_phantoms, write_phantoms
+from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.errors import ManifestError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from adaloraqat.datasets.listing import Listed, Listing, left_out
 from adaloraqat.datasets.patients import patient_in, view_in
 from adaloraqat.errors import ManifestError
-from adaloraqat.radiograph.kinds import FILM_SUFFIXES
+from adaloraqat.radiograph.formats import FILM_SUFFIXES
 
 MASK_ENDINGS = ("", "_mask", "-mask", "_masks")
 

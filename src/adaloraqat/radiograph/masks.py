@@ -10,11 +10,12 @@ from PIL import Image, ImageDraw
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
+from adaloraqat.radiograph.formats import open_picture
+from adaloraqat.radiograph.formats.npz import read_npz_mask
+from adaloraqat.radiograph.formats.picture import on_black
+from adaloraqat.radiograph.formats.png import QUICK, write_png
 from adaloraqat.radiograph.geometry import Box
-from adaloraqat.radiograph.npz import read_npz_mask
-from adaloraqat.radiograph.png import QUICK, write_png
 from adaloraqat.radiograph.preprocess import Preprocessing
-from adaloraqat.radiograph.raster import on_black, open_raster
 
 RIGHT_LUNG, LEFT_LUNG, HEART = 1, 2, 3
 """Values in a label picture; the right lung lies at the image's left."""
@@ -120,7 +121,7 @@ def write_overlay(
 def _open(path: Path, what: str = "mask") -> Image.Image:
     if not path.is_file():
         raise FilmError(f"The {what} {path.name} does not exist: check the path.")
-    return open_raster(path)[0]
+    return open_picture(path)[0]
 
 
 def _stored(path: Path) -> NDArray[Any]:

@@ -6,7 +6,7 @@ from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.measure.film_scores import FilmScores, worst_scores
 from adaloraqat.measure.surface import Spacing, diagonal
-from adaloraqat.radiograph.header import read_header
+from adaloraqat.radiograph import read_header
 
 NOMINAL_SHAPE = (1024, 1024)
 """SAM's grid: the worst distance where not one film could be read."""
