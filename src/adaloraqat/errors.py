@@ -37,14 +37,14 @@ class OutputError(AdaloraqatError):
 
 
 @contextmanager
-def refused_as(error: AdaloraqatError) -> Iterator[None]:
+def refused_as(error: AdaloraqatError, *passed: type[Exception]) -> Iterator[None]:
     """Raise `error` in place of any exception within, of which libraries have many for damaged input.
 
-    Those of this package pass as they are: they say it better.
+    Those of this package pass as they are, because they say it better, and so do those `passed`.
     """
     try:
         yield
-    except AdaloraqatError:
-        raise
     except Exception as cause:
+        if isinstance(cause, (AdaloraqatError, *passed)):
+            raise
         raise error from cause

@@ -59,23 +59,16 @@ def matrix_products(bundle: Bundle, engine: str = "onnxruntime") -> dict[str, Ma
         BundleError: the engine is unknown, not installed, or does not run the graphs.
     """
     if engine == "onnxruntime":
-        encoder, embedding = _profile(bundle.encoder, {"image": _image(bundle)})
-        boxes = np.array(
-            [[0, 0, bundle.preprocessing.image_size, bundle.preprocessing.image_size]], np.float32
-        )
+        size, channels = bundle.preprocessing.image_size, bundle.preprocessing.channels
+        image = np.zeros((1, channels, size, size), np.float32)
+        encoder, embedding = _profile(bundle.encoder, {"image": image})
+        boxes = np.array([[0, 0, size, size]], np.float32)
         decoder, _ = _profile(bundle.decoder, {"embedding": embedding, "boxes": boxes})
         return {"encoder": encoder, "decoder": decoder}
     if engine == "openvino":
         graphs = {"encoder": ENCODER, "decoder": DECODER}
         return {part: _runtime_model(bundle.openvino_graph(graph)) for part, graph in graphs.items()}
     raise BundleError(f"There is no engine called {engine!r}: choose onnxruntime or openvino.")
-
-
-def _image(bundle: Bundle) -> np.ndarray:
-    preprocessing = bundle.preprocessing
-    return np.zeros(
-        (1, preprocessing.channels, preprocessing.image_size, preprocessing.image_size), np.float32
-    )
 
 
 def _profile(path: Path, inputs: dict[str, np.ndarray]) -> tuple[MatrixProducts, np.ndarray]:

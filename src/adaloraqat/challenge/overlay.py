@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from adaloraqat.challenge.case import Case, VolumeBox
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.radiograph.formats.png import QUICK, write_png
-from adaloraqat.radiograph.masks import contour
+from adaloraqat.radiograph.masks import draw_box, tinted
 
 MOST_TILES = 25
 _TILE = 512  # longest side of a volume's tile in px
@@ -39,12 +39,9 @@ def write_case_overlay(path: Path, case: Case, segs: NDArray[Any]) -> None:
         boxes = list(enumerate(case.boxes, start=1)) if case.boxes_given else []
         picture = _picture(case, segs, 0, boxes)
     else:
-        picture = _sheet([_tile(case, segs, *numbered) for numbered in _numbered(case)])
+        shown = enumerate(case.boxes[:MOST_TILES], start=1)
+        picture = _sheet([_tile(case, segs, label, box) for label, box in shown])
     write_png(path, picture, QUICK)
-
-
-def _numbered(case: Case) -> list[tuple[int, VolumeBox]]:
-    return list(enumerate(case.boxes[:MOST_TILES], start=1))
 
 
 def _tile(case: Case, segs: NDArray[Any], label: int, box: VolumeBox) -> Image.Image:
@@ -66,22 +63,15 @@ def _sheet(tiles: list[Image.Image]) -> Image.Image:
 
 def _picture(case: Case, segs: NDArray[Any], z: int, boxes: list[tuple[int, VolumeBox]]) -> Image.Image:
     """Slice z with its labels tinted and outlined, and boxes (label, box) drawn."""
-    pixels = Preprocessing(percentile_low=0, percentile_high=100).stretch(case.pixels(z))
-    colours = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)  # (H, W, 3)
     labels = np.asarray(segs[z])
     line = max(1, round(max(labels.shape) / _LINE))
     palette = np.zeros((int(labels.max()) + 1, 3), np.float32)
     for label in np.unique(labels[labels > 0]):
         palette[label] = _colour(int(label))
-    edge = contour(labels, line)
-    opacity = np.where(labels > 0, np.where(edge, 1.0, _FILL), 0.0).astype(np.float32)[..., None]
-    mixed = colours * (1 - opacity) + palette[labels] * opacity
-    image = Image.fromarray((mixed * 255 + 0.5).astype(np.uint8))
-    pen = ImageDraw.Draw(image)
+    pixels = Preprocessing(percentile_low=0, percentile_high=100).stretch(case.pixels(z))
+    image = tinted(pixels, labels, palette, _FILL, line)
     for label, box in boxes:
-        x_min, y_min, x_max, y_max = box.in_slice
-        corners = (x_min, y_min, max(x_min, x_max - 1), max(y_min, y_max - 1))
-        pen.rectangle(corners, outline=tuple(round(255 * part) for part in _colour(label)), width=line)
+        draw_box(image, box.in_slice, tuple(round(255 * part) for part in _colour(label)), line)
     return image
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +119,13 @@ def _write(folder: Path, name: str, number: str, case: PhantomCase) -> list[Entr
     }
     write_npz(folder / "npz" / f"{kind}_{name}_{DATA_SET}_{number}.npz", arrays)
     if case.pixels.ndim == 2:
-        return [_write_slice(folder, name, number, number, case.pixels, case.labels, case.spacing_mm)]
-    _, in_mask, _ = MODALITIES[name]
-    kept = np.flatnonzero(np.isin(case.labels, in_mask).any(axis=(1, 2)))
-    return [
-        _write_slice(
-            folder, name, f"{number}-z{z:04d}", number, case.pixels[z], case.labels[z], case.spacing_mm
-        )
-        for z in kept
-    ]
+        return [_write_slice(folder, name, number, number, case)]
+    kept = np.flatnonzero(np.isin(case.labels, MODALITIES[name][1]).any(axis=(1, 2)))
+    return [_write_slice(folder, name, f"{number}-z{z:04d}", number, _slice(case, int(z))) for z in kept]
+
+
+def _slice(case: PhantomCase, z: int) -> PhantomCase:
+    return replace(case, pixels=case.pixels[z], labels=case.labels[z])
 
 
 def _write_slice(
@@ -134,10 +133,9 @@ def _write_slice(
     name: str,
     own: str,
     patient: str,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    spacing_mm: tuple[float, ...],
+    case: PhantomCase,
 ) -> Entry:
+    """Write an image, or a slice as a case of its own, as a film."""
     _, in_mask, outlines = MODALITIES[name]
     entry = Entry(
         id=f"{name}-{own}",
@@ -146,10 +144,10 @@ def _write_slice(
         split=None,
         path_image=folder / "images" / f"{name}-{own}.png",
         path_mask=folder / "masks" / f"{name}-{own}.png",
-        spacing_mm=(round(spacing_mm[1], 4), round(spacing_mm[0], 4)),
+        spacing_mm=(round(case.spacing_mm[1], 4), round(case.spacing_mm[0], 4)),
         outlines=outlines,
         modality=name,
     )
-    write_png(entry.path_image, pixels)
-    write_png(entry.path_mask, np.where(np.isin(labels, in_mask), 255, 0).astype(np.uint8))
+    write_png(entry.path_image, case.pixels)
+    write_png(entry.path_mask, np.where(np.isin(case.labels, in_mask), 255, 0).astype(np.uint8))
     return entry

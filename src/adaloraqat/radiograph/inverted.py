@@ -52,8 +52,7 @@ def looks_inverted(pixels: NDArray[Any]) -> bool:
     """
     if min(pixels.shape) < _LEAST_SIDE:
         return False
-    thumbnail = _thumbnail(pixels)
-    upright, *turned = (_correlation(thumbnail, np.rot90(_CHEST, quarters)) for quarters in range(4))
+    upright, *turned = _turned_likeness(pixels)
     return -upright > max(_LEAST_LIKENESS, *turned)
 
 
@@ -62,10 +61,7 @@ def looks_upside_down(pixels: NDArray[Any]) -> bool:
 
     In doubt they do not: too little alike, a negative, or more like a film that lies on a side.
     """
-    thumbnail = _thumbnail(pixels)
-    upright, left, turned, right = (
-        _correlation(thumbnail, np.rot90(_CHEST, quarters)) for quarters in range(4)
-    )
+    upright, left, turned, right = _turned_likeness(pixels)
     return turned > max(_LEAST_LIKENESS, upright + _LEAST_DIFFERENCE, left, right)
 
 
@@ -91,6 +87,12 @@ def inside_border(pixels: NDArray[Any]) -> tuple[slice, slice]:
     rows = _varied(pixels, limit)
     columns = _varied(pixels[rows].T, limit)
     return _varied(pixels[:, columns], limit), columns  # columns of another level hid what rows end in
+
+
+def _turned_likeness(pixels: NDArray[Any]) -> list[float]:
+    """Return what `chest_likeness` gives for the pattern as it is, turned by 90, 180 and 270 degrees."""
+    thumbnail = _thumbnail(pixels)
+    return [_correlation(thumbnail, np.rot90(_CHEST, quarters)) for quarters in range(4)]
 
 
 def _thumbnail(pixels: NDArray[Any]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.errors import FilmError, OutputError
+from adaloraqat.errors import FilmError, refused_as
 from adaloraqat.radiograph.film import Film, check_most, check_size
 from adaloraqat.radiograph.formats.base import Format, Header
 
@@ -72,9 +72,12 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self._path = path
+        self._unreadable = FilmError(
+            f"{self.name} is not a readable .npz file, or is cut short: save it again."
+        )
 
     def __enter__(self) -> "Archive":
-        with self._readable():
+        with refused_as(self._unreadable):
             self._zip = zipfile.ZipFile(self._path)
         return self
 
@@ -87,7 +90,7 @@ class Archive:
 
     def header(self, array: str) -> ArrayHeader:
         """Shape and type of an array, without its values; real numbers only."""
-        with self._readable():
+        with refused_as(self._unreadable):
             with self._zip.open(array + _SUFFIX) as stream:
                 header = read_header(stream)
                 start = stream.tell()
@@ -100,7 +103,7 @@ class Archive:
         if header.dtype.kind not in "buif":
             raise FilmError(f"{array} in {self.name} holds {header.dtype} values: real numbers are needed.")
         if size != start + math.prod(header.shape) * header.dtype.itemsize:
-            raise self._unreadable()
+            raise self._unreadable
         return header
 
     def read(self, array: str) -> NDArray[Any]:
@@ -112,21 +115,8 @@ class Archive:
     def stream(self, array: str) -> Iterator[IO[bytes]]:
         """Give the bytes of an array whose header is sound, from the header on, to be read within."""
         self.header(array)
-        with self._readable(OutputError, MemoryError), self._zip.open(array + _SUFFIX) as stream:
+        with refused_as(self._unreadable, MemoryError), self._zip.open(array + _SUFFIX) as stream:
             yield stream
-
-    @contextmanager
-    def _readable(self, *passed: type[Exception]) -> Iterator[None]:
-        """Turn what zipfile and NumPy answer to damaged bytes, many exceptions, into one sentence."""
-        try:
-            yield
-        except passed:
-            raise
-        except Exception as error:
-            raise self._unreadable() from error
-
-    def _unreadable(self) -> FilmError:
-        return FilmError(f"{self.name} is not a readable .npz file, or is cut short: save it again.")
 
 
 def read_header(stream: IO[bytes]) -> ArrayHeader:
