@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from adaloraqat.bundle.cpu import cpu_name, has_vnni
-from adaloraqat.datasets.phantom import draw_volume
-from adaloraqat.datasets.phantom.cases import boxes_of
-from adaloraqat.radiograph import write_npz
+from adaloraqat.challenge import write_npz
+from adaloraqat.challenge.phantom_looks import draw_volume
+from adaloraqat.challenge.phantoms import boxes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, SLICES, SEED = 256, 64, 7

@@ -4,6 +4,9 @@
 the contract's exit code; a traceback is reserved for defects of this package.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AdaloraqatError(Exception):
     """Base of every error that a user, not a developer, can mend."""
@@ -31,3 +34,17 @@ class CheckpointError(AdaloraqatError):
 
 class OutputError(AdaloraqatError):
     """A result cannot be written (no space, no permission, a name collision)."""
+
+
+@contextmanager
+def refused_as(error: AdaloraqatError, *passed: type[Exception]) -> Iterator[None]:
+    """Raise `error` in place of any exception within, of which libraries have many for damaged input.
+
+    Those of this package pass as they are, because they say it better, and so do those `passed`.
+    """
+    try:
+        yield
+    except Exception as cause:
+        if isinstance(cause, (AdaloraqatError, *passed)):
+            raise
+        raise error from cause

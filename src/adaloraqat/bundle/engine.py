@@ -1,5 +1,7 @@
-"""The runtimes that execute a bundle's two graphs on the CPU."""
+"""The runtimes that execute a bundle's two graphs on the CPU, and where their compiled forms are kept."""
 
+import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +10,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.bundle.cache import openvino_cache
 from adaloraqat.bundle.format import DECODER, ENCODER, Bundle
-from adaloraqat.errors import BundleError
+from adaloraqat.errors import BundleError, refused_as
 
 FloatArray = NDArray[np.float32]
 
 ENCODER_NAMES = (("image",), ("embedding",))
 DECODER_NAMES = (("embedding", "boxes"), ("logits", "quality"))
+KEPT_MODELS = 8
+"""Models that OpenVINO compiled and that are kept; the one used longest ago goes first."""
+
+_CACHE_VARIABLE = "ADALORAQAT_CACHE"
+_CACHE_OFF = ("", "off", "0")
 _FATAL_ONLY = 4  # a failure reaches the user as a BundleError; the runtime's own lines would only repeat it
 
 
@@ -82,10 +88,8 @@ class OnnxRuntimeEngine(_TwoGraphs):
         _check_image(bundle, [side if isinstance(side, int) else None for side in sides])
 
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
-        try:
+        with refused_as(_cannot_run(self._bundle, "ONNX Runtime")):
             return graph.run(list(outputs), inputs)
-        except Exception as error:  # ONNX Runtime raises its own classes, which share no base
-            raise _cannot_run(self._bundle, "ONNX Runtime") from error
 
 
 class OpenVinoEngine(_TwoGraphs):
@@ -102,12 +106,10 @@ class OpenVinoEngine(_TwoGraphs):
         _check_image(bundle, [side.get_length() if side.is_static else None for side in sides])
 
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
-        try:
+        with refused_as(_cannot_run(self._bundle, "OpenVINO")):
             results = graph(inputs)
             # OpenVINO reuses its output buffers, so the second pass would overwrite the first
             return [np.array(results[name], dtype=np.float32) for name in outputs]
-        except Exception as error:
-            raise _cannot_run(self._bundle, "OpenVINO") from error
 
 
 ENGINES: dict[str, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
@@ -144,10 +146,8 @@ def onnxruntime_session(
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
-    try:
+    with refused_as(_refused(path, "ONNX Runtime")):  # it raises its own classes, which share no base
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises its own classes, which share no base
-        raise _refused(path, "ONNX Runtime") from error
     found = ({i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
     _check_names(path, found, names)
     return session
@@ -193,13 +193,46 @@ def openvino_model(
         config["INFERENCE_NUM_THREADS"] = threads
     if cache is not None:
         config["CACHE_DIR"] = str(cache)
-    try:
+    with refused_as(_refused(path, "OpenVINO")):
         model = openvino.Core().compile_model(str(path), "CPU", config)
-    except Exception as error:
-        raise _refused(path, "OpenVINO") from error
     found = (set().union(*(i.names for i in model.inputs)), set().union(*(o.names for o in model.outputs)))
     _check_names(path, found, names)
     return model
+
+
+def openvino_cache(key: str) -> Path | None:
+    """Return a writable folder for the compiled form of one model, made where missing; None: no cache.
+
+    OpenVINO compiles for seconds, and reads what it compiled much faster. It notes its version, the CPU and
+    the settings there itself. The folder lies in `ADALORAQAT_CACHE` where that is set ("off": no cache), else
+    in the user's cache. All of it may be deleted at any time.
+
+    Args:
+        key: the SHA-256 of the model's file, so that nothing stale is ever read.
+    """
+    chosen = os.environ.get(_CACHE_VARIABLE)
+    if chosen is not None and chosen.strip().lower() in _CACHE_OFF:
+        return None
+    try:
+        models = (Path(chosen) if chosen else _user_cache()) / "openvino"
+        folder = models / key[:32]
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        _forget_oldest(models)
+    except (OSError, RuntimeError):  # no home, or nowhere to write: a cache is only a convenience
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "adaloraqat"
+
+
+def _forget_oldest(models: Path) -> None:
+    by_use = sorted(models.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    for folder in by_use[:-KEPT_MODELS]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_names(

@@ -16,7 +16,7 @@ import numpy as np
 
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.bundle.format import DECODER, ENCODER, Bundle
-from adaloraqat.errors import BundleError
+from adaloraqat.errors import BundleError, refused_as
 
 _ONNXRUNTIME_PRODUCTS = {
     *("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"),
@@ -59,10 +59,10 @@ def matrix_products(bundle: Bundle, engine: str = "onnxruntime") -> dict[str, Ma
         BundleError: the engine is unknown, not installed, or does not run the graphs.
     """
     if engine == "onnxruntime":
-        encoder, embedding = _profile(bundle.encoder, {"image": _image(bundle)})
-        boxes = np.array(
-            [[0, 0, bundle.preprocessing.image_size, bundle.preprocessing.image_size]], np.float32
-        )
+        size, channels = bundle.preprocessing.image_size, bundle.preprocessing.channels
+        image = np.zeros((1, channels, size, size), np.float32)
+        encoder, embedding = _profile(bundle.encoder, {"image": image})
+        boxes = np.array([[0, 0, size, size]], np.float32)
         decoder, _ = _profile(bundle.decoder, {"embedding": embedding, "boxes": boxes})
         return {"encoder": encoder, "decoder": decoder}
     if engine == "openvino":
@@ -71,21 +71,12 @@ def matrix_products(bundle: Bundle, engine: str = "onnxruntime") -> dict[str, Ma
     raise BundleError(f"There is no engine called {engine!r}: choose onnxruntime or openvino.")
 
 
-def _image(bundle: Bundle) -> np.ndarray:
-    preprocessing = bundle.preprocessing
-    return np.zeros(
-        (1, preprocessing.channels, preprocessing.image_size, preprocessing.image_size), np.float32
-    )
-
-
 def _profile(path: Path, inputs: dict[str, np.ndarray]) -> tuple[MatrixProducts, np.ndarray]:
     """Run one graph with ONNX Runtime's profiler on; also return the first output."""
     with tempfile.TemporaryDirectory() as folder:
         session = onnxruntime_session(path, profile_prefix=str(Path(folder, "profile")))
-        try:
+        with refused_as(BundleError(f"ONNX Runtime cannot run {path.name}: export the bundle again.")):
             outputs = session.run(None, inputs)
-        except Exception as error:  # ONNX Runtime raises its own classes, which share no base
-            raise BundleError(f"ONNX Runtime cannot run {path.name}: export the bundle again.") from error
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return _count(_executed(events)), outputs[0]
 

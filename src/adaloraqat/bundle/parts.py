@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_Runs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -26,13 +28,8 @@ def connected_parts(mask: NDArray[np.bool_]) -> list[Part]:
     Every row is cut into runs of true cells; runs of neighbouring rows that overlap are joined (union-find).
     The cost is Python time per run, so this is meant for a model's low-resolution grid, not for a whole film.
     """
-    rows, starts, ends = _runs(mask)
-    if not len(rows):
-        return []
-    _, part = np.unique(_join(rows, starts, ends), return_inverse=True)
-    count = int(part.max()) + 1
-    areas = np.bincount(part, weights=ends - starts).astype(np.int64)
-    lowest, highest = np.full((2, count), mask.size), np.zeros((2, count), np.int64)
+    (rows, starts, ends), part, areas = _parts(mask)
+    lowest, highest = np.full((2, len(areas)), mask.size), np.zeros((2, len(areas)), np.int64)
     for axis, (first, last) in enumerate(((starts, ends), (rows, rows + 1))):
         np.minimum.at(lowest[axis], part, first)
         np.maximum.at(highest[axis], part, last)
@@ -70,11 +67,10 @@ def touching(logits: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np
 
 def _labelled(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number the 4-connected parts of a mask (H, W) from 1; also return the area of each, in cells."""
-    rows, starts, ends = _runs(mask)
-    _, part = np.unique(_join(rows, starts, ends), return_inverse=True)
+    (_, starts, ends), part, areas = _parts(mask)
     labels = np.zeros(mask.shape, np.int64)
     labels[mask] = np.repeat(part + 1, ends - starts)  # runs and true cells stand in the same, reading order
-    return labels, np.bincount(part, weights=ends - starts).astype(np.int64)
+    return labels, areas
 
 
 def enclosing_box(parts: list[Part]) -> tuple[int, int, int, int]:
@@ -85,7 +81,14 @@ def enclosing_box(parts: list[Part]) -> tuple[int, int, int, int]:
     return int(x_min), int(y_min), int(x_max), int(y_max)
 
 
-def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _parts(mask: NDArray[np.bool_]) -> tuple[_Runs, NDArray[np.int64], NDArray[np.int64]]:
+    """Runs of a mask (H, W), the number of each one's part from 0, and the area of each part in cells."""
+    runs = rows, starts, ends = _runs(mask)
+    _, part = np.unique(_join(rows, starts, ends), return_inverse=True)
+    return runs, part, np.bincount(part, weights=ends - starts).astype(np.int64)
+
+
+def _runs(mask: NDArray[np.bool_]) -> _Runs:
     """Row, start and end (exclusive) of every run of true cells, in reading order."""
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)  # (H, W + 1)
     rows, starts = np.nonzero(edges == 1)

@@ -18,9 +18,6 @@ from adaloraqat.bundle.parts import Part, connected_parts
 from adaloraqat.radiograph import Box
 from adaloraqat.radiograph.inverted import looks_upside_down
 
-FILM_CODES = ("blank-film", "tiny-film", "odd-shape", "upside-down")
-"""The warnings that speak of the film alone, whatever the mask."""
-
 THUMBNAIL = 128  # longest side, in samples, of what the rules look at
 
 BLANK_DEVIATION = 0.005  # standard deviation of pixels in [0, 1]
@@ -45,7 +42,8 @@ UNDECIDED_MAX = 0.35  # undecided pixels over mask pixels
 class Result:
     """What the rules look at: the film, the mask and the probability (all h, w), thinned to a thumbnail.
 
-    `outside` is the share of the mask that lies outside the given box, None where none was given.
+    `shape` (H, W) and `outside` are of the whole film; `outside` is the share of the mask that lies outside
+    the given box, 0 where none was given. `parts` are the mask's without specks, the largest first.
     """
 
     pixels: NDArray[np.float32]
@@ -54,7 +52,26 @@ class Result:
     shape: tuple[int, int]
     quality: float | None
     parts: list[Part]
-    outside: float | None = None
+    outside: float
+
+    @property
+    def area(self) -> float:
+        """Share of the film that the mask covers."""
+        return float(self.mask.mean())
+
+    @property
+    def count(self) -> int:
+        """How many parts there are."""
+        return len(self.parts)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A warning: its code, when it is given, and its sentence, into which fields of `result` are written."""
+
+    code: str
+    applies: Callable[[Result], bool]
+    sentence: str
 
 
 def doubts(
@@ -84,13 +101,13 @@ def doubts(
         shape=(mask.shape[0], mask.shape[1]),
         quality=quality,
         parts=parts,
-        outside=None if box is None else _share_outside(mask, box),
+        outside=0.0 if box is None else _share_outside(mask, box),
     )
-    found = [sentence for rule in _FILM_RULES if (sentence := rule(result))]
-    if not mask.any():
-        return [*found, "empty-mask: no lung was found; look at the film, and give a box if there is one."]
-    rules = _MASK_RULES + (_PAIR_RULES if box is None else ())
-    return found + [sentence for rule in rules if (sentence := rule(result))]
+    if mask.any():
+        rules = _FILM_RULES + _MASK_RULES + (_PAIR_RULES if box is None else ())
+    else:
+        rules = (*_FILM_RULES, _EMPTY)
+    return [f"{rule.code}: {rule.sentence.format(result=result)}" for rule in rules if rule.applies(result)]
 
 
 def _share_outside(mask: NDArray[np.bool_], box: Box) -> float:
@@ -99,114 +116,122 @@ def _share_outside(mask: NDArray[np.bool_], box: Box) -> float:
     return 1 - np.count_nonzero(mask[top:bottom, left:right]) / total if total else 0.0
 
 
-def _blank(result: Result) -> str | None:
-    if result.pixels.std() < BLANK_DEVIATION:
-        return "blank-film: the film is nearly uniform; check that it was exported with its image."
-    return None
-
-
-def _tiny(result: Result) -> str | None:
-    if min(result.shape) < TINY_SIDE:
-        return f"tiny-film: the shorter side has fewer than {TINY_SIDE} pixels; use the full-size film."
-    return None
-
-
-def _aspect(result: Result) -> str | None:
-    if max(result.shape) > ASPECT_MAX * min(result.shape):
-        return "odd-shape: the film is much longer than wide or wider than long; is it one chest film?"
-    return None
-
-
-def _upside_down(result: Result) -> str | None:
-    if min(result.shape) >= TINY_SIDE and looks_upside_down(result.pixels):
-        return "upside-down: the film looks like a chest film turned upside down; turn it, and try again."
-    return None
-
-
-def _quality(result: Result) -> str | None:
-    if result.quality is not None and result.quality < QUALITY_MIN:
-        return (
-            f"low-quality: the model expects an overlap (IoU) of only {result.quality:.2f}; look at the mask."
-        )
-    return None
-
-
-def _undecided(result: Result) -> str | None:
+def _is_undecided(result: Result) -> bool:
     low, high = UNDECIDED
     undecided = int(np.count_nonzero((result.probability > low) & (result.probability < high)))
-    if undecided > UNDECIDED_MAX * max(1, int(np.count_nonzero(result.mask))):
-        return "undecided: the model is unsure about a large part of the film; look at the mask."
-    return None
+    return undecided > UNDECIDED_MAX * max(1, int(np.count_nonzero(result.mask)))
 
 
-def _outside_box(result: Result) -> str | None:
-    if result.outside is None or result.outside <= OUTSIDE_MAX:
-        return None
-    return (
-        f"outside-box: {result.outside:.0%} of the mask lies outside the given box; is the box round a lung, "
-        "and all of it?"
-    )
-
-
-def _area(result: Result) -> str | None:
-    share = result.mask.mean()
-    if AREA_MIN <= share <= AREA_MAX:
-        return None
-    size = "little" if share < AREA_MIN else "much"
-    return f"odd-area: {share:.0%} of the film is outlined, {size} for a pair of lungs; look at the mask."
-
-
-def _part_count(result: Result) -> str | None:
-    if len(result.parts) < 2:
-        return "one-part: the lungs are outlined as one part, not two; look at the mask."
-    if len(result.parts) > 2:
-        return f"many-parts: {len(result.parts)} separate parts are outlined, not two; look at the mask."
-    return None
-
-
-def _border(result: Result) -> str | None:
+def _runs_along_a_side(result: Result) -> bool:
     mask = result.mask
-    touched = max(float(np.mean(side)) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
-    if touched > SIDE_TOUCHED_MAX:
-        return "cut-off: the mask runs along a side of the film; the film may be cut off or turned."
-    return None
+    sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    return max(float(np.mean(side)) for side in sides) > SIDE_TOUCHED_MAX
 
 
-def _not_a_pair(result: Result) -> str | None:
+def _is_no_pair(result: Result) -> bool:
     if len(result.parts) < 2:
-        return None
+        return False
     first, second = result.parts[:2]
     apart = abs(first.centre[0] - second.centre[0]) / result.mask.shape[1]
     shared = min(first.box[3], second.box[3]) - max(first.box[1], second.box[1])
     lower = min(first.box[3] - first.box[1], second.box[3] - second.box[1])
-    pair = (
-        second.area >= SMALLER_PART_MIN * first.area
-        and apart >= SEPARATION_MIN
-        and shared >= OVERLAP_MIN * lower
-    )
-    return (
-        None
-        if pair
-        else "not-a-pair: the two outlined parts do not lie like two lungs; is it a frontal chest film?"
-    )
+    alike = second.area >= SMALLER_PART_MIN * first.area
+    return not (alike and apart >= SEPARATION_MIN and shared >= OVERLAP_MIN * lower)
 
 
-def _bright(result: Result) -> str | None:
+def _is_bright(result: Result) -> bool:
     low, high = np.percentile(result.pixels, [1, 99])
     rows, columns = np.nonzero(result.mask)
     if high <= low or not rows.size:
-        return None
+        return False
     window = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
     film = np.clip((result.pixels[window] - low) / (high - low), 0, 1)
     inside = result.mask[window]
-    if inside.all() or film[inside].mean() - film[~inside].mean() <= BRIGHTER_MAX:
-        return None
-    return (
-        "bright-lungs: the outlined area is brighter than what lies round it; an inverted film, or no chest?"
-    )
+    return not inside.all() and film[inside].mean() - film[~inside].mean() > BRIGHTER_MAX
 
 
-_Rule = Callable[[Result], str | None]
-_FILM_RULES: tuple[_Rule, ...] = (_blank, _tiny, _aspect, _upside_down)
-_MASK_RULES: tuple[_Rule, ...] = (_quality, _undecided, _border, _outside_box)
-_PAIR_RULES: tuple[_Rule, ...] = (_area, _part_count, _not_a_pair, _bright)
+_FILM_RULES = (
+    Rule(
+        "blank-film",
+        lambda result: bool(result.pixels.std() < BLANK_DEVIATION),
+        "the film is nearly uniform; check that it was exported with its image.",
+    ),
+    Rule(
+        "tiny-film",
+        lambda result: min(result.shape) < TINY_SIDE,
+        f"the shorter side has fewer than {TINY_SIDE} pixels; use the full-size film.",
+    ),
+    Rule(
+        "odd-shape",
+        lambda result: max(result.shape) > ASPECT_MAX * min(result.shape),
+        "the film is much longer than wide or wider than long; is it one chest film?",
+    ),
+    Rule(
+        "upside-down",
+        lambda result: min(result.shape) >= TINY_SIDE and looks_upside_down(result.pixels),
+        "the film looks like a chest film turned upside down; turn it, and try again.",
+    ),
+)
+_EMPTY = Rule(
+    "empty-mask",
+    lambda result: True,
+    "no lung was found; look at the film, and give a box if there is one.",
+)
+_MASK_RULES = (
+    Rule(
+        "low-quality",
+        lambda result: result.quality is not None and result.quality < QUALITY_MIN,
+        "the model expects an overlap (IoU) of only {result.quality:.2f}; look at the mask.",
+    ),
+    Rule(
+        "undecided",
+        _is_undecided,
+        "the model is unsure about a large part of the film; look at the mask.",
+    ),
+    Rule(
+        "cut-off",
+        _runs_along_a_side,
+        "the mask runs along a side of the film; the film may be cut off or turned.",
+    ),
+    Rule(
+        "outside-box",
+        lambda result: result.outside > OUTSIDE_MAX,
+        "{result.outside:.0%} of the mask lies outside the given box; is the box round a lung, "
+        "and all of it?",
+    ),
+)
+_PAIR_RULES = (
+    Rule(
+        "odd-area",
+        lambda result: result.area < AREA_MIN,
+        "{result.area:.0%} of the film is outlined, little for a pair of lungs; look at the mask.",
+    ),
+    Rule(
+        "odd-area",
+        lambda result: result.area > AREA_MAX,
+        "{result.area:.0%} of the film is outlined, much for a pair of lungs; look at the mask.",
+    ),
+    Rule(
+        "one-part",
+        lambda result: len(result.parts) < 2,
+        "the lungs are outlined as one part, not two; look at the mask.",
+    ),
+    Rule(
+        "many-parts",
+        lambda result: len(result.parts) > 2,
+        "{result.count} separate parts are outlined, not two; look at the mask.",
+    ),
+    Rule(
+        "not-a-pair",
+        _is_no_pair,
+        "the two outlined parts do not lie like two lungs; is it a frontal chest film?",
+    ),
+    Rule(
+        "bright-lungs",
+        _is_bright,
+        "the outlined area is brighter than what lies round it; an inverted film, or no chest?",
+    ),
+)
+
+FILM_CODES = tuple(rule.code for rule in _FILM_RULES)
+"""The warnings that speak of the film alone, whatever the mask."""

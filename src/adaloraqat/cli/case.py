@@ -1,4 +1,9 @@
-"""Challenge cases in `adaloraqat segment`: many objects of an image or a volume, written as `segs`."""
+"""Challenge cases in `adaloraqat segment`: many objects of an image or a volume, written as `segs`.
+
+The one place where `segment` meets the challenge: its room is imported by the first file that may be a case.
+"""
+
+from __future__ import annotations
 
 import math
 import time
@@ -7,16 +12,17 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaloraqat.bundle import Segmenter
-from adaloraqat.bundle.challenge import CaseResult, ObjectResult, segment_case
-from adaloraqat.bundle.challenge.segment import Step
 from adaloraqat.cli.console import progress
 from adaloraqat.cli.film_entry import FilmEntry
 from adaloraqat.errors import OutputError
-from adaloraqat.radiograph import Box, Case, open_case, write_npz
-from adaloraqat.radiograph.case_overlay import write_case_overlay
+from adaloraqat.radiograph import Box
+from adaloraqat.radiograph.formats import ONE_FILM_SUFFIXES
+
+if TYPE_CHECKING:
+    from adaloraqat.challenge import Case, CaseResult, ObjectResult, Step
 
 
 class Propagate(StrEnum):
@@ -24,6 +30,15 @@ class Propagate(StrEnum):
 
     box = "box"
     mask = "mask"
+
+
+def is_case(path: Path) -> bool:
+    """See `challenge.is_case`."""
+    if path.suffix.lower() in ONE_FILM_SUFFIXES:
+        return False
+    from adaloraqat import challenge
+
+    return challenge.is_case(path)
 
 
 def do_case(
@@ -43,6 +58,8 @@ def do_case(
         FilmError: the case cannot be used; nothing was written.
         OutputError: its `segs` cannot be written.
     """
+    from adaloraqat.challenge import open_case, segment_case, write_case_overlay, write_npz
+
     started = time.perf_counter()
     with open_case(source, box) as case:
         opened = time.perf_counter()

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from adaloraqat.challenge.phantoms import MODALITIES, write_case_phantoms
 from adaloraqat.cli.console import SOME_FAILED, progress
 from adaloraqat.datasets.audit.audit import Audit, audit, duplicate_pairs, named, stored_pairs, write_audit
 from adaloraqat.datasets.audit.workers import available_cores
 from adaloraqat.datasets.manifest import MASK_KINDS, SPLITS, Entry, read_manifest, write_manifest
 from adaloraqat.datasets.nnunet import write_nnunet
-from adaloraqat.datasets.phantom import MODALITIES, write_case_phantoms, write_phantoms
+from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.datasets.prepare import prepare
 from adaloraqat.datasets.sources import SOURCES, find_source
 from adaloraqat.datasets.split import assign_splits

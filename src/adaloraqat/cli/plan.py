@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaloraqat.cli.case import is_case
 from adaloraqat.errors import FilmError, OutputError
-from adaloraqat.radiograph import find_films, is_case
+from adaloraqat.radiograph import find_films
 from adaloraqat.radiograph.folder import film_stem
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, paired
 from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
-from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
+from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
 
 LICENCE = "films: of their collections (BIMCV, RSNA, Kermany, SIRM and others); research with citation"
 CLASSES = {

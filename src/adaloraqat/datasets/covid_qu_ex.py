@@ -17,7 +17,7 @@ from pathlib import Path
 from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, paired
 from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
-from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
+from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
 
 LICENCE = "as on the Kaggle page of COVID-QU-Ex; films of their collections; research with citation"
 _CLASSES = {"COVID-19": "COVID-19", "Non-COVID": "pneumonia, not COVID-19", "Normal": "normal"}

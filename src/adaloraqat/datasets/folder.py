@@ -7,7 +7,7 @@ from adaloraqat.datasets.listing import Listed, Listing, Shape, left_out
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
-from adaloraqat.radiograph.kinds import FILM_SUFFIXES
+from adaloraqat.radiograph.formats import FILM_SUFFIXES
 
 MASK_ENDINGS = ("", "_mask", "-mask", "_masks")
 

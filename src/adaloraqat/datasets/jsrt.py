@@ -21,8 +21,8 @@ from adaloraqat.datasets.listing import Listed, Listing, Shape, files_below, lef
 from adaloraqat.datasets.outlines import Joined
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG
-from adaloraqat.radiograph.jsrt_img import SIDE, SPACING_MM
-from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
+from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
+from adaloraqat.radiograph.formats.jsrt import SIDE, SPACING_MM
 
 LICENCE = (
     "JSRT films: free for research with citation; SCR outlines: research and education, not to be passed on"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.errors import ManifestError
-from adaloraqat.radiograph.walk import walk
+from adaloraqat.radiograph.folder import walk
 
 Shape = tuple[int, int]
 

@@ -22,7 +22,7 @@ from adaloraqat.datasets.listing import Listed, Listing, Shape, files_below, lef
 from adaloraqat.datasets.outlines import Joined
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph import LEFT_LUNG, RIGHT_LUNG
-from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
+from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
 
 LICENCES = {
     "montgomery": "NLM: free for research with citation; not to be passed on",

@@ -25,7 +25,7 @@ from adaloraqat.datasets.outlines import LabelMap
 from adaloraqat.errors import ManifestError
 from adaloraqat.files import write_json
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, read_film, read_mask, write_png
-from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
+from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
 
 _NAME = re.compile(r"Dataset\d{3}_\w+")
 _CHANNEL = "_0000"

@@ -13,7 +13,7 @@ from adaloraqat.datasets.listing import Drawn, Shape
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, read_mask
 from adaloraqat.radiograph.film import check_most
-from adaloraqat.radiograph.raster import open_raster
+from adaloraqat.radiograph.formats import open_picture
 
 _ASPECT = 0.02
 
@@ -54,7 +54,7 @@ class LabelMap:
 
     def draw(self, shape: Shape) -> Drawn:
         """See `Outline.draw`."""
-        numbers: NDArray[Any] = np.asarray(open_raster(self.path)[0])
+        numbers: NDArray[Any] = np.asarray(open_picture(self.path)[0])
         if numbers.shape != shape:
             raise FilmError(
                 f"The labels {self.path.name} and their film differ in size: both must be on one grid."

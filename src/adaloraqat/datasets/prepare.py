@@ -19,11 +19,9 @@ from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.datasets.outlines import Joined, labels_to_grid
 from adaloraqat.errors import FilmError, ManifestError
-from adaloraqat.radiograph import read_labels, write_mask, write_png
+from adaloraqat.radiograph import read_header, read_labels, write_mask, write_png
 from adaloraqat.radiograph.film import check_size
-from adaloraqat.radiograph.header import read_header
-from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
-from adaloraqat.radiograph.raster import raster_size
+from adaloraqat.radiograph.formats import PICTURE_SUFFIXES, picture_size
 
 Track = Callable[[Sequence[Listed]], Iterable[Listed]]
 
@@ -107,7 +105,7 @@ def _mask(film: Listed, shape: Shape, beside: Beside) -> tuple[Path, Path | None
     """Return the files of the mask and of the labels, None where there are none, on the grid `shape`."""
     outline: Outline
     if isinstance(film.mask, Path):
-        if film.mask.suffix.lower() in PICTURE_SUFFIXES and raster_size(film.mask) == shape:
+        if film.mask.suffix.lower() in PICTURE_SUFFIXES and picture_size(film.mask) == shape:
             return film.mask, _labels(film, shape, beside)
         outline = Joined([film.mask])
     else:
@@ -124,7 +122,7 @@ def _mask(film: Listed, shape: Shape, beside: Beside) -> tuple[Path, Path | None
 def _labels(film: Listed, shape: Shape, beside: Beside) -> Path | None:
     """Return the source's own label file, or where that has another size than the film, one that is made."""
     source = film.path_labels
-    if source is None or raster_size(source) == shape:
+    if source is None or picture_size(source) == shape:
         return source
     return _written_labels(film, labels_to_grid(read_labels(source), shape, source.name), beside)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from adaloraqat.datasets.listing import Listed, Listing, by_stem, files_below, paired
 from adaloraqat.datasets.names import patient_in, view_in
 from adaloraqat.errors import ManifestError
-from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
+from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
 
 LICENCE = "films and outlines: as on the Kaggle page of QaTa-COV19; research with citation"
 _SPLITS = {"train": "train", "test": "test"}

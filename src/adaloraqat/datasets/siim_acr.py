@@ -23,7 +23,7 @@ import numpy as np
 
 from adaloraqat.datasets.listing import Drawn, Listed, Listing, Shape, by_stem, files_below, left_out, paired
 from adaloraqat.errors import FilmError, ManifestError
-from adaloraqat.radiograph.kinds import DICOM_SUFFIXES
+from adaloraqat.radiograph.formats import DICOM_SUFFIXES
 
 LICENCE = "films: NIH ChestX-ray14, citation required; outlines: rules of the SIIM-ACR competition"
 _TABLES = ("stage_2_train.csv", "train-rle.csv", "stage_1_train.csv")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,6 @@ from adaloraqat.datasets import (
     covid_qu_ex,
     folder,
     jsrt,
-    medsam_npz,
-    modalities,
     montgomery_shenzhen,
     nnunet,
     qata_cov19,
@@ -82,6 +81,16 @@ class Source:
         ]
 
 
+def _challenge(reader: str) -> Callable[[Path, Any], Listing]:
+    """A reader of the challenge's room, which is imported by the first call: this room does without it."""
+
+    def read(path: Path, kind: str | None) -> Listing:
+        listing: Listing = getattr(import_module("adaloraqat.challenge.sources"), reader)(path, kind)
+        return listing
+
+    return read
+
+
 _ALL = (
     Source("jsrt", "JSRT", jsrt.list_jsrt, ("lung-field", "heart", "clavicles"),
            {"lung-field": (247,), "heart": (247,), "clavicles": (247,)}, jsrt.LICENCE),
@@ -103,10 +112,12 @@ _ALL = (
            "; ".join(montgomery_shenzhen.LICENCES.values())),
     Source("v7_covid19", "V7 COVID-19 X-ray", v7_covid19.list_v7_covid19, ("whole-lung",),
            licence=v7_covid19.LICENCE),
-    Source("medsam_npz", "MedSAM challenge files", medsam_npz.list_medsam_npz, licence=medsam_npz.LICENCE),
+    Source("medsam_npz", "MedSAM challenge files", _challenge("list_medsam_npz"),
+           licence="as the data set that the file's name tells; collected for the CVPR 2024 challenge"),
     Source("nnunet", "nnU-Net", nnunet.list_nnunet),
     Source("folder", "Folders images/ and masks/", folder.list_folder),
-    Source("modalities", "Folders <modality>/<data set>/ of images/ and masks/", modalities.list_modalities),
+    Source("modalities", "Folders <modality>/<data set>/ of images/ and masks/",
+           _challenge("list_modalities")),
     Source("manifest", "Manifest", folder.list_manifest),
 )  # fmt: skip
 

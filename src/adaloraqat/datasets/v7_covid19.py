@@ -30,7 +30,7 @@ from adaloraqat.datasets.outlines import to_grid
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph import LEFT_LUNG, RIGHT_LUNG
 from adaloraqat.radiograph.film import MAX_PIXELS
-from adaloraqat.radiograph.kinds import PICTURE_SUFFIXES
+from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
 
 LICENCE = "outlines: CC BY 4.0 (V7); films: CC BY 4.0 (Kermany et al.) or as Cohen's metadata.csv says"
 Point = tuple[float, float]

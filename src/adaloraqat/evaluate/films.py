@@ -7,7 +7,7 @@ from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest, se
 from adaloraqat.errors import AdaloraqatError, ManifestError
 from adaloraqat.measure.film_scores import FilmScores, worst_scores
 from adaloraqat.measure.surface import Spacing, diagonal
-from adaloraqat.radiograph.header import read_header
+from adaloraqat.radiograph import read_header
 
 ALL_SPLITS = "all"
 NOMINAL_SHAPE = (1024, 1024)

@@ -3,10 +3,14 @@
 Importing this room costs NumPy and Pillow; pydicom is imported by the first DICOM file.
 """
 
-from adaloraqat.radiograph.archive import write_npz
-from adaloraqat.radiograph.case import Case, VolumeBox, is_case, open_case
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.folder import find_films
+from adaloraqat.radiograph.formats import read_film, read_header
+from adaloraqat.radiograph.formats.png import write_png
 from adaloraqat.radiograph.geometry import Box
 from adaloraqat.radiograph.masks import (
     HEART,
@@ -17,28 +21,35 @@ from adaloraqat.radiograph.masks import (
     write_mask,
     write_overlay,
 )
-from adaloraqat.radiograph.png import write_png
 from adaloraqat.radiograph.preprocess import Frame, Preprocessing
-from adaloraqat.radiograph.read import read_film
 
 __all__ = [
     "HEART",
     "LEFT_LUNG",
     "RIGHT_LUNG",
     "Box",
-    "Case",
     "Film",
     "Frame",
     "Preprocessing",
-    "VolumeBox",
     "find_films",
-    "is_case",
-    "open_case",
     "read_film",
+    "read_header",
     "read_labels",
     "read_mask",
     "write_mask",
-    "write_npz",
     "write_overlay",
     "write_png",
 ]
+
+_MOVED = ("Case", "VolumeBox", "is_case", "open_case", "write_npz")
+
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+
+    def __getattr__(name: str) -> Any:
+        """Give what moved to `adaloraqat.challenge`, with a warning; it goes with the next version."""
+        if name not in _MOVED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn(
+            f"{__name__}.{name} is adaloraqat.challenge.{name} now.", DeprecationWarning, stacklevel=2
+        )
+        return getattr(import_module("adaloraqat.challenge"), name)

@@ -113,3 +113,13 @@ def scaled(values: NDArray[Any], name: str) -> NDArray[np.float32]:
         return np.zeros(values.shape, np.float32)
     pixels: NDArray[Any] = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
     return ((pixels - low) / (high - low)).astype(np.float32, copy=False)
+
+
+def turned_over(values: NDArray[Any]) -> NDArray[Any]:
+    """Return (H, W) values, the greatest of which is black, inverted within the range `scaled` gives them."""
+    if values.dtype == np.uint8:
+        return 255 - values
+    if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
+        return 1 - values
+    wide = values.astype(np.int32) if values.dtype.kind == "i" else values  # signed differences could wrap
+    return wide.max() - wide

@@ -1,16 +1,14 @@
-"""Find the films in a folder."""
+"""Find the films in a folder as its user sees it: linked subfolders too, each real folder once."""
 
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.jsrt_img import is_jsrt
-from adaloraqat.radiograph.kinds import FILM_SUFFIXES, KINDS, Kind, kind_of
-from adaloraqat.radiograph.npz import is_segmentation
-from adaloraqat.radiograph.walk import walk
+from adaloraqat.radiograph.formats import FILM_SUFFIXES, FORMATS, KINDS, format_of
 
 _IMAGES = re.compile(r"^(images?|imgs?|films?|cxr|dicoms?)([^a-z].*|tr|ts)?$|_(images?|png)$")
 _MASKS = re.compile(r"masks?\b|mask[_s]|^(labels?|gts?|annotations?|segmentations?|segs?)([^a-z].*|tr|ts)?$")
@@ -60,6 +58,39 @@ def find_films(
     return sorted(films)
 
 
+def walk(
+    root: str | os.PathLike[str],
+    searched: Callable[[Sequence[str]], Sequence[str]],
+    unopened: Callable[[OSError], object] | None = None,
+) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder at and below `root` with the names of its files.
+
+    A folder has the path by which it was reached, so below a link the link's. What lies in the tree itself
+    comes first, then what links lead to, in the order of their names; a folder that is reached again, or a
+    link to a folder that holds `root` or the link itself, is left out.
+
+    Args:
+        root: a folder, or a link to one.
+        searched: chooses, of the names of one folder's subfolders, those to enter.
+        unopened: called for each folder that cannot be opened, whose `filename` the error has; without it,
+            such a folder is left out in silence.
+    """
+    home = os.path.realpath(root)
+    entered: set[str] = set()
+    starts = deque([Path(root)])
+    while starts:
+        for folder, folders, names in os.walk(starts.popleft(), onerror=unopened):
+            real = os.path.realpath(folder)
+            if real in entered:
+                folders.clear()
+                continue
+            entered.add(real)
+            inner = [Path(folder, name) for name in sorted(searched(folders))]
+            folders[:] = [path.name for path in inner if not path.is_symlink()]
+            starts += [path for path in inner if path.is_symlink() and not _leads_back(path, home)]
+            yield Path(folder), names
+
+
 def _is_folder(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
@@ -83,30 +114,23 @@ def _searched(folders: Sequence[str]) -> list[str]:
 
 
 def _is_film(path: Path) -> bool:
-    if path.name.startswith(".") or path.name.endswith(_OUTPUTS):
-        return False
-    if path.name.upper() == _INDEX:
+    if path.name.startswith(".") or path.name.endswith(_OUTPUTS) or path.name.upper() == _INDEX:
         return False
     suffix = path.suffix.lower()
-    if suffix == ".npz" and is_segmentation(path):
-        return False
-    if suffix == ".img":
-        return _is_jsrt(path)
     if suffix in FILM_SUFFIXES:
-        return True
-    return (suffix == "" or suffix[1:].isdigit()) and _is_dicom(path)
+        return any(form.holds_film(path) for form in FORMATS if suffix in form.suffixes)
+    return (suffix == "" or suffix[1:].isdigit()) and _is_film_without_suffix(path)
 
 
-def _is_jsrt(path: Path) -> bool:
+def _is_film_without_suffix(path: Path) -> bool:
     try:
-        return is_jsrt(path)
-    except OSError:
-        return True  # may be one: reading it says why it cannot be used
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        return kind_of(path) is Kind.DICOM
+        return not format_of(path).needs_suffix
     except FilmError as error:
         # what may not be read may be a film, and is told; else nothing says that it is one
         return isinstance(error.__cause__, PermissionError)
+
+
+def _leads_back(link: Path, home: str) -> bool:
+    """Tell whether a link leads to where it came from, or to all that lies around it."""
+    real = os.path.realpath(link)
+    return any(Path(place).is_relative_to(real) for place in (home, os.path.realpath(link.parent)))

@@ -10,17 +10,18 @@ from PIL import Image, ImageDraw
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
+from adaloraqat.radiograph.formats import open_picture
+from adaloraqat.radiograph.formats.npz import read_npz_mask
+from adaloraqat.radiograph.formats.picture import on_black
+from adaloraqat.radiograph.formats.png import QUICK, write_png
 from adaloraqat.radiograph.geometry import Box
-from adaloraqat.radiograph.npz import read_npz_mask
-from adaloraqat.radiograph.png import QUICK, write_png
 from adaloraqat.radiograph.preprocess import Preprocessing
-from adaloraqat.radiograph.raster import on_black, open_raster
 
 RIGHT_LUNG, LEFT_LUNG, HEART = 1, 2, 3
 """Values in a label picture; the right lung lies at the image's left."""
 
 _MOST_LABELS = 15
-_MASK_COLOUR = np.array([0.10, 0.65, 1.00], dtype=np.float32)
+_PALETTE = np.array([[0.0, 0.0, 0.0], [0.10, 0.65, 1.00]], dtype=np.float32)  # of nothing, of the mask
 _BOX_COLOUR = (255, 200, 0)
 
 
@@ -105,22 +106,42 @@ def write_overlay(
         raise FilmError(
             f"The mask has {_size(mask.shape)} pixels and its film {_size(film.shape)}: both must agree."
         )
-    mask = mask.astype(bool)
     line = max(1, round(max(film.shape) / 400))
-    grey = Preprocessing().stretch(film.pixels)[..., None]
-    opacity = np.where(contour(mask, line), 1.0, np.where(mask, 0.25, 0.0))[..., None].astype(np.float32)
-    picture = grey * (1 - opacity) + _MASK_COLOUR * opacity  # (H, W, 3)
-    image = Image.fromarray((picture * 255 + 0.5).astype(np.uint8))
+    image = tinted(Preprocessing().stretch(film.pixels), (mask != 0).astype(np.uint8), _PALETTE, 0.25, line)
     if box is not None:
-        corners = (box.x_min, box.y_min, max(box.x_min, box.x_max - 1), max(box.y_min, box.y_max - 1))
-        ImageDraw.Draw(image).rectangle(corners, outline=_BOX_COLOUR, width=line)
+        draw_box(image, box, _BOX_COLOUR, line)
     write_png(path, image, QUICK)
+
+
+def tinted(
+    pixels: NDArray[np.float32], labels: NDArray[Any], palette: NDArray[np.float32], fill: float, line: int
+) -> Image.Image:
+    """Return a picture with labels in colours, transparent but for their contours.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) in [0, 1].
+        labels: (H, W) whole numbers, 0 where nothing is tinted.
+        palette: (N, 3) in [0, 1], the colour of each label.
+        fill: opacity of the tint within the contour.
+        line: width of the contour in px.
+    """
+    colours = pixels if pixels.ndim == 3 else pixels[..., None]
+    opacity = np.where(labels != 0, np.where(contour(labels, line), 1.0, fill), 0.0)[..., None]
+    opacity = opacity.astype(np.float32)
+    mixed = colours * (1 - opacity) + palette[labels] * opacity  # (H, W, 3)
+    return Image.fromarray((mixed * 255 + 0.5).astype(np.uint8))
+
+
+def draw_box(image: Image.Image, box: Box, colour: tuple[int, ...], line: int) -> None:
+    """Draw a box into a picture, its lines inside of it."""
+    corners = (box.x_min, box.y_min, max(box.x_min, box.x_max - 1), max(box.y_min, box.y_max - 1))
+    ImageDraw.Draw(image).rectangle(corners, outline=colour, width=line)
 
 
 def _open(path: Path, what: str = "mask") -> Image.Image:
     if not path.is_file():
         raise FilmError(f"The {what} {path.name} does not exist: check the path.")
-    return open_raster(path)[0]
+    return open_picture(path)[0]
 
 
 def _stored(path: Path) -> NDArray[Any]:

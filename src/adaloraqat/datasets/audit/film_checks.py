@@ -27,8 +27,8 @@ from adaloraqat.datasets.audit.perceptual_hash import thumbnail
 from adaloraqat.datasets.manifest import FINDING_KINDS, LUNG_KINDS, Entry
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Film, read_film, read_labels, read_mask
+from adaloraqat.radiograph.formats import PILLOW_NAMES
 from adaloraqat.radiograph.inverted import chest_likeness
-from adaloraqat.radiograph.raster import FORMATS
 
 NOT_CHEST = 0.2
 """Correlation with a chest film's pattern below which a film is reported; docs/data.md: how well it works."""
@@ -176,7 +176,7 @@ def film_findings(film: Film, path: Path, view: str | None, righted: bool) -> li
 def colourfulness(path: Path) -> float:
     """Return the mean difference between the greatest and the least channel, 0 to 1; 0 for what is grey."""
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(path, formats=PILLOW_NAMES) as picture:
             if picture.mode in _GREY_MODES:
                 return 0.0
             picture.draft("RGB", (_SMALLEST, _SMALLEST))  # JPEG can decode a small one at once

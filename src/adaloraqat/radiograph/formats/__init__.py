@@ -1,0 +1,130 @@
+"""The formats that films come in, in one list; a file's content tells which it is, not its name.
+
+To add a format: a class of its own in a file of its own here, and its place in `FORMATS`.
+"""
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph.film import Film
+from adaloraqat.radiograph.formats.base import Format, Header, quiet
+from adaloraqat.radiograph.formats.dicom import Dicom
+from adaloraqat.radiograph.formats.jpeg import Jpeg
+from adaloraqat.radiograph.formats.jsrt import Jsrt
+from adaloraqat.radiograph.formats.npz import Npz
+from adaloraqat.radiograph.formats.picture import Bmp, Picture, opened
+from adaloraqat.radiograph.formats.png import Png
+from adaloraqat.radiograph.formats.tiff import Tiff
+from adaloraqat.radiograph.inverted import righted
+
+PICTURES: tuple[Picture, ...] = (Png(), Jpeg(), Tiff(), Bmp())
+"""The formats that Pillow decodes, of films, masks and labels."""
+
+FORMATS: tuple[Format, ...] = (Dicom(), *PICTURES, Npz(), Jsrt())
+"""Every format. DICOM comes first: what stands before its mark is free, and may look like a picture."""
+
+KINDS = "PNG, JPEG, TIFF, BMP, DICOM or npz"
+"""The formats, for sentences."""
+
+_START = 132  # bytes: the longest way to a mark, DICOM's
+
+
+def _suffixes(formats: Iterable[Format]) -> frozenset[str]:
+    return frozenset(suffix for form in formats for suffix in form.suffixes)
+
+
+PICTURE_SUFFIXES = _suffixes(PICTURES)
+"""What the names of pictures end in, in small letters."""
+
+DICOM_SUFFIXES = Dicom.suffixes
+"""What the names of DICOM files end in, where they end in anything."""
+
+FILM_SUFFIXES = _suffixes(FORMATS)
+"""What the names of films end in."""
+
+ONE_FILM_SUFFIXES = PICTURE_SUFFIXES | DICOM_SUFFIXES
+"""What ends the names of files that hold one film and nothing else: they need not be opened to know it."""
+
+PILLOW_NAMES = tuple(form.pillow[0] for form in PICTURES)
+"""What Pillow may open a picture as, see `picture.opened`."""
+
+_BY_PILLOW_NAME = {name: form for form in PICTURES for name in form.pillow}
+
+
+def read_film(path: str | os.PathLike[str]) -> Film:
+    """Return the film in a PNG, JPEG, TIFF, BMP, DICOM or npz file; inverted ones are righted.
+
+    Raises:
+        FilmError: the file is missing, empty, damaged, of another kind, or not one usable film.
+    """
+    path = Path(path)
+    return righted(format_of(path).read(path))
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Return what the header of a film says; the pixels are not looked at and may still be damaged.
+
+    Raises:
+        FilmError: no such file, of another kind than `read_film` reads, or a header that cannot be read.
+    """
+    path = Path(path)
+    return format_of(path).header(path)
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of a film's file; it may still be damaged, or hold no film.
+
+    Raises:
+        FilmError: the file is missing, empty, cannot be opened, no regular file, or in no known format.
+    """
+    start = _start(path)
+    found = next((form for form in FORMATS if form.sniff(start)), None)
+    found = found or next((form for form in FORMATS if form.claims(path)), None)
+    if found is None:
+        raise FilmError(f"{path.name} is not a film in a known format, whatever its name says: give {KINDS}.")
+    return found
+
+
+def open_picture(path: Path) -> tuple[Image.Image, list[str]]:
+    """Return a decoded picture (of a film, a mask, labels), upright, and what was decided on the way.
+
+    Raises:
+        FilmError: not a picture, damaged, or too large (refused before decoding).
+    """
+    with quiet(), opened(path, PILLOW_NAMES) as image:
+        return _BY_PILLOW_NAME[str(image.format)].decoded(path, image)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return (H, W) of a picture file, upright as `open_picture` gives it, from its header alone.
+
+    Raises:
+        FilmError: not a picture, or a damaged header.
+    """
+    with quiet(), opened(path, PILLOW_NAMES) as image:
+        return _BY_PILLOW_NAME[str(image.format)].size(image)
+
+
+def _start(path: Path) -> bytes:
+    try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+            raise FilmError(f"{path.name} is a pipe, a socket or a device: give a film's file.")
+        with open(path, "rb") as stream:
+            start = stream.read(_START)
+    except FileNotFoundError as error:
+        raise FilmError(f"{path.name} does not exist: check the path.") from error
+    except IsADirectoryError as error:
+        raise FilmError(f"{path.name} is a folder: give one film.") from error
+    except OSError as error:
+        raise FilmError(
+            f"{path.name} cannot be opened ({error.strerror}): check the path and its permissions."
+        ) from error
+    if not start:
+        raise FilmError(f"{path.name} is empty (0 bytes): copy or export the film again.")
+    return start
