@@ -21,6 +21,7 @@ from transformers import SamModel
 
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import atomic_path, write_json
+from adaloraqat.models.architecture import PUBLISHED_NORM_EPS
 from adaloraqat.models.checkpoint_files import CONFIG, WEIGHTS, read_folder, read_torch
 from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.lite_medsam import build_lite_medsam, lite_medsam_from_state
@@ -42,6 +43,7 @@ from adaloraqat.models.sam import (
 )
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_NOT_ASKED = ("image_size", "decoder_norm_eps")  # what the file or its naming decides, whatever is asked for
 _COUNTER = ".num_batches_tracked"  # batch normalisation's count of batches: the one integer among the weights
 
 
@@ -68,6 +70,7 @@ def load_base(
     file = source.absolute().name
     given = _as_architecture(architecture)
     found: Architecture | None = None
+    eps: float | None = None
     if source.is_dir():
         state, found = read_folder(source)
     elif source.is_file():
@@ -78,10 +81,14 @@ def load_base(
         state = without_derived(state, file)
         found = found or (None if given else infer_lite_medsam(state, file))
         state = to_transformers(state, file, tiny_vit_name)
+        eps = PUBLISHED_NORM_EPS
     elif is_meta_naming(state):
         found = found or (None if given else infer_architecture(state, file))
         state = to_transformers(state, file)
+        eps = PUBLISHED_NORM_EPS
     measures = _agreed(given, found, file)
+    if eps is not None:  # names tell whose code the weights were trained with
+        measures = replace(measures, decoder_norm_eps=eps)
     if found is None and isinstance(measures, SamArchitecture):
         measures = _with_own_image_size(measures, state)
     model = _from_state(measures, _checked(state, measures, file)).eval()
@@ -156,7 +163,7 @@ def _agreed(given: Architecture | None, found: Architecture | None, file: str) -
     wrong = [
         name
         for name, value in {"family": "sam", **given.to_dict()}.items()
-        if name != "image_size" and value != own.get(name)
+        if name not in _NOT_ASKED and value != own.get(name)
     ]
     if wrong:
         raise CheckpointError(
