@@ -30,8 +30,8 @@ PROMPTS = (AUTO, WHOLE)
 """What stands in for a box: what the bundle asks for, or the whole film in any case."""
 
 _NOTHING_PROPOSED = (
-    "no-proposal: no lung was found to take a box from, and this model was not trained on whole films; give a "
-    "box, or do not trust the mask."
+    "no-proposal: no lung was found to take a box from, and this model was not trained on whole films; "
+    "give a box, or do not trust the mask."
 )
 
 BOXES_AT_ONCE = 8
