@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def download(name: str, hub: Hub, revision: str | None, folder: Path) -> tuple[s
     try:
         from huggingface_hub import HfApi, hf_hub_download
         from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.logging import CRITICAL, set_verbosity
     except ModuleNotFoundError as error:
         raise CheckpointError(
             f"{name} comes from the Hugging Face Hub, whose client is missing: run pip install "
@@ -50,9 +52,11 @@ def download(name: str, hub: Hub, revision: str | None, folder: Path) -> tuple[s
         ) from error
     if not sys.stderr.isatty():
         disable_progress_bars()
+    set_verbosity(CRITICAL)  # what it says of its retries; what fails in the end is said here
     wanted = revision or hub.revision
+    endpoint = os.environ.get("HF_ENDPOINT") or None  # as it is now; the client reads it when it is imported
     with _one_sentence(name, hub, wanted):
-        facts = HfApi().model_info(hub.repository, revision=wanted, files_metadata=True)
+        facts = HfApi(endpoint=endpoint).model_info(hub.repository, revision=wanted, files_metadata=True)
         files = {sibling.rfilename: sibling for sibling in facts.siblings or []}
         weights = next((file for file in WEIGHTS if file in files), None)
         if facts.sha is None or weights is None or CONFIG not in files:
@@ -61,7 +65,7 @@ def download(name: str, hub: Hub, revision: str | None, folder: Path) -> tuple[s
                 "--revision."
             )
         for file in (CONFIG, weights):
-            hf_hub_download(hub.repository, file, revision=facts.sha, local_dir=folder)
+            hf_hub_download(hub.repository, file, revision=facts.sha, local_dir=folder, endpoint=endpoint)
             _check(folder / file, files[file])
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
     return facts.sha, [CONFIG, weights]
@@ -121,4 +125,7 @@ def _one_sentence(name: str, hub: Hub, revision: str) -> Iterator[None]:
 
 
 def _lost(name: str, elsewhere: str) -> str:
-    return f"{name} could not be fetched whole from the Hugging Face Hub: check the network, {elsewhere}."
+    return (
+        f"{name} could not be fetched from the Hugging Face Hub (no connection, or it broke off): check the "
+        f"network, {elsewhere}."
+    )
