@@ -18,6 +18,7 @@ NOT_VERIFIED = "not verified"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _CHUNK = 1 << 20
+_UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,5 @@ def size_of(file: WeightFile) -> str:
     """Return a file's size for people."""
     if file.bytes is None:
         return "size unknown"
-    about = "" if file.exact else "about "
-    large = file.bytes >= 1e9
-    return f"{about}{file.bytes / 1e9:.2f} GB" if large else f"{about}{file.bytes / 1e6:.0f} MB"
+    unit, name = next(((unit, name) for unit, name in _UNITS if file.bytes >= unit), (1, "bytes"))
+    return f"{'' if file.exact else 'about '}{file.bytes / unit:.3g} {name}"
