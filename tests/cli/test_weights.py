@@ -70,7 +70,9 @@ def started(tmp_path: Path, cache: Path) -> Callable[..., "subprocess.Popen[str]
 
 
 def left_in(cache: Path) -> list[str]:
-    return sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*") if not path.is_dir())
+    """Files, and temporary folders even where they are empty."""
+    found = (path for path in cache.rglob("*") if path.name.startswith(".") or not path.is_dir())
+    return sorted(path.relative_to(cache).as_posix() for path in found)
 
 
 KEPT = ["weights/made-up/made_up.pth", "weights/made-up/origin.json"]

@@ -16,6 +16,7 @@ from typing import Any
 import made_up_weights
 import pytest
 from hub_stub import HubStub, serving
+from huggingface_hub import close_session
 from made_up_weights import COMMIT, MEMBER, MadeUp
 
 from adaloraqat.bundle.shipped import shipped_base
@@ -54,7 +55,9 @@ def own_pip(made: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files_in(cache: Path) -> list[str]:
-    return sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*") if not path.is_dir())
+    """Files, and temporary folders even where they are empty."""
+    found = (path for path in cache.rglob("*") if path.name.startswith(".") or not path.is_dir())
+    return sorted(path.relative_to(cache).as_posix() for path in found)
 
 
 def refused(entry: Published, says: str, **settings: Any) -> None:
@@ -292,6 +295,7 @@ def hub(made: MadeUp, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStub]:
     with serving(stub) as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
         yield stub
+        close_session()  # the client keeps its connections
 
 
 @pytest.mark.usefixtures("hub")

@@ -195,6 +195,7 @@ def _from_url(entry: Published, origin: Url, target: Path) -> None:
         with urllib.request.urlopen(origin.url, timeout=_SECONDS) as stream:  # the table's own address
             copy_checked(stream, target, entry.file, name)
     except urllib.error.HTTPError as error:
+        error.close()
         raise CheckpointError(
             f"{name} cannot be fetched (the server answers {error.code}): try again later, or fetch it "
             "elsewhere and give it with --from."
