@@ -1,4 +1,7 @@
-"""Where compiled models are kept between processes: OpenVINO compiles for seconds, and reads much faster."""
+"""Where this tool keeps what it can make or fetch again: compiled models here, published weights elsewhere.
+
+OpenVINO compiles for seconds, and reads what it compiled much faster.
+"""
 
 import os
 import shutil
@@ -11,6 +14,20 @@ _VARIABLE = "ADALORAQAT_CACHE"
 _OFF = ("", "off", "0")
 
 
+def cache_root() -> Path | None:
+    """Return the folder of everything kept between processes; None where `ADALORAQAT_CACHE` is "off".
+
+    That variable's folder where it is set, else the user's cache. Nothing is made.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    chosen = os.environ.get(_VARIABLE)
+    if chosen is None:
+        return _user_cache()
+    return None if chosen.strip().lower() in _OFF else Path(chosen)
+
+
 def openvino_cache(key: str) -> Path | None:
     """Return a writable folder for the compiled form of one model, made where it is missing; None: no cache.
 
@@ -20,11 +37,11 @@ def openvino_cache(key: str) -> Path | None:
     Args:
         key: the SHA-256 of the model's file, so that nothing stale is ever read.
     """
-    chosen = os.environ.get(_VARIABLE)
-    if chosen is not None and chosen.strip().lower() in _OFF:
-        return None
     try:
-        models = (Path(chosen) if chosen else _user_cache()) / "openvino"
+        root = cache_root()
+        if root is None:
+            return None
+        models = root / "openvino"
         folder = models / key[:32]
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)

@@ -33,6 +33,7 @@ from adaloraqat.models.lite_medsam_naming import (
     without_derived,
 )
 from adaloraqat.models.meta_naming import infer_architecture, is_meta_naming, to_transformers
+from adaloraqat.models.published import resolve
 from adaloraqat.models.registry import Architecture
 from adaloraqat.models.sam import (
     SHARED_FREQUENCIES,
@@ -55,18 +56,21 @@ def load_base(
     """Read base weights, in eval mode and float32; every tensor of the file is used, and no other.
 
     Args:
-        path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM) or LiteMedSAM's (MobileSAM).
+        path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM) or LiteMedSAM's (MobileSAM). A
+            string may also be "base" or a name of `published.TABLE`, which no folder or file of that name
+            shadows: a path is then "./base", or a `Path`.
         image_size: side of the model image, px; position tables are interpolated where it is not the
             file's own (or the architecture's).
         architecture: the measures, for a file that does not tell them; they must be the file's, except
             for the image size.
 
     Raises:
-        CheckpointError: no such file, another format, a damaged file, a file that would run code, tensors
-            missing, left over or of another shape.
+        BundleError: "base" is asked for, and this installation carries none.
+        CheckpointError: no such file, published weights that are not here yet, another format, a damaged
+            file, a file that would run code, tensors missing, left over or of another shape.
         RecipeError: `architecture` or `image_size` do not fit together.
     """
-    source = Path(path)
+    source = (resolve(path) if isinstance(path, str) else None) or Path(path)
     file = source.absolute().name
     given = _as_architecture(architecture)
     found: Architecture | None = None
