@@ -99,8 +99,8 @@ def test_list_get_path(run: Run, cache: Path, made: MadeUp) -> None:
     assert by_name["made-up"]["kept"] == document
     assert by_name["sam-vit-base"]["sha256"] == "not verified"
     assert by_name["lite-medsam"]["sha256"].startswith("79d8c9dc")
-    assert by_name["lite-medsam"]["preprocessing"]["intensities"] == "film"
-    assert by_name["sam-vit-base"]["preprocessing"]["intensities"] == "fixed"
+    assert by_name["lite-medsam"]["preprocessing"]["grey_range"] == "min-max"
+    assert by_name["sam-vit-base"]["preprocessing"]["grey_range"] == "fixed"
 
 
 def test_wrong_names(run: Run, cache: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from adaloraqat.models import published
-from adaloraqat.models.published_entry import Hub, Published, PublishedPreprocessing, Url, WeightFile, Wheel
+from adaloraqat.models.published_entry import Hub, Published, Url, WeightFile, Wheel
+from adaloraqat.radiograph.preprocess import Preprocessing
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MEMBER = "made_up_weights/asset/made_up.pth"
 WHEEL = "made_up_weights-1.0-py3-none-any.whl"
-_VIEW = PublishedPreprocessing(64, 1, "film", (0.0,), (1.0,))
+_VIEW = Preprocessing(64, 1, mean=(0.0,), std=(1.0,), grey_range="min-max")
 
 
 def digest(path: Path) -> str:

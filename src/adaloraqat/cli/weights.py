@@ -90,7 +90,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     stated = document["sha256_stated_by_others"]
     digest = document["sha256"] + (f" here; others state {stated}" if stated else "")
     view = document["preprocessing"]
-    spread = "0..255" if view["intensities"] == "fixed" else "the film's minimum to maximum"
+    spread = "0..255" if view["grey_range"] == "fixed" else "the film's minimum to maximum"
     scaled = "" if set(view["std"]) == {1.0} else ", then ImageNet's mean and deviation"
     lines = [
         f"{name}: {'on this computer' if document['kept'] else 'not fetched'}",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 from adaloraqat.bundle.cache import cache_root
 from adaloraqat.bundle.shipped import shipped_base
 from adaloraqat.errors import CheckpointError
-from adaloraqat.models.published_entry import Hub, Published, PublishedPreprocessing, Url, WeightFile, Wheel
+from adaloraqat.models.published_entry import Hub, Published, Url, WeightFile, Wheel
+from adaloraqat.radiograph.preprocess import FIXED, MIN_MAX, Preprocessing
 
 SHIPPED_BASE = "base"
 """The base that ships inside the package; a name like those of the table."""
@@ -37,9 +38,10 @@ SEEN_OUR_FILMS = (
 """Stands beside every number of LiteMedSAM's weights."""
 
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_AS_IT_IS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-_SAM = PublishedPreprocessing(1024, 3, "fixed", *_IMAGENET)
+_SAM = Preprocessing(
+    1024, 3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), grey_range=FIXED
+)  # ImageNet's mean and deviation, of an image in 0..255
+_MEDSAM = Preprocessing(1024, 3, mean=(0.0,), std=(1.0,), grey_range=MIN_MAX)
 _SAM_ABOUT = "Trained by Meta on SA-1B: 11 million photographs, no medical images (arXiv 2304.02643)."
 
 
@@ -77,7 +79,7 @@ TABLE: MappingProxyType[str, Published] = MappingProxyType(
                     seen=True,
                 ),
                 "Apache-2.0",
-                PublishedPreprocessing(256, 3, "film", *_AS_IT_IS),
+                replace(_MEDSAM, image_size=256),
                 "Distilled from MedSAM and trained on public medical images of eleven modalities by the "
                 "authors of MedSAM, as the baseline of the CVPR 2024 challenge MedSAM on Laptop.",
                 caution=SEEN_OUR_FILMS,
@@ -139,7 +141,7 @@ TABLE: MappingProxyType[str, Published] = MappingProxyType(
                     exact=False,
                 ),
                 "Apache-2.0",
-                PublishedPreprocessing(1024, 3, "film", *_AS_IT_IS),
+                _MEDSAM,
                 "SAM ViT-B fine-tuned on 1.57 million medical image-mask pairs, chest X-rays among them "
                 "(Ma et al., Nature Communications 2024).",
                 (WeightFile("medsam_vit_b.pth"),),
@@ -203,6 +205,12 @@ def by_file_name(path: str | os.PathLike[str]) -> Published | None:
         ),
         None,
     )
+
+
+def preprocessing_of(weights: str | os.PathLike[str]) -> Preprocessing | None:
+    """Return what published weights want done to a film, known by their name or file name; else None."""
+    entry = (find(weights) if isinstance(weights, str) else None) or by_file_name(weights)
+    return None if entry is None else entry.preprocessing
 
 
 def _is_part(name: str) -> bool:

@@ -10,9 +10,10 @@ import hashlib
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from adaloraqat.errors import CheckpointError
+from adaloraqat.radiograph.preprocess import Preprocessing
 
 NOT_VERIFIED = "not verified"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -90,26 +91,6 @@ class Url:
 
 
 @dataclass(frozen=True)
-class PublishedPreprocessing:
-    """What the publisher's own code does to an image before the encoder.
-
-    Attributes:
-        image_size: the longest side becomes this many pixels; zeros fill the square right and below.
-        channels: a grey film is repeated into so many.
-        intensities: "fixed": 0..255 becomes [0, 1] whatever the image holds; "film": the image's own minimum
-            to maximum becomes [0, 1].
-        mean: subtracted from [0, 1], by channel.
-        std: divided by, by channel.
-    """
-
-    image_size: int
-    channels: int
-    intensities: Literal["fixed", "film"]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Published:
     """One set of published weights.
 
@@ -121,7 +102,7 @@ class Published:
         file: the weights there.
         others: other published files with the same weights, which `get --from` takes too.
         licence: SPDX.
-        preprocessing: the publisher's.
+        preprocessing: what the publisher's own code does to an image before the encoder.
         about: what it was trained on, in one sentence.
         caution: what has to stand beside its numbers; empty where nothing is known.
     """
@@ -132,7 +113,7 @@ class Published:
     origin: Wheel | Hub | Url
     file: WeightFile
     licence: str
-    preprocessing: PublishedPreprocessing
+    preprocessing: Preprocessing
     about: str
     others: tuple[WeightFile, ...] = ()
     caution: str = ""
@@ -147,7 +128,7 @@ class Published:
             "origin": {"kind": kind, **asdict(self.origin)},
             **self.file.to_dict(),
             "licence": self.licence,
-            "preprocessing": {**asdict(self.preprocessing), "padding": "zeros right and below"},
+            "preprocessing": self.preprocessing.to_dict(),
             "about": self.about,
             "caution": self.caution,
             "same_weights": [file.to_dict() for file in self.others],
