@@ -13,6 +13,9 @@ from typing import Any
 
 from adaloraqat.errors import OutputError
 
+_CACHE_VARIABLE = "ADALORAQAT_CACHE"
+_CACHE_OFF = ("", "off", "0")
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -72,6 +75,22 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         except OSError as error:
             raise OutputError(_sentence(place, error)) from error
         raise OutputError(f"{place.name} is a file, not a folder: choose another output folder.")
+
+
+def cache_root() -> Path | None:
+    """Return the folder of all that is kept between processes; None where `ADALORAQAT_CACHE` is "off".
+
+    That variable's folder where it is set, else the user's cache. Nothing is made. Compiled models lie there,
+    and published weights.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    chosen = os.environ.get(_CACHE_VARIABLE)
+    if chosen is not None:
+        return None if chosen.strip().lower() in _CACHE_OFF else Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "adaloraqat"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -14,8 +14,11 @@ from typer.testing import CliRunner
 
 from adaloraqat.cli.main import app
 
-# the handmade bundle, and what refusals look like; test folders are no packages
-sys.path[:0] = [str(Path(__file__).parents[1] / "bundle"), str(Path(__file__).parent)]
+# the handmade bundle and weights, and what refusals look like; test folders are no packages
+sys.path[:0] = [
+    *(str(Path(__file__).parents[1] / room) for room in ("bundle", "models")),
+    str(Path(__file__).parent),
+]
 
 
 @dataclass(frozen=True)

@@ -271,3 +271,8 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def meta_state(meta_sam):
+    return meta_sam(image_size=64, patch=8, window=4, depth=2, heads=4, global_blocks=(1,)).weights()

@@ -34,11 +34,6 @@ def folder(model, tmp_path):
     return tmp_path / "base"
 
 
-@pytest.fixture
-def meta_state(meta_sam):
-    return meta_sam(image_size=64, patch=8, window=4, depth=2, heads=4, global_blocks=(1,)).weights()
-
-
 def same_weights(first, second):
     one, two = first.state_dict(), second.state_dict()
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)

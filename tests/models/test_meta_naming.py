@@ -132,6 +132,7 @@ def test_measures_are_read_from_shapes(loaded):
         "prompt_dim": 32,
         "decoder_mlp_dim": 64,
         "iou_head_hidden_dim": 24,
+        "decoder_norm_eps": 1e-5,
     }
 
 
@@ -189,4 +190,4 @@ def test_an_architecture_given_by_hand_may_lack_relative_positions(meta_sam, tmp
         iou_head_hidden_dim=24,
     )
     model = load_base(tmp_path / "plain.pth", architecture=architecture.to_dict())
-    assert sam.architecture_of(model) == architecture.to_dict()
+    assert sam.architecture_of(model) == {**architecture.to_dict(), "decoder_norm_eps": 1e-5}

@@ -145,9 +145,56 @@ def test_the_description_survives_json() -> None:
     assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
 
 
+def test_descriptions_of_before_and_of_now_tell_the_grey_range() -> None:
+    usual = Preprocessing(image_size=64)
+    assert "grey_range" not in usual.to_dict()  # older versions read it
+    assert Preprocessing.from_dict(usual.to_dict()).grey_range == "percentiles"
+    fixed = Preprocessing(image_size=64, grey_range="fixed")
+    assert Preprocessing.from_dict(json.loads(json.dumps(fixed.to_dict()))) == fixed
+
+
+FAINT = (np.add.outer(np.arange(48), 2 * np.arange(64)) % 97 + 60).astype(np.uint8)  # 60 to 156 of 255
+
+
+def test_sam_takes_the_grey_values_as_they_are() -> None:
+    """segment-anything's `preprocess`: (value of 0..255 - mean) / deviation, then zeros right and below."""
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    wanted = np.zeros((3, 64, 64))
+    wanted[:, :48] = (FAINT - mean[:, None, None]) / std[:, None, None]
+    sam = Preprocessing(64, 3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), grey_range="fixed")
+    image, frame = sam(FAINT.astype(np.float32) / 255)
+    assert frame.resized == (48, 64)
+    assert image == pytest.approx(wanted, abs=1e-5)
+
+
+def test_medsam_takes_the_film_from_its_smallest_to_its_largest_value_once_resized() -> None:
+    """MedSAM and LiteMedSAM: (x - min) / max(max - min, 1e-8) of the resized film, then zeros."""
+    medsam = Preprocessing(64, 1, mean=(0.0,), std=(1.0,), grey_range="min-max")
+    image, _ = medsam(FAINT.astype(np.float32) / 255)
+    wanted = np.zeros((64, 64))
+    wanted[:48] = (FAINT - 60.0) / 96.0
+    assert image[0] == pytest.approx(wanted, abs=1e-6)
+    spot = np.full((96, 128), 0.4, np.float32)
+    spot[:48] = 0.2
+    spot[70, 70] = 1.0  # of one pixel little is left in the resized film, and that is what counts
+    half, frame = medsam.resize(spot)
+    assert frame.resized == (48, 64)
+    assert half[:48].max() == 1
+    assert half[:48].min() == 0
+    assert 0.3 < half[30, 50] < 0.8
+    assert (medsam(np.full((64, 64), 0.7, np.float32))[0] == 0).all()
+
+
+def test_colours_keep_their_hue_from_minimum_to_maximum() -> None:
+    three = Preprocessing(60, 3, mean=(0.0,), std=(1.0,), grey_range="min-max")
+    stretched = (COLOUR - COLOUR.min()) / (COLOUR.max() - COLOUR.min())
+    assert three(COLOUR)[0][:, :40] == pytest.approx(np.moveaxis(stretched, 2, 0), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"grey_range": "wide"}, "grey_range must be one of percentiles, min-max, fixed"),
         ({"image_size": 0}, "image_size must be 1 to 10000"),
         ({"percentile_low": 60, "percentile_high": 40}, "rise"),
         ({"mean": [0.1, 0.2]}, "one a channel"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.format import DECODER, ENCODER, Bundle
 from adaloraqat.errors import BundleError, refused_as
+from adaloraqat.files import cache_root
 
 FloatArray = NDArray[np.float32]
 
@@ -20,8 +21,6 @@ DECODER_NAMES = (("embedding", "boxes"), ("logits", "quality"))
 KEPT_MODELS = 8
 """Models that OpenVINO compiled and that are kept; the one used longest ago goes first."""
 
-_CACHE_VARIABLE = "ADALORAQAT_CACHE"
-_CACHE_OFF = ("", "off", "0")
 _FATAL_ONLY = 4  # a failure reaches the user as a BundleError; the runtime's own lines would only repeat it
 
 
@@ -210,11 +209,11 @@ def openvino_cache(key: str) -> Path | None:
     Args:
         key: the SHA-256 of the model's file, so that nothing stale is ever read.
     """
-    chosen = os.environ.get(_CACHE_VARIABLE)
-    if chosen is not None and chosen.strip().lower() in _CACHE_OFF:
-        return None
     try:
-        models = (Path(chosen) if chosen else _user_cache()) / "openvino"
+        root = cache_root()
+        if root is None:
+            return None
+        models = root / "openvino"
         folder = models / key[:32]
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
@@ -222,11 +221,6 @@ def openvino_cache(key: str) -> Path | None:
     except (OSError, RuntimeError):  # no home, or nowhere to write: a cache is only a convenience
         return None
     return folder if os.access(folder, os.W_OK) else None
-
-
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "adaloraqat"
 
 
 def _forget_oldest(models: Path) -> None:

@@ -7,7 +7,7 @@ inside the folder, and its SHA-256. What it refuses, it refuses with one sentenc
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,16 +61,33 @@ class StoredPrecision:
     modules: Mapping[str, str]
 
 
+WHOLE, PROPOSED_BOX, PROPOSED_LUNGS = "whole", "proposed-box", "proposed-lungs"
+AUTOMATIC_PROMPTS = (WHOLE, PROPOSED_BOX, PROPOSED_LUNGS)
+"""What stands in for a box that nobody gave: the film, a proposer's box of both lungs, or one box a lung."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """How the model wants to be prompted, and whether its quality output was trained.
 
-    `accepts_box` is False for a network without prompts: its masks are of the whole film, always.
+    Attributes:
+        second_pass: whether a whole film is decoded once more with the box of its first mask.
+        quality_trained: whether the predicted IoU means anything.
+        accepts_box: False for a network without prompts: its masks are of the whole film, always.
+        automatic: one of `AUTOMATIC_PROMPTS`; other than `whole` for models not trained on whole films.
+        proposer: name of the shipped model that proposes boxes; None: the default proposer.
     """
 
     second_pass: bool
     quality_trained: bool
     accepts_box: bool = True
+    automatic: str = WHOLE
+    proposer: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what stands in `bundle.json`; an automatic prompt of whole films is left out."""
+        usual = {"automatic": WHOLE, "proposer": None}
+        return {key: value for key, value in asdict(self).items() if (key, value) not in usual.items()}
 
 
 @dataclass(frozen=True)
@@ -265,7 +282,13 @@ def _precision(where: str, values: Mapping[str, Any]) -> StoredPrecision:
 
 
 def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
+    automatic, proposer = values.get("automatic", WHOLE), values.get("proposer")
+    if automatic not in AUTOMATIC_PROMPTS or not isinstance(proposer, str | None):
+        choices = ", ".join(AUTOMATIC_PROMPTS)
+        raise _damaged(where, f"its {DOCUMENT} gives an automatic prompt that is none of {choices}")
     return Prompt(
+        automatic=automatic,
+        proposer=proposer,
         second_pass=_field(where, "prompt", values, "second_pass", bool),
         quality_trained=_field(where, "prompt", values, "quality_trained", bool),
         accepts_box=_field(where, "prompt", {"accepts_box": True, **values}, "accepts_box", bool),

@@ -1,8 +1,9 @@
 """From a film to its mask: preprocess, encode once, decode with a box, back to the film's own grid."""
 
+import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +12,27 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
-from adaloraqat.bundle.format import Bundle, load_bundle
+from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
 from adaloraqat.bundle.parts import connected_parts, enclosing_box, tidy
 from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.bundle.proposer import DEFAULT_PROPOSER, propose_boxes
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
-from adaloraqat.errors import BundleError
+from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
 
 GIVEN = "given"
 WHOLE_FILM = "whole film"
 SECOND_PASS = "second pass"
+PROPOSED = "proposed"
+
+AUTO = "auto"
+PROMPTS = (AUTO, WHOLE)
+"""What stands in for a box: what the bundle asks for, or the whole film in any case."""
+
+_NOTHING_PROPOSED = (
+    "no-proposal: no lung was found to take a box from, and this model was not trained on whole films; "
+    "give a box, or do not trust the mask."
+)
 
 BOXES_AT_ONCE = 8
 """Boxes in one call of the decoder: its memory grows with them, its time a box hardly falls."""
@@ -35,8 +47,10 @@ class Segmentation:
     Attributes:
         mask: (H, W) bool.
         probability: (H, W) float32 in [0, 1]; the mask is where it exceeds one half.
-        box: the prompt that gave the mask, pixels of the film, right and bottom exclusive.
-        box_source: "given", "whole film" or "second pass" (the box of the first mask's two largest parts).
+        box: the prompt that gave the mask, pixels of the film, right and bottom exclusive; of several
+            prompts the box around all of them.
+        box_source: "given", "whole film", "second pass" (the box of the first mask's two largest parts) or
+            "proposed" (by the model `proposer`).
         quality: predicted IoU in [0, 1]; None where the model was not trained to predict it.
         spacing_mm: (row, column) distance of pixels in mm, None where the film does not tell.
         warnings: what makes the result doubtful, "code: sentence" each.
@@ -53,6 +67,10 @@ class Segmentation:
     warnings: list[str]
     notices: tuple[str, ...]
     milliseconds: float
+    prompts: tuple[Box, ...] = ()
+    """All boxes that gave the mask; with several it is the union of what each encloses."""
+    proposer: str | None = None
+    """The model that proposed the prompts, None where none did."""
 
     @property
     def area_px(self) -> int:
@@ -87,9 +105,13 @@ class Segmenter:
     no state between them.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, load_proposer: Callable[[str], "Segmenter"] | None = None
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
+        self._load_proposer = load_proposer or Segmenter.load
+        self._proposer: Segmenter | None = None
         mismatch = weight_range_warning(bundle.precision.weight_range)
         self.warnings: list[str] = [mismatch] if mismatch else []
 
@@ -106,7 +128,8 @@ class Segmenter:
             BundleError: the bundle cannot be used, or the engine is not installed.
         """
         bundle = load_bundle(model)
-        return cls(bundle, load_engine(bundle, engine, threads))
+        proposer = functools.partial(cls.load, engine=engine, threads=threads)
+        return cls(bundle, load_engine(bundle, engine, threads), proposer)
 
     @property
     def accepts_boxes(self) -> bool:
@@ -124,14 +147,27 @@ class Segmenter:
                 f"The model {self.bundle.name!r} takes no box: leave the box out, or choose another model."
             )
 
-    def segment(self, film: FilmLike, box: Sequence[float] | None = None) -> Segmentation:
+    @property
+    def proposer(self) -> "Segmenter":
+        """The model that proposes boxes for this one, loaded when it is first asked for.
+
+        Raises:
+            BundleError: it is not in this installation.
+        """
+        if self._proposer is None:
+            self._proposer = self._load_proposer(self.bundle.prompt.proposer or DEFAULT_PROPOSER)
+        return self._proposer
+
+    def segment(self, film: FilmLike, box: Sequence[float] | None = None, prompt: str = AUTO) -> Segmentation:
         """Segment one film: a path, a `Film`, or a 2-D array (bright = dense).
 
         Args:
             film: an array is read as `Film.from_array` says.
-            box: (x_min, y_min, x_max, y_max) in pixels of the film, right and bottom exclusive. Without one
-                the whole film is the box, and where the bundle asks for it the same embedding is decoded once
-                more with the box of the first mask's two largest connected parts.
+            box: (x_min, y_min, x_max, y_max) in pixels of the film, right and bottom exclusive.
+            prompt: what stands in for a box. "auto": boxes of a proposer where the bundle asks for them, else
+                the whole film; "whole": the whole film. With the whole film, where the bundle asks for it,
+                the same embedding is decoded once more with the box of the first mask's two largest connected
+                parts.
 
         Raises:
             FilmError: the film cannot be read, or the box is inverted or outside the film.
@@ -142,19 +178,40 @@ class Segmenter:
         if box is not None:
             self.check_box()
         film = _as_film(film)
-        shape = film.shape
-        prompt = Box.whole(shape) if box is None else Box(*map(float, box)).checked(shape)
-        source = WHOLE_FILM if box is None else GIVEN
+        prompts, source, doubt = self._prompts(film, box, prompt)
         embedded = self.embed(film.pixels)
         frame = embedded.frame
-        [(logits, quality)] = self.decode(embedded, [prompt])  # (4g, 4g)
-        if box is None and self.bundle.prompt.second_pass:
+        logits, quality = self._union(embedded, prompts)  # (4g, 4g)
+        if source == WHOLE_FILM and self.bundle.prompt.second_pass:
             closer = second_box(logits, frame)
             if closer is not None:
-                [(again, again_quality)] = self.decode(embedded, [closer])
+                again, again_quality = self._union(embedded, [closer])
                 if _valid(again, frame).any():  # a second look that finds nothing does not undo the first
-                    logits, quality, prompt, source = again, again_quality, closer, SECOND_PASS
-        return self._result(film, frame.logits_to_original(logits), quality, prompt, source, started)
+                    logits, quality, prompts, source = again, again_quality, (closer,), SECOND_PASS
+        result = self._result(film, frame.logits_to_original(logits), quality, prompts, source, started)
+        result.warnings.extend(doubt)
+        return result
+
+    def _prompts(
+        self, film: Film, box: Sequence[float] | None, prompt: str
+    ) -> tuple[Sequence[Box], str, list[str]]:
+        """Return the boxes to decode with, where they come from, and a warning where nothing was proposed."""
+        if prompt not in PROMPTS:
+            raise FilmError(f"There is no automatic prompt {prompt!r}: choose one of {', '.join(PROMPTS)}.")
+        if box is not None:
+            return [Box(*map(float, box)).checked(film.shape)], GIVEN, []
+        whole = [Box.whole(film.shape)]
+        automatic = self.bundle.prompt.automatic
+        if prompt == WHOLE or automatic == WHOLE:
+            return whole, WHOLE_FILM, []
+        proposed = propose_boxes(self.proposer, film, automatic)
+        return (proposed, PROPOSED, []) if proposed else (whole, WHOLE_FILM, [_NOTHING_PROPOSED])
+
+    def _union(self, embedded: Embedded, prompts: Sequence[Box]) -> tuple[FloatArray, float | None]:
+        """Return logits (4g, 4g) of what any of the prompts encloses, and the lowest of their qualities."""
+        logits, qualities = zip(*self.decode(embedded, prompts), strict=True)
+        known = [quality for quality in qualities if quality is not None]
+        return np.maximum.reduce(logits), min(known) if known else None
 
     def segment_boxes(
         self, film: FilmLike, boxes: Sequence[Sequence[float]]
@@ -203,8 +260,15 @@ class Segmenter:
                 yield tidy(own, self.bundle.smallest_part), float(np.clip(value, 0, 1)) if trained else None
 
     def _result(
-        self, film: Film, logits: FloatArray, quality: float | None, box: Box, source: str, started: float
+        self,
+        film: Film,
+        logits: FloatArray,
+        quality: float | None,
+        prompts: Sequence[Box],
+        source: str,
+        started: float,
     ) -> Segmentation:
+        box = _around(prompts)
         mask = logits > 0  # (H, W)
         probability = _sigmoid(logits)
         warnings = doubts(film.pixels, mask, probability, quality, box if source == GIVEN else None)
@@ -218,6 +282,8 @@ class Segmenter:
             warnings=warnings,
             notices=film.notices,
             milliseconds=(time.perf_counter() - started) * 1000,
+            prompts=tuple(prompts),
+            proposer=self.proposer.bundle.name if source == PROPOSED else None,
         )
 
 
@@ -232,6 +298,11 @@ def second_box(logits: FloatArray, frame: Frame) -> Box | None:
     cells = np.array(enclosing_box(parts[:2]), dtype=np.float32)
     box = frame.box_to_original(cells * (frame.image_size / logits.shape[-1]))
     return box.checked(frame.original)
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    x_min, y_min, x_max, y_max = zip(*boxes, strict=True)
+    return Box(min(x_min), min(y_min), max(x_max), max(y_max))
 
 
 def _valid(logits: FloatArray, frame: Frame) -> NDArray[np.bool_]:

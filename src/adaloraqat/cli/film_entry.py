@@ -17,8 +17,11 @@ class FilmEntry:
         width: px.
         height: px.
         slices: of a case that is a volume.
-        box: the prompt, (x_min, y_min, x_max, y_max) in px; a case's boxes are in `objects`.
+        box: the prompt, (x_min, y_min, x_max, y_max) in px, or the box around all prompts; a case's boxes are
+            in `objects`.
         box_source: where the box or the boxes come from.
+        prompts: all boxes that gave a film's mask.
+        proposer: the model that proposed them, None where none did.
         quality: predicted IoU in [0, 1].
         area_px: pixels of the mask.
         area_mm2: area of the mask.
@@ -40,6 +43,8 @@ class FilmEntry:
     slices: int | None = None
     box: list[float] | None = None
     box_source: str | None = None
+    prompts: list[list[float]] | None = None
+    proposer: str | None = None
     quality: float | None = None
     area_px: int | None = None
     area_mm2: float | None = None

@@ -1,9 +1,10 @@
 """`adaloraqat info`: this computer, and what a bundle, a run or an architecture consists of."""
 
+import logging
 import platform
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,11 @@ from adaloraqat.cli.console import print_json
 from adaloraqat.errors import AdaloraqatError, BundleError
 from adaloraqat.evaluate.machine import package_version
 
+if TYPE_CHECKING:
+    from adaloraqat.models.published import Published
+
+log = logging.getLogger("adaloraqat")
+
 _PACKAGES = ("numpy", "pillow", "pydicom", "onnxruntime", "openvino", "torch", "transformers", "peft")
 _RECIPE = "recipe.yaml"
 
@@ -24,12 +30,14 @@ def info(
     subject: Annotated[
         str | None,
         typer.Argument(
-            metavar="[BUNDLE]", help="A bundle, a run's folder, or an architecture such as vit-b."
+            metavar="[BUNDLE]",
+            help="A bundle, a run's folder, published weights such as lite-medsam, or an architecture such "
+            "as vit-b.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Tell about this computer, or about a bundle, a run or an architecture."""
+    """Tell about this computer, or about a bundle, a run, published weights or an architecture."""
     document = computer() if subject is None else describe(subject)
     if as_json:
         print_json(document)
@@ -51,11 +59,14 @@ def computer() -> dict[str, Any]:
 
 
 def describe(subject: str) -> dict[str, Any]:
-    """What a bundle (name or path), a run (folder) or an architecture (name of a preset) consists of.
+    """What a bundle (name or path), a run (folder), published weights or an architecture (names) consist of.
 
     Raises:
-        AdaloraqatError: it is none of the three, or cannot be used.
+        AdaloraqatError: it is none of these, or cannot be used.
     """
+    weights = import_module("adaloraqat.models.published").find(subject)
+    if weights is not None:
+        return describe_weights(weights)
     if Path(subject, _RECIPE).is_file():
         return _described("describe_run", Path(subject))
     registry = import_module("adaloraqat.models.registry")
@@ -63,6 +74,20 @@ def describe(subject: str) -> dict[str, Any]:
         if name in registry.ARCHITECTURES or name in registry.BASELINES:
             return _described("describe_architecture", name)
     return describe_bundle(load_bundle(subject))  # which says what there is to choose from
+
+
+def describe_weights(weights: "Published") -> dict[str, Any]:
+    """Return what the table says of published weights, what lies here, and their architecture, counted."""
+    table = import_module("adaloraqat.cli.weights")
+    document = table.facts(weights)
+    if document["kept"] is None:
+        log.info("%s", table.published.absent(weights))
+    counted = _described("describe_architecture", document.pop("architecture"))
+    return {
+        "kind": "weights",
+        **document,
+        **{key: counted[key] for key in counted if key not in ("kind", "name")},
+    }
 
 
 def describe_bundle(bundle: Bundle) -> dict[str, Any]:

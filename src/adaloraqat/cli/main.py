@@ -55,8 +55,11 @@ COMMANDS = {
         "adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles on this computer."
     ),
     "data": Entry("adaloraqat.cli.data", "data_app", "Index and split data; draw phantom films."),
+    "weights": Entry("adaloraqat.cli.weights", "weights_app", "List, fetch and find published weights."),
     "info": Entry(
-        "adaloraqat.cli.info", "info", "Tell about this computer, a bundle, a run or an architecture."
+        "adaloraqat.cli.info",
+        "info",
+        "Tell about this computer, a bundle, a run, weights or an architecture.",
     ),
     "demo": Entry(
         "adaloraqat.cli.demo", "demo", "Adapt, compress and segment in a few minutes, on phantoms."

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,13 @@ ROOM = 1 << 20  # bytes on the disk: far more than the mask of a film takes
 NAMED = 20  # failed inputs that the last line names; each has a line of its own
 
 
+class Prompt(StrEnum):
+    """What stands in for a box."""
+
+    auto = "auto"
+    whole = "whole"
+
+
 def segment(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT", help="Films, or folders of films.", parser=named)
@@ -39,6 +47,12 @@ def segment(
             help="Box prompt in pixels of the film; without: the whole film, or a case's own boxes.",
         ),
     ] = None,
+    prompt: Annotated[
+        Prompt,
+        typer.Option(
+            help="Without a box: auto (what the model asks for, the whole film or proposed boxes) or whole."
+        ),
+    ] = Prompt.auto,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for the results.", parser=named)
     ] = DEFAULT_OUT,
@@ -64,7 +78,9 @@ def segment(
     segmenter = Segmenter.load(model, engine, threads) if jobs else None
     if segmenter is not None and box is not None:
         segmenter.check_box()
-    how = _How(Box(*box) if box else None, overlay, propagate, quiet=as_json, alone=len(jobs) == 1)
+    how = _How(
+        Box(*box) if box else None, prompt.value, overlay, propagate, quiet=as_json, alone=len(jobs) == 1
+    )
     work = _Work(segmenter, out, how)
     code = None
     try:
@@ -92,6 +108,7 @@ class _How:
     """What was asked for; `alone`: there is one input, so its own progress may show."""
 
     box: Box | None
+    prompt: str
     overlay: bool
     propagate: Propagate
     quiet: bool
@@ -143,7 +160,7 @@ class _Work:
     def _film(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
         film = read_film(job.source)
-        result = self._segmenter.segment(film, self._how.box)
+        result = self._segmenter.segment(film, self._how.box, self._how.prompt)
         write_mask(outputs[0], result.mask)
         if not self._how.overlay:
             return _entry(result), None
@@ -181,8 +198,10 @@ def _entry(result: Segmentation) -> FilmEntry:
     return FilmEntry(
         width=width,
         height=height,
-        box=[round(side, 2) for side in result.box],
+        box=_rounded(result.box),
         box_source=result.box_source,
+        prompts=[_rounded(box) for box in result.prompts],
+        proposer=result.proposer,
         quality=None if result.quality is None else round(result.quality, 4),
         area_px=result.area_px,
         area_mm2=None if area is None else round(area, 2),
@@ -191,6 +210,10 @@ def _entry(result: Segmentation) -> FilmEntry:
         warnings=tuple(result.warnings),
         notices=result.notices,
     )
+
+
+def _rounded(box: Box) -> list[float]:
+    return [round(side, 2) for side in box]
 
 
 def _document(

@@ -16,7 +16,6 @@ from typing import Any
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.operators import matrix_products
-from adaloraqat.bundle.shipped import shipped_base
 from adaloraqat.bundle.timing import interleaved, median_ratio
 from adaloraqat.datasets.manifest import Entry, select, write_manifest
 from adaloraqat.datasets.phantom import write_phantoms
@@ -30,6 +29,7 @@ from adaloraqat.export.bundle_writer import export_bundle
 from adaloraqat.export.export_run import export_run
 from adaloraqat.files import write_json
 from adaloraqat.lowrank import adapted_width, scaled_ranks
+from adaloraqat.models.published import resolve
 from adaloraqat.models.sam import architecture_of, count_parameters
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import POLICIES
@@ -43,7 +43,7 @@ from adaloraqat.training.run import LoadedRun, load_run
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.structure import Structure, preprocessing_for
 from adaloraqat.training.torch_engine import run_segmenter
-from adaloraqat.training.train import SHIPPED_BASE, load_start, train
+from adaloraqat.training.train import load_start, train
 
 logger = logging.getLogger(__name__)
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -97,8 +97,8 @@ def run_demo(
     plan = plan or DemoPlan()
     adalora, _ = _both_stages(recipe)
     clock, files = _Clock(report), DemoFiles.below(out)
-    if recipe.base.weights == SHIPPED_BASE and not Path(SHIPPED_BASE).exists():
-        shipped_base()  # refuses before anything is removed or drawn
+    if recipe.base.weights is not None:
+        resolve(recipe.base.weights)  # refuses before anything is removed or drawn
     claim(out)
     with clock.step("films", f"drawing {plan.films} films of the site “{plan.site}”"):
         entries = _draw(files, plan, recipe.seed, track)
@@ -332,7 +332,7 @@ def _base_file(recipe: Recipe) -> Path | None:
     weights = recipe.base.weights
     if weights is None:
         return None
-    return shipped_base() if weights == SHIPPED_BASE and not Path(weights).exists() else Path(weights)
+    return resolve(weights) or Path(weights)
 
 
 def _size(path: Path | None, words: str) -> dict[str, Any]:

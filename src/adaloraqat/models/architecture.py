@@ -11,6 +11,9 @@ from adaloraqat.errors import RecipeError
 if TYPE_CHECKING:
     from transformers import SamConfig
 
+PUBLISHED_NORM_EPS = 1e-5
+"""PyTorch's own epsilon of a layer norm, which segment-anything and what was made from it leave as it is."""
+
 _DECODER_DOWNSAMPLE = 2  # cross attention of the decoder works at half its width (SAM, appendix A)
 
 
@@ -37,6 +40,8 @@ class SamArchitecture:
         iou_head_depth: linear layers of the quality head.
         iou_head_hidden_dim: width of the quality head.
         mlp_dim: hidden width of the encoder blocks' MLP; 0 means four times `hidden_size`.
+        decoder_norm_eps: what the layer norms of the decoder's blocks add to the variance: 1e-6 as in
+            transformers, `PUBLISHED_NORM_EPS` in the code of Meta, MedSAM, LiteMedSAM and MobileSAM.
 
     Raises:
         RecipeError: the measures do not fit together.
@@ -60,6 +65,7 @@ class SamArchitecture:
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
     mlp_dim: int = 0
+    decoder_norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -74,7 +80,8 @@ class SamArchitecture:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON and YAML can hold; `from_dict` reads them back."""
-        return asdict(self) | {"global_attention_layers": list(self.global_attention_layers)}
+        values = asdict(self) | {"global_attention_layers": list(self.global_attention_layers)}
+        return without_usual_eps(values)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SamArchitecture:
@@ -124,6 +131,7 @@ class SamArchitecture:
             num_multimask_outputs=self.num_multimask_outputs,
             iou_head_depth=self.iou_head_depth,
             iou_head_hidden_dim=self.iou_head_hidden_dim,
+            layer_norm_eps=self.decoder_norm_eps,
         )
         return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
 
@@ -158,13 +166,30 @@ class SamArchitecture:
             num_multimask_outputs=decoder.num_multimask_outputs,
             iou_head_depth=decoder.iou_head_depth,
             iou_head_hidden_dim=decoder.iou_head_hidden_dim,
+            decoder_norm_eps=decoder.layer_norm_eps,
         )
+
+
+def without_usual_eps(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an architecture's plain values, without a `decoder_norm_eps` that is the usual one.
+
+    So what was written before the field existed, and what has no use for it, reads the same.
+    """
+    usual = SamArchitecture.decoder_norm_eps
+    return {key: value for key, value in values.items() if (key, value) != ("decoder_norm_eps", usual)}
+
+
+def is_norm_eps(value: object) -> bool:
+    """Whether a layer norm can add `value` to a variance: a small positive number."""
+    return isinstance(value, float) and 0 < value < 1
 
 
 def _check_types(architecture: SamArchitecture) -> None:
     for field in fields(architecture):
         value = getattr(architecture, field.name)
-        if field.name == "global_attention_layers":
+        if field.name == "decoder_norm_eps":
+            good = is_norm_eps(value)
+        elif field.name == "global_attention_layers":
             good = isinstance(value, list | tuple) and all(type(index) is int for index in value)
         elif field.name == "use_rel_pos":
             good = isinstance(value, bool)

@@ -14,6 +14,7 @@ from transformers import SamConfig
 
 from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.models.architecture import SamArchitecture
+from adaloraqat.models.foreign_checkpoint import blocked_by, not_weights
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 from adaloraqat.models.registry import Architecture
 
@@ -157,7 +158,8 @@ def read_torch(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes of unknown origin make the reader fail in any way
         raise CheckpointError(
-            f"{path.name} is damaged, or holds code instead of plain weights and was not run: "
+            blocked_by(path)
+            or f"{path.name} is damaged, or holds code instead of plain weights and was not run: "
             "fetch the published weights."
         ) from error
     return _unwrapped(content, path.name)
@@ -171,7 +173,7 @@ def _unwrapped(content: object, file: str) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{file} holds no dictionary of weights: give a SAM checkpoint.")
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
-        raise CheckpointError(f"{file} holds things that are no tensors: give the weights alone.")
+        raise CheckpointError(not_weights(content, file))
     if all(name.startswith(_PARALLEL) for name in content):
         return {name.removeprefix(_PARALLEL): value for name, value in content.items()}
     return dict(content)

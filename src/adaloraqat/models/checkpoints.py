@@ -21,6 +21,7 @@ from transformers import SamModel
 
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import atomic_path, write_json
+from adaloraqat.models.architecture import PUBLISHED_NORM_EPS
 from adaloraqat.models.checkpoint_files import CONFIG, WEIGHTS, read_folder, read_torch
 from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.lite_medsam import build_lite_medsam, lite_medsam_from_state
@@ -32,6 +33,7 @@ from adaloraqat.models.lite_medsam_naming import (
     without_derived,
 )
 from adaloraqat.models.meta_naming import infer_architecture, is_meta_naming, to_transformers
+from adaloraqat.models.published import resolve
 from adaloraqat.models.registry import Architecture
 from adaloraqat.models.sam import (
     SHARED_FREQUENCIES,
@@ -42,6 +44,7 @@ from adaloraqat.models.sam import (
 )
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_NOT_ASKED = ("image_size", "decoder_norm_eps")  # what the file or its naming decides, whatever is asked for
 _COUNTER = ".num_batches_tracked"  # batch normalisation's count of batches: the one integer among the weights
 
 
@@ -53,21 +56,25 @@ def load_base(
     """Read base weights, in eval mode and float32; every tensor of the file is used, and no other.
 
     Args:
-        path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM) or LiteMedSAM's (MobileSAM).
+        path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM) or LiteMedSAM's (MobileSAM). A
+            string may also be "base" or a name of `published.TABLE`, which no folder or file of that name
+            shadows: a path is then "./base", or a `Path`.
         image_size: side of the model image, px; position tables are interpolated where it is not the
             file's own (or the architecture's).
         architecture: the measures, for a file that does not tell them; they must be the file's, except
             for the image size.
 
     Raises:
-        CheckpointError: no such file, another format, a damaged file, a file that would run code, tensors
-            missing, left over or of another shape.
+        BundleError: "base" is asked for, and this installation carries none.
+        CheckpointError: no such file, published weights that are not here yet, another format, a damaged
+            file, a file that would run code, tensors missing, left over or of another shape.
         RecipeError: `architecture` or `image_size` do not fit together.
     """
-    source = Path(path)
+    source = (resolve(path) if isinstance(path, str) else None) or Path(path)
     file = source.absolute().name
     given = _as_architecture(architecture)
     found: Architecture | None = None
+    eps: float | None = None
     if source.is_dir():
         state, found = read_folder(source)
     elif source.is_file():
@@ -78,10 +85,14 @@ def load_base(
         state = without_derived(state, file)
         found = found or (None if given else infer_lite_medsam(state, file))
         state = to_transformers(state, file, tiny_vit_name)
+        eps = PUBLISHED_NORM_EPS
     elif is_meta_naming(state):
         found = found or (None if given else infer_architecture(state, file))
         state = to_transformers(state, file)
+        eps = PUBLISHED_NORM_EPS
     measures = _agreed(given, found, file)
+    if eps is not None:  # names tell whose code the weights were trained with
+        measures = replace(measures, decoder_norm_eps=eps)
     if found is None and isinstance(measures, SamArchitecture):
         measures = _with_own_image_size(measures, state)
     model = _from_state(measures, _checked(state, measures, file)).eval()
@@ -156,7 +167,7 @@ def _agreed(given: Architecture | None, found: Architecture | None, file: str) -
     wrong = [
         name
         for name, value in {"family": "sam", **given.to_dict()}.items()
-        if name != "image_size" and value != own.get(name)
+        if name not in _NOT_ASKED and value != own.get(name)
     ]
     if wrong:
         raise CheckpointError(

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.models.architecture import SamArchitecture
+from adaloraqat.models.architecture import SamArchitecture, without_usual_eps
 
 STAGES = 4
 _PER_STAGE = ("embed_dims", "depths", "num_heads", "window_sizes")
@@ -43,6 +43,7 @@ class LiteMedSAMArchitecture:
         num_multimask_outputs: masks beside the single-mask output.
         iou_head_depth: linear layers of the quality head.
         iou_head_hidden_dim: width of the quality head.
+        decoder_norm_eps: as in `SamArchitecture`.
 
     Raises:
         RecipeError: the measures do not fit together.
@@ -68,6 +69,7 @@ class LiteMedSAMArchitecture:
     num_multimask_outputs: int = 3
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
+    decoder_norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -89,7 +91,7 @@ class LiteMedSAMArchitecture:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON and YAML can hold; `from_dict` reads them back."""
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-        return {"family": self.family, **values}
+        return {"family": self.family, **without_usual_eps(values)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LiteMedSAMArchitecture:
@@ -130,12 +132,15 @@ class LiteMedSAMArchitecture:
             num_multimask_outputs=self.num_multimask_outputs,
             iou_head_depth=self.iou_head_depth,
             iou_head_hidden_dim=self.iou_head_hidden_dim,
+            decoder_norm_eps=self.decoder_norm_eps,
         )
 
 
 def _check_types(architecture: LiteMedSAMArchitecture) -> None:
     for field in fields(architecture):
         value = getattr(architecture, field.name)
+        if field.name == "decoder_norm_eps":
+            continue  # checked with the decoder's measures
         numbers = value if isinstance(value, list | tuple) else [value]
         length = STAGES if field.name in _PER_STAGE else STAGES - 1
         fits = len(numbers) == length if field.type.startswith("tuple") else numbers[0] is value

@@ -17,6 +17,7 @@ from adaloraqat.radiograph.geometry import Box
 _MOST_SIDE = math.isqrt(MAX_PIXELS)
 _MOST_CHANNELS = 16
 _MOST_FACTOR = 1e30  # far inside what float32 can hold
+_SMALLEST_RANGE = 1e-8  # of a film of one grey, as in the published code
 _SAMPLE = 1 << 16  # pixels that a percentile is read from; its error in rank is about 0.02 %
 
 
@@ -121,21 +122,29 @@ class Frame:
         return square
 
 
+PERCENTILES, MIN_MAX, FIXED = "percentiles", "min-max", "fixed"
+GREY_RANGES = (PERCENTILES, MIN_MAX, FIXED)
+"""What of a film becomes 0 and 1: two percentiles, the resized film's extremes, or the file's own 0..255."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What is done to a film before the network sees it.
 
-    Percentile clip to [0, 1], longest side resized to `image_size` (aspect kept, antialiased bilinear),
+    Grey values to [0, 1], longest side resized to `image_size` (aspect kept, antialiased bilinear),
     normalised by `mean` and `std`, padded with 0 right and bottom. The defaults suit a network trained from
-    scratch; public SAM weights take 1024 px, 3 channels and ImageNet's mean and deviation.
+    scratch; what published weights take stands with them (`models.published`).
 
     Attributes:
         image_size: S, the side of the model's square in px.
         channels: C; a grey film is repeated.
-        percentile_low: percentile (0 to 100) of the film that becomes 0.
-        percentile_high: percentile (0 to 100) of the film that becomes 1.
-        mean: per channel, or one for all, in units of the clipped film.
+        percentile_low: percentile (0 to 100) of the film that becomes 0; with `percentiles` only.
+        percentile_high: percentile (0 to 100) of the film that becomes 1; with `percentiles` only.
+        mean: per channel, or one for all, in units of the film in [0, 1].
         std: as `mean`, greater than 0.
+        grey_range: one of `GREY_RANGES`. `percentiles`: clipped between the two. `min-max`: from the smallest
+            to the largest value of the resized film, as MedSAM and LiteMedSAM take it. `fixed`: the film's
+            values as they are, 1 being the 255 of an 8-bit file, as SAM takes it.
 
     Raises:
         FilmError: a value out of range.
@@ -147,6 +156,7 @@ class Preprocessing:
     percentile_high: float = 99.5
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
+    grey_range: str = PERCENTILES
 
     def __post_init__(self) -> None:
         """Check the values; lists (as JSON gives them) become tuples."""
@@ -173,13 +183,19 @@ class Preprocessing:
         Of (H, W, 3) colours (3, S, S), stretched together, so that they keep their hue.
         """
         frame = Frame.of((pixels.shape[0], pixels.shape[1]), self.image_size)
-        stretched = self.stretch(pixels)
+        scaled = self.stretch(pixels) if self.grey_range == PERCENTILES else np.asarray(pixels, np.float32)
         if pixels.ndim == 2:
-            return frame._place(stretched), frame
-        return np.stack([frame._place(channel) for channel in np.moveaxis(stretched, 2, 0)]), frame
+            square = frame._place(scaled)
+        else:
+            square = np.stack([frame._place(channel) for channel in np.moveaxis(scaled, 2, 0)])
+        if self.grey_range == MIN_MAX:
+            film = square[..., : frame.resized[0], : frame.resized[1]]
+            film -= film.min()
+            film /= max(float(film.max()), _SMALLEST_RANGE)
+        return square, frame
 
     def stretch(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Return float32 of the pixels' shape: between two percentiles, clipped to [0, 1]; else zeros."""
+        """Return float32 of the pixels' shape: between the two percentiles, clipped to [0, 1]; else zeros."""
         low, high = _percentiles(pixels, self.percentile_low, self.percentile_high)
         if not high > low:
             low, high = float(pixels.min()), float(pixels.max())  # almost constant: what is left of its range
@@ -206,10 +222,11 @@ class Preprocessing:
         return normalised
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; `from_dict` reads them back."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        """Return plain values for JSON; `from_dict` reads them back. A usual `grey_range` is left out."""
+        values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        if self.grey_range == PERCENTILES:
+            del values["grey_range"]  # what was written before there was a choice reads the same
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
@@ -219,7 +236,7 @@ class Preprocessing:
             FilmError: a key is unknown or missing, or a value is not usable.
         """
         fields = set(cls.__dataclass_fields__)
-        if set(values) != fields:
+        if set(values) | {"grey_range"} != fields:
             names = ", ".join(sorted(set(values) ^ fields))
             raise FilmError(
                 f"The preprocessing has unknown or missing keys ({names}): it needs {sorted(fields)}."
@@ -246,6 +263,8 @@ class Preprocessing:
             return f"image_size must be 1 to {_MOST_SIDE}"
         if not 1 <= self.channels <= _MOST_CHANNELS:
             return f"channels must be 1 to {_MOST_CHANNELS}"
+        if self.grey_range not in GREY_RANGES:
+            return f"grey_range must be one of {', '.join(GREY_RANGES)}"
         if not 0 <= self.percentile_low < self.percentile_high <= 100:
             return "percentiles must rise within 0 to 100"
         if {len(self.mean), len(self.std)} - {1, self.channels}:

@@ -25,7 +25,11 @@ Checked = TypeVar("Checked", bound=Strict)
 
 
 class BaseModelChoice(Strict):
-    """Where training starts: `weights` (a shipped base, a folder, a .pth), or an `architecture` at random."""
+    """Where training starts: `weights` or an `architecture` at random.
+
+    `weights` is a name ("base", "lite-medsam", "facebook/sam-vit-base", …), which nothing in the working
+    directory shadows, or the path of a folder, a .pth or a run.
+    """
 
     weights: str | None = Field(default=None, max_length=1000)
     architecture: str | dict[str, Any] | None = None

@@ -4,18 +4,15 @@ from pathlib import Path
 
 import torch
 
-from adaloraqat.bundle.shipped import shipped_base
 from adaloraqat.errors import RecipeError
 from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.families import SegmentationModel, build
+from adaloraqat.models.published import is_name
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import architecture_of
 from adaloraqat.training.recipe import BaseModelChoice
 from adaloraqat.training.run import is_run, load_float_run
 from adaloraqat.training.structure import Structure
-
-SHIPPED_BASE = "base"
-"""`base.weights: base` in a recipe means the base that ships in the package."""
 
 
 def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Structure]:
@@ -28,7 +25,7 @@ def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Str
         CheckpointError: the weights cannot be read.
         RecipeError: the measures do not fit, or a run works at another image size.
     """
-    if base.weights is not None and is_run(Path(base.weights)):
+    if base.weights is not None and names_run(base.weights):
         run = load_float_run(Path(base.weights))
         size = run.structure.architecture["image_size"]
         if base.image_size not in (None, size):
@@ -37,14 +34,13 @@ def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Str
                 "stage an image_size."
             )
         return run.model, run.structure
-    model = load_weights(base.weights, base.image_size) if base.weights is not None else _random(base, seed)
+    model = load_base(base.weights, base.image_size) if base.weights is not None else _random(base, seed)
     return model, Structure(architecture_of(model))
 
 
-def load_weights(weights: str, image_size: int | None) -> SegmentationModel:
-    """Load a path, or the base that ships under the name "base"; a folder of that name goes first."""
-    shipped = weights == SHIPPED_BASE and not Path(weights).exists()
-    return load_base(shipped_base() if shipped else weights, image_size)
+def names_run(weights: str) -> bool:
+    """Whether what a recipe names is a run's folder; a name of published weights never is."""
+    return not is_name(weights) and is_run(Path(weights))
 
 
 def _random(base: BaseModelChoice, seed: int) -> SegmentationModel:

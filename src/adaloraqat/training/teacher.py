@@ -15,14 +15,15 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.files import atomic_path
 from adaloraqat.lowrank import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
+from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.families import SegmentationModel, accepts_boxes, resize
 from adaloraqat.models.sam import architecture_of, decode, encode
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Warp
 from adaloraqat.training.device import device_of
 from adaloraqat.training.films import FilmSet, normalise
-from adaloraqat.training.run import is_run, load_float_run
-from adaloraqat.training.start import load_weights
+from adaloraqat.training.run import load_float_run
+from adaloraqat.training.start import names_run
 from adaloraqat.training.structure import preprocessing_for
 
 BATCH = 8
@@ -67,7 +68,7 @@ class Teacher:
 
 
 def load_teacher(name: str, image_size: int | None) -> tuple[SegmentationModel, Preprocessing]:
-    """Load a run folder's last float stage (adapters merged), the shipped `base`, a SAM folder or a `.pth`.
+    """Load a run folder's last float stage (adapters merged), published weights, a SAM folder or a `.pth`.
 
     Args:
         name: what a recipe gives as `distillation.teacher`.
@@ -77,7 +78,7 @@ def load_teacher(name: str, image_size: int | None) -> tuple[SegmentationModel, 
         RecipeError: the model takes no boxes, hence has no embedding to learn from.
         CheckpointError: it cannot be read.
     """
-    if is_run(Path(name)):
+    if names_run(name):
         run = load_float_run(Path(name))
         model = run.model
         if run.structure.ranks is not None:
@@ -87,7 +88,7 @@ def load_teacher(name: str, image_size: int | None) -> tuple[SegmentationModel, 
         if image_size is not None and image_size != architecture_of(model)["image_size"]:
             model = resize(model, image_size)
     else:
-        model = load_weights(name, image_size)
+        model = load_base(name, image_size)
     if not accepts_boxes(model):
         raise RecipeError(
             f"{Path(name).name} cannot be a teacher: it takes no boxes; name a SAM, a LiteMedSAM or a run of "

@@ -36,13 +36,13 @@ from adaloraqat.training.run_films import RunFilms
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.stage_order import check_stages
 from adaloraqat.training.stages import calibrate_films, embedding_width, enter_stage
-from adaloraqat.training.start import SHIPPED_BASE, load_start
+from adaloraqat.training.start import load_start
 from adaloraqat.training.structure import Structure, build_model, settle_memory
 from adaloraqat.training.teacher import Teacher, forget_embeddings, load_teacher, remember_embeddings
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["SHIPPED_BASE", "choose_films", "load_start", "train", "warnings_of"]
+__all__ = ["choose_films", "load_start", "train", "warnings_of"]
 
 
 def train(

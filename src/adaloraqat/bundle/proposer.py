@@ -1,0 +1,42 @@
+"""Boxes for a model that was not trained on whole films: where a small model sees lungs.
+
+LiteMedSAM and SAM answer to boxes (QMedSAM, arXiv 2412.11186, trains and scores with them). Without one,
+`--prompt auto` takes the boxes of the mask that the small shipped model draws; the mask that comes out is the
+promptable model's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adaloraqat.bundle.format import PROPOSED_LUNGS
+from adaloraqat.bundle.parts import connected_parts, enclosing_box
+from adaloraqat.bundle.shipped import DEFAULT_MODEL
+from adaloraqat.radiograph import Box, Film
+
+if TYPE_CHECKING:
+    from adaloraqat.bundle.segmenter import Segmenter
+
+DEFAULT_PROPOSER = DEFAULT_MODEL
+_LUNGS = 2
+_FINEST = 512  # pixels along the longer side on which parts are sought: more costs time and moves no box
+_SMALL = 0.2  # of the largest part: a second part below that is no second lung
+
+
+def propose_boxes(proposer: Segmenter, film: Film, automatic: str) -> tuple[Box, ...]:
+    """Return the boxes that `proposer` sees on a film: none where it sees no lung.
+
+    Args:
+        proposer: a model that segments whole films.
+        film: the film.
+        automatic: `PROPOSED_BOX` for one box round the two largest parts, `PROPOSED_LUNGS` for one box each.
+    """
+    mask = proposer.segment(film).mask
+    step = max(1, -(-max(mask.shape) // _FINEST))
+    parts = connected_parts(mask[::step, ::step])[:_LUNGS]
+    lungs = [part for part in parts if part.area >= _SMALL * parts[0].area]
+    if not lungs:
+        return ()
+    groups = [[lung] for lung in lungs] if automatic == PROPOSED_LUNGS else [lungs]
+    boxes = (Box(*(float(side * step) for side in enclosing_box(group))) for group in groups)
+    return tuple(box.checked(film.shape) for box in boxes)

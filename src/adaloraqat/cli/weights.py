@@ -1,0 +1,103 @@
+"""`adaloraqat weights`: published weights by name: which there are, fetching them, where they lie."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from adaloraqat.cli.console import print_json, print_line
+from adaloraqat.errors import CheckpointError
+from adaloraqat.models import published
+from adaloraqat.models.published import Kept, Published
+from adaloraqat.models.published_fetch import get as fetch
+
+log = logging.getLogger("adaloraqat")
+
+weights_app = typer.Typer(
+    name="weights", help="List, fetch and find weights that others published.", no_args_is_help=True
+)
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `weights list` shows.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@weights_app.command("list")
+def list_weights(as_json: _Json = False) -> None:
+    """List the published weights that have a name here: origin, licence, size, SHA-256, preprocessing."""
+    entries = [facts(entry) for entry in published.TABLE.values()]
+    if as_json:
+        folder = published.weights_folder()
+        print_json({"folder": None if folder is None else str(folder), "weights": entries})
+        return
+    for document in entries:
+        for line in _lines(document):
+            print_line(line)
+
+
+@weights_app.command("get")
+def get_weights(
+    name: _Name,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Take them from this file (or folder), without a network."
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Another commit, branch or tag of a Hugging Face repository.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Fetch published weights, check them, and keep them in the cache (ADALORAQAT_CACHE)."""
+    entry = published.named(name)
+    found = fetch(entry, source, revision, say=log.info)
+    if entry.caution:
+        log.info("%s: %s", entry.name, entry.caution)
+    if as_json:
+        print_json(on_disk(found))
+        return
+    for file, about in found.record["files"].items():
+        print_line(f"{entry.name}: {file}, {about['bytes']:,} bytes, SHA-256 {about['sha256']}")
+    print_line(f"Use it as base.weights: {entry.name}.")
+
+
+@weights_app.command("path")
+def path_of_weights(name: _Name) -> None:
+    """Print where weights lie on this computer: a file, or a Hugging Face folder."""
+    path = published.resolve(name)
+    if path is None:
+        published.named(name)  # which says what there is to choose from
+        raise CheckpointError(f"{name} has no path.")
+    print_line(str(path))
+
+
+def facts(entry: Published) -> dict[str, Any]:
+    """Return what the table says about weights, and what of them lies on this computer (None: nothing)."""
+    found = published.kept(entry)
+    return {**entry.to_dict(), "kept": None if found is None else on_disk(found)}
+
+
+def on_disk(found: Kept) -> dict[str, Any]:
+    """Return the record of weights that lie here, with their path."""
+    return {"path": str(found.path), **found.record}
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    """Return what people want to know of one entry of the list."""
+    name = " = ".join([document["name"], *document["aliases"]])
+    about = "" if document["bytes_exact"] else "about "
+    stated = document["sha256_stated_by_others"]
+    digest = document["sha256"] + (f" here; others state {stated}" if stated else "")
+    view = document["preprocessing"]
+    spread = "0..255" if view["grey_range"] == "fixed" else "the film's minimum to maximum"
+    scaled = "" if set(view["std"]) == {1.0} else ", then ImageNet's mean and deviation"
+    lines = [
+        f"{name}: {'on this computer' if document['kept'] else 'not fetched'}",
+        f"  {document['file']}, {about}{document['bytes']:,} bytes, {document['licence']}",
+        f"  from {published.TABLE[document['name']].origin}",
+        f"  SHA-256 {digest}",
+        f"  {view['image_size']} px, {view['channels']} channels, {spread} to [0, 1]{scaled}",
+        f"  {document['about']}",
+    ]
+    return [*lines, f"  {document['caution']}"] if document["caution"] else lines

