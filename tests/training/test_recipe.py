@@ -9,7 +9,8 @@ import yaml
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.training import load_recipe, parse_recipe
-from adaloraqat.training.recipe import AdaLoRAStage, QuantizeStage
+from adaloraqat.training.kinds.adalora import AdaLoRAStage
+from adaloraqat.training.kinds.quantize import QuantizeStage
 
 RECIPES = sorted(
     path.resolve()

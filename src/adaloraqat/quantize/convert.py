@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.lowrank.adalora_layer import AdaptedQKV
 from adaloraqat.models.tiny_vit import ConvNorm
 from adaloraqat.quantize.fake_product import FakeQuantizedProduct
 from adaloraqat.quantize.fake_quantize import FakeQuantized

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.lowrank.adalora_layer import AdaptedQKV
 from adaloraqat.quantize import numerics
 from adaloraqat.quantize.layout import Layout
 from adaloraqat.quantize.observer import RangeObserver

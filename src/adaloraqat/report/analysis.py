@@ -17,10 +17,9 @@ from adaloraqat.report.environment import environment
 from adaloraqat.report.figure_style import save_figure
 from adaloraqat.report.quantisation_figure import quantisation_figure
 from adaloraqat.report.sensitivity_table import sensitivity_csv, sensitivity_figure, sensitivity_markdown
-from adaloraqat.training.calibration import calibration_batches
+from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.run import LoadedRun
-from adaloraqat.training.train import choose_films
-from adaloraqat.training.usable_films import UsableFilms
+from adaloraqat.training.run_films import UsableFilms, choose_films
 
 Report = Callable[[str], None]
 WEIGHT_RANGES = ("portable", "full")
