@@ -33,8 +33,9 @@ from adaloraqat.radiograph import Box, Film, read_film, read_mask
 from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.recipe import Recipe, public_document
-from adaloraqat.training.run import LoadedRun, load_float_run, load_run, manifest_of, trainable_parameters
+from adaloraqat.training.run import LoadedRun, load_float_run, load_run, trainable_parameters
 from adaloraqat.training.run_films import UsableFilms, choose_films
+from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.torch_engine import quality_trained, run_segmenter
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def export_run(
     run = load_run(folder, stage)
     merge_lora(run.model)
     trained = run.policy
-    training, validation = _films(run, manifest or manifest_of(folder))
+    training, validation = _films(run, manifest or RunFolder(folder).manifest())
     usable = UsableFilms()
     calibration = functools.cache(lambda: _calibration(run, training, usable))
     proposal: Proposal | None = None

@@ -251,13 +251,10 @@ def cached_films(
         return found
     if path.exists():
         logger.warning("The film cache %s is damaged and is made again.", path.name)
-    failures: list[Exception] = []
     try:
         with atomic_path(path) as temporary:
-            _write(temporary, _watched(decode, failures))
+            _write(temporary, decode)
     except OutputError as error:
-        if failures:
-            raise failures[0] from error
         logger.warning("%s Training goes on without a film cache.", error)
         return None
     return _opened(path, len(entries), preprocessing.image_size)
@@ -275,17 +272,6 @@ def cache_key(entries: Sequence[Entry], preprocessing: Preprocessing) -> str:
     versions = {name: version(name) for name in _DECODERS}
     content = [FORMAT, preprocessing.to_dict(), versions, films]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _watched(
-    decode: Iterable[tuple[NDArray[np.uint8], Frame]], failures: list[Exception]
-) -> Iterable[tuple[NDArray[np.uint8], Frame]]:
-    """Pass films on, and keep what decoding raised apart from what writing raised."""
-    try:
-        yield from decode
-    except Exception as error:
-        failures.append(error)
-        raise
 
 
 def _write(path: Path, decode: Iterable[tuple[NDArray[np.uint8], Frame]]) -> None:

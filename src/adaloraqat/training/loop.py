@@ -24,7 +24,6 @@ from adaloraqat.training.kinds.base import Report
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import (
     Group,
-    count_trainable,
     make_optimizer,
     optimizer_tensors,
     restore_optimizer,
@@ -111,7 +110,8 @@ class StageTraining:
         self.batches = Batches(context.recipe, number, self.films)
         self.distiller = self._new_distiller()
         self.groups = trainable_groups(model, self.stage)
-        self.beside = _beside(self.distiller)
+        beside = self.distiller.parameters() if self.distiller is not None else {}
+        self.beside = [Group("encoder", beside, decayed=False)] if beside else []
         self.optimizer = make_optimizer([*self.groups, *self.beside], self.stage)
         self.hooks = self.stage.hooks(model, self.optimizer, context.report)
         self.progress = Progress(lines=lines, budgets=list(self.hooks.budgets))
@@ -141,7 +141,7 @@ class StageTraining:
     @property
     def trainable(self) -> int:
         """How many numbers of the model learn now."""
-        return count_trainable(self.groups)
+        return sum(parameter.numel() for parameter in self._parameters())
 
     # ---- running -------------------------------------------------------------------------------------
 
@@ -155,7 +155,10 @@ class StageTraining:
         stage, progress, monitor = self.stage, self.progress, self.context.recipe.monitor
         if not self._resumed:
             self._fit_distiller()
-            self._measure_start()
+            # The base, or plain post-training quantisation:
+            progress.first = validate(self.model, self.validation, self.preprocessing)
+            self._log({"loss": None, "validation": progress.first}, 0.0)
+            self._checkpoint()
         if stage.start_counts and progress.epoch == 0:
             # Only after the stage's first checkpoint: best.safetensors may still be the stage before's.
             self._keep_if_best(progress.first)
@@ -199,12 +202,6 @@ class StageTraining:
 
         self.distiller.fit(student)
         self.model.load_state_dict(buffers, strict=False)
-
-    def _measure_start(self) -> None:
-        """Score the model before the first step: the base, or plain post-training quantisation."""
-        self.progress.first = validate(self.model, self.validation, self.preprocessing)
-        self._log({"loss": None, "validation": self.progress.first}, 0.0)
-        self._checkpoint()
 
     def _epoch(self) -> None:
         started = time.perf_counter()
@@ -345,12 +342,6 @@ class StageTraining:
         restore_optimizer(self.optimizer, under("optimizer", tensors), parameters)
         self.initial_singular_values = under("initial", tensors)
         self.hooks.load_state_dict(under("allocator", tensors))
-
-
-def _beside(distiller: Distiller | None) -> list[Group]:
-    """Return what learns beside the model, at the encoder's rate."""
-    parameters = distiller.parameters() if distiller is not None else {}
-    return [Group("encoder", parameters, decayed=False)] if parameters else []
 
 
 def _named(owner: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

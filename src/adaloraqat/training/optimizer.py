@@ -1,13 +1,11 @@
 """What learns in a stage, at which rate, and the optimiser over it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from adaloraqat.lowrank.adalora import adapters_of
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.training.kinds.base import Stage
 
@@ -23,10 +21,9 @@ class Group:
 
 def trainable_groups(model: SegmentationModel, stage: Stage) -> list[Group]:
     """Freeze what `stage` does not train and return the rest, grouped by rate; names are the model's own."""
-    of_adapters = _adapter_parameters(model)
     wanted: dict[str, dict[bool, dict[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
-        part = of_adapters.get(id(parameter)) or _part(name)
+        part = _part(name)
         parameter.requires_grad_(part is not None and stage.learns(part))
         if part is not None and parameter.requires_grad:
             decayed = parameter.ndim > 1 and part in ("encoder", "decoder")
@@ -39,23 +36,10 @@ def trainable_groups(model: SegmentationModel, stage: Stage) -> list[Group]:
     ]
 
 
-def count_trainable(groups: Iterable[Group]) -> int:
-    """Return how many numbers learn."""
-    return sum(p.numel() for group in groups for p in group.parameters.values())
-
-
-def _adapter_parameters(model: nn.Module) -> dict[int, str]:
-    kinds: dict[int, str] = {}
-    for adapter in adapters_of(model).values():
-        kinds |= {id(adapter.P): "adapters", id(adapter.Q): "adapters"}
-        kinds[id(adapter.singular_values)] = "singular_values"
-    return kinds
-
-
 def _part(name: str) -> str | None:
     """Return the group of a parameter; Fourier features and mask prompts never learn."""
-    if ".lora_" in name:
-        return "adapters"
+    if ".adapters." in name or ".lora_" in name:
+        return "singular_values" if name.endswith(".singular_values") else "adapters"
     if "positional_embedding" in name or name.startswith("prompt_encoder.mask_embed"):
         return None
     if name.startswith(("vision_encoder.", "network.")):  # a network without prompts is all encoder

@@ -88,11 +88,6 @@ def load_float_run(folder: Path) -> LoadedRun:
     raise CheckpointError(f"{folder.name} has no finished stage in floating point to start from.")
 
 
-def manifest_of(folder: Path) -> Path | None:
-    """Return the manifest that a run was started with, or None where it has moved."""
-    return RunFolder(folder).manifest()
-
-
 def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     """Load the model that a stage ended with; the last finished stage without `stage`.
 
