@@ -38,12 +38,14 @@ from adaloraqat.report import style
 from adaloraqat.report.figures import rank_map, training_figure
 from adaloraqat.report.page import figure_address, film_panels, write_report
 from adaloraqat.report.pictures import Look, ShownFilm, ShownModel, panels, shown_films, write_strip
-from adaloraqat.training.recipe import AdaLoRAStage, QuantizeStage, Recipe
-from adaloraqat.training.run import LoadedRun, load_run
+from adaloraqat.training.kinds.adalora import AdaLoRAStage
+from adaloraqat.training.kinds.quantize import QuantizeStage
+from adaloraqat.training.recipe import Recipe
+from adaloraqat.training.run import SHIPPED_BASE, LoadedRun, load_run, load_start
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.structure import Structure, preprocessing_for
 from adaloraqat.training.torch_engine import run_segmenter
-from adaloraqat.training.train import SHIPPED_BASE, load_start, train
+from adaloraqat.training.train import train
 
 logger = logging.getLogger(__name__)
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -236,8 +238,7 @@ class _Clock:
 
 
 def _both_stages(recipe: Recipe) -> tuple[AdaLoRAStage, QuantizeStage]:
-    adalora = [stage for stage in recipe.stages if isinstance(stage, AdaLoRAStage)]
-    quantize = [stage for stage in recipe.stages if isinstance(stage, QuantizeStage)]
+    adalora, quantize = recipe.stages_of(AdaLoRAStage), recipe.stages_of(QuantizeStage)
     if not adalora or not quantize:
         raise RecipeError(
             "The demo needs an adalora stage and a quantize stage; start from recipes/demo.yaml."

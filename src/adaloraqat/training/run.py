@@ -1,17 +1,27 @@
-"""A finished (or half-finished) run as something to export, evaluate or describe."""
+"""Models by name: a finished (or half-finished) run, what a training starts from, and what it learns from."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.errors import CheckpointError
-from adaloraqat.models.families import SegmentationModel
+import torch
+
+from adaloraqat.bundle.shipped import shipped_base
+from adaloraqat.errors import CheckpointError, RecipeError
+from adaloraqat.lowrank.adalora import merge_adapters
+from adaloraqat.lowrank.lora import merge_lora
+from adaloraqat.models.checkpoints import load_base
+from adaloraqat.models.families import SegmentationModel, accepts_boxes, build, resize
+from adaloraqat.models.registry import architecture
+from adaloraqat.models.sam import architecture_of
 from adaloraqat.quantize.policy import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.checkpoint import load_document, load_tensors
-from adaloraqat.training.recipe import Recipe, load_recipe
-from adaloraqat.training.run_folder import RECIPE, RESULT, RunFolder
-from adaloraqat.training.structure import Structure, build_model
+from adaloraqat.training.recipe import BaseModelChoice, Recipe, load_recipe
+from adaloraqat.training.run_folder import RECIPE, RunFolder, load_document, load_tensors
+from adaloraqat.training.structure import Structure, build_model, preprocessing_for
+
+SHIPPED_BASE = "base"
+"""`base.weights: base` in a recipe means the base that ships in the package."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +88,6 @@ def load_float_run(folder: Path) -> LoadedRun:
     raise CheckpointError(f"{folder.name} has no finished stage in floating point to start from.")
 
 
-def manifest_of(folder: Path) -> Path | None:
-    """Return the manifest that a run was started with, or None where it has moved."""
-    return RunFolder(folder).manifest()
-
-
 def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     """Load the model that a stage ended with; the last finished stage without `stage`.
 
@@ -98,7 +103,7 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     run = RunFolder(folder)
     tensors, document = load_tensors(run.stage_path(chosen))
     try:
-        structure = Structure.from_dict(document["structure"])
+        structure = Structure(**document["structure"])
         preprocessing = Preprocessing.from_dict(document["preprocessing"])
         model = build_model(structure)
         model.load_state_dict(tensors)
@@ -118,13 +123,68 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     )
 
 
-__all__ = [
-    "RESULT",
-    "LoadedRun",
-    "finished_stages",
-    "is_run",
-    "load_float_run",
-    "load_run",
-    "manifest_of",
-    "trainable_parameters",
-]
+def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Structure]:
+    """Return the model that training starts from; random weights are seeded, the global seed stays.
+
+    `weights` may also name a run: its last float stage is the start, adapters and all, so that several second
+    stages can follow one first stage.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+        RecipeError: the measures do not fit, or a run works at another image size.
+    """
+    if base.weights is not None and is_run(Path(base.weights)):
+        run = load_float_run(Path(base.weights))
+        size = run.structure.architecture["image_size"]
+        if base.image_size not in (None, size):
+            raise RecipeError(
+                f"{Path(base.weights).name} works at {size} px: leave base.image_size out, or give a full "
+                "stage an image_size."
+            )
+        return run.model, run.structure
+    model = load_weights(base.weights, base.image_size) if base.weights is not None else _random(base, seed)
+    return model, Structure(architecture_of(model))
+
+
+def load_weights(weights: str, image_size: int | None) -> SegmentationModel:
+    """Load a path, or the base that ships under the name "base"; a folder of that name goes first."""
+    shipped = weights == SHIPPED_BASE and not Path(weights).exists()
+    return load_base(shipped_base() if shipped else weights, image_size)
+
+
+def _random(base: BaseModelChoice, seed: int) -> SegmentationModel:
+    given = base.architecture
+    measures = architecture(given).to_dict() if isinstance(given, str) else dict(given or {})
+    if base.image_size is not None:
+        measures["image_size"] = base.image_size
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build(measures)
+
+
+def load_teacher(name: str, image_size: int | None) -> tuple[SegmentationModel, Preprocessing]:
+    """Load a run folder's last float stage (adapters merged), the shipped `base`, a SAM folder or a `.pth`.
+
+    Args:
+        name: what a recipe gives as `distillation.teacher`.
+        image_size: the side of its image; None keeps its own.
+
+    Raises:
+        RecipeError: the model takes no boxes, hence has no embedding to learn from.
+        CheckpointError: it cannot be read.
+    """
+    if is_run(Path(name)):
+        model = load_float_run(Path(name)).model
+        merge_adapters(model)
+        merge_lora(model)
+        if image_size is not None and image_size != architecture_of(model)["image_size"]:
+            model = resize(model, image_size)
+    else:
+        model = load_weights(name, image_size)
+    if not accepts_boxes(model):
+        raise RecipeError(
+            f"{Path(name).name} cannot be a teacher: it takes no boxes; name a SAM, a LiteMedSAM or a run of "
+            "one."
+        )
+    model.eval().requires_grad_(False)
+    return model, preprocessing_for(architecture_of(model))

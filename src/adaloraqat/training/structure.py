@@ -1,12 +1,12 @@
 """What a model consists of, as data: enough to rebuild the module tree before its weights are loaded."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from adaloraqat.lowrank import add_adapters, set_ranks
+from adaloraqat.lowrank.adalora import add_adapters, set_ranks
 from adaloraqat.lowrank.lora import add_lora
 from adaloraqat.models.families import SegmentationModel, build
 from adaloraqat.quantize.policy import PrecisionPolicy
@@ -18,34 +18,13 @@ from adaloraqat.radiograph import Preprocessing
 class Structure:
     """Architecture, rank of every adapter (None: no adapters), and precision policy (None: not quantised).
 
-    `lora` is the rank and alpha of a plain LoRA (None: there is none).
+    `lora` is the rank and alpha of a plain LoRA (None: there is none). All are values for JSON.
     """
 
     architecture: dict[str, Any]
     ranks: dict[str, int] | None = None
     policy: dict[str, Any] | None = None
     lora: dict[str, int] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> "Structure":
-        """Return what `to_dict` gave."""
-        return cls(**document)
-
-    def with_ranks(self, ranks: dict[str, int]) -> "Structure":
-        """Return the structure with adapters of these ranks."""
-        return replace(self, ranks=dict(ranks))
-
-    def with_lora(self, rank: int | None, alpha: int = 0) -> "Structure":
-        """Return the structure with a LoRA of `rank`, or with none."""
-        return replace(self, lora=None if rank is None else {"rank": rank, "alpha": alpha})
-
-    def with_policy(self, policy: PrecisionPolicy) -> "Structure":
-        """Return the structure, fake-quantised by `policy`."""
-        return replace(self, policy=policy.to_dict())
 
 
 def build_model(structure: Structure) -> SegmentationModel:
