@@ -147,7 +147,7 @@ def prepare_models(folder: Path, geometries: Sequence[str], policies: Sequence[s
     from adaloraqat.quantize.policy import POLICIES
     from adaloraqat.quantize.preparation import prepare
     from adaloraqat.radiograph import Box, Film
-    from adaloraqat.training.structure import preprocessing_for
+    from adaloraqat.training.structure import usual_preprocessing
 
     pixels = draw_phantom(1, SIDE).pixels
     Image.fromarray((pixels * 255).astype(np.uint8)).save(folder / FILM)
@@ -157,7 +157,7 @@ def prepare_models(folder: Path, geometries: Sequence[str], policies: Sequence[s
         measures = architecture(geometry).to_dict()
         model = build(measures).eval()
         save_base(model, folder / geometry / "base")
-        preprocessing = preprocessing_for(measures)
+        preprocessing = usual_preprocessing(measures)
         image, frame = preprocessing(Film.from_array(pixels).pixels)
         box = torch.from_numpy(frame.box_to_model(Box(*BOX)))[None, None]
         for policy in policies:

@@ -23,10 +23,12 @@ from adaloraqat.bundle.timing import interleaved, median_ratio
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.training import load_recipe
-from adaloraqat.training.films import FilmSet, load_films
-from adaloraqat.training.objective import Objective
-from adaloraqat.training.start import load_start
-from adaloraqat.training.structure import preprocessing_for
+from adaloraqat.training.films import load_films
+from adaloraqat.training.loop import RunContext, StageTraining
+from adaloraqat.training.run import load_start
+from adaloraqat.training.run_films import RunFilms
+from adaloraqat.training.run_folder import RunFolder
+from adaloraqat.training.structure import usual_preprocessing
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes/lung-field.yaml"
@@ -46,9 +48,11 @@ def main() -> None:
         entries = films_of(options.data, options.films, Path(name))
         recipe = load_recipe(RECIPE)
         model, structure = load_start(recipe.base, recipe.seed)
-        films, reading = measure_reading(entries, structure.architecture, Path(name) / "cache")
-        objective = Objective(recipe, 0, films, preprocessing_for(structure.architecture))
-        loading, training = steps_of(objective, model)
+        reading = measure_reading(entries, structure.architecture, Path(name) / "cache")
+        films = RunFilms(entries, entries[:1], Path(name) / "cache")
+        cpu, folder = torch.device("cpu"), RunFolder(Path(name) / "run")
+        context = RunContext(recipe, films, folder, {}, cpu, report=print, steps=print)
+        loading, training = steps_of(StageTraining(context, 0, model, structure))
         times = interleaved({"loader": loading, "training": training}, options.repeats, warmup=1)
     batch = recipe.stages[0].schedule.batch_size
     result = {
@@ -84,38 +88,31 @@ def films_of(data: Path | None, count: int, folder: Path) -> list[Entry]:
     return entries[:: max(1, len(entries) // count)][:count]
 
 
-def measure_reading(entries: list[Entry], architecture: dict, cache: Path) -> tuple[FilmSet, dict]:
-    """Return the films, mapped, and how long they take to decode and to map again."""
-    preprocessing = preprocessing_for(architecture)
+def measure_reading(entries: list[Entry], architecture: dict, cache: Path) -> dict:
+    """Return how long films take to decode and to map again."""
+    preprocessing = usual_preprocessing(architecture)
     seconds = []
     for folder in (None, cache, cache):
         started = time.perf_counter()
-        films = load_films(entries, preprocessing, folder)
+        load_films(entries, preprocessing, folder)
         seconds.append(time.perf_counter() - started)
     decode, write, mapped = seconds
-    return films, {
+    return {
         "decoded_a_second": round(len(entries) / decode, 1),
         "decoded_into_cache_a_second": round(len(entries) / write, 1),
         "mapped_a_second": round(len(entries) / mapped, 1),
     }
 
 
-def steps_of(objective: Objective, model: torch.nn.Module) -> tuple:
+def steps_of(stage: StageTraining) -> tuple:
     """Return the two candidates: the data of one step, and one step of training on new data each time."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     numbers: Iterator[int] = iter(range(1_000_000))
-    model.train()
+    stage.model.train()
 
     def loading() -> None:
-        objective.draw(next(numbers))
+        stage.batches.draw(next(numbers))
 
-    def training() -> None:
-        terms = objective.terms(model, next(numbers))
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        optimizer.step()
-
-    return loading, training
+    return loading, stage.step
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from adaloraqat.quantize.integer import convert
 from adaloraqat.quantize.policy import POLICIES
 from adaloraqat.quantize.preparation import prepare
 from adaloraqat.radiograph import Film
-from adaloraqat.training.structure import preprocessing_for
+from adaloraqat.training.structure import usual_preprocessing
 
 ENGINES = ["onnxruntime", "openvino"]
 
@@ -44,7 +44,7 @@ def written(name: str, policy: str, folder):
     model = prepare(trained_like(name), POLICIES[policy])
     if POLICIES[policy].quantizes:
         calibrate(model, [film_and_box(name)])
-    preprocessing = preprocessing_for(architecture(name).to_dict())
+    preprocessing = usual_preprocessing(architecture(name).to_dict())
     table = POLICIES[policy]
     return model, export_bundle(
         model, folder, policy=table, preprocessing=preprocessing, name=name, outlines="lungs"

@@ -17,8 +17,7 @@ from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.published_fetch import get
 from adaloraqat.models.sam import count_parameters
 from adaloraqat.training import parse_recipe
-from adaloraqat.training.start import load_start
-from adaloraqat.training.teacher import load_teacher
+from adaloraqat.training.run import load_start, load_teacher
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from adaloraqat.models.lite_medsam_naming import infer_lite_medsam, tiny_vit_nam
 from adaloraqat.models.meta_naming import to_transformers
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import architecture_of, count_parameters, decode, encode
-from adaloraqat.training.structure import preprocessing_for
+from adaloraqat.training.structure import usual_preprocessing
 
 SMALL = PublishedTinyViT(
     dims=(8, 12, 16, 320), depths=(1, 1, 2, 1), heads=(1, 2, 2, 5), windows=(3, 3, 4, 3), out=32
@@ -210,7 +210,7 @@ def test_measures_that_do_not_fit_are_refused(changes: dict) -> None:
 
 def test_intensities_stay_in_zero_to_one() -> None:
     """The public inference code normalises to [0, 1] and pads with 0; no ImageNet mean."""
-    preprocessing = preprocessing_for(architecture("lite_medsam").to_dict())
+    preprocessing = usual_preprocessing(architecture("lite_medsam").to_dict())
     image, _ = preprocessing(torch.linspace(0, 1, 300 * 200).reshape(300, 200).numpy())
     assert image.shape == (3, 256, 256)
     assert image.min() == 0

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,9 @@ from adaloraqat.models.baseline_architectures import (
 )
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training import parse_recipe
-from adaloraqat.training.checkpoint import load_tensors, save_tensors
-from adaloraqat.training.run import load_run
-from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.stages import enter_stage
-from adaloraqat.training.start import load_start
-from adaloraqat.training.train import train
+from adaloraqat.training.run import load_run, load_start
+from adaloraqat.training.run_folder import RunFolder, load_tensors, save_tensors
+from adaloraqat.training.train import enter_stage, train
 
 NETWORKS = {
     "unet": UNetArchitecture(image_size=32, features=(4, 4, 4, 4, 4, 4)),
@@ -190,9 +188,9 @@ def test_a_run_with_adapters_is_no_base_for_others(
 ) -> None:
     recipe = parse_recipe(both_stages())
     model, structure = load_start(recipe.base, 0)
-    model, structure = enter_stage(model, structure, recipe.stages[0], 0)
+    model, structure = enter_stage(recipe.stages[0], model, structure, 0)
     RunFolder(tmp_path / "first").start(recipe, {"fingerprint": "films"}, tmp_path / "manifest.csv")
-    stored = {"structure": structure.to_dict(), "result": {}, "preprocessing": Preprocessing(32).to_dict()}
+    stored = {"structure": asdict(structure), "result": {}, "preprocessing": Preprocessing(32).to_dict()}
     save_tensors(RunFolder(tmp_path / "first").stage_path("stage1"), model.state_dict(), stored)
     document = {
         "name": "next",
@@ -201,4 +199,4 @@ def test_a_run_with_adapters_is_no_base_for_others(
     }
     following = parse_recipe(document)
     with pytest.raises(RecipeError, match=says):
-        enter_stage(*load_start(following.base, 0), following.stages[0], 0)
+        enter_stage(following.stages[0], *load_start(following.base, 0), 0)

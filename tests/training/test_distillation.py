@@ -15,11 +15,18 @@ from adaloraqat.models.families import build
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training import parse_recipe
 from adaloraqat.training.augment import Augmentation
-from adaloraqat.training.checkpoint import load_tensors
-from adaloraqat.training.distillation import Distiller, least_squares, to_grid
+from adaloraqat.training.distillation import (
+    Distiller,
+    Teacher,
+    forget_embeddings,
+    least_squares,
+    remember_embeddings,
+    to_grid,
+)
 from adaloraqat.training.films import load_films
-from adaloraqat.training.recipe import Distillation
-from adaloraqat.training.teacher import Teacher, forget_embeddings, load_teacher, remember_embeddings
+from adaloraqat.training.kinds.base import Distillation
+from adaloraqat.training.run import load_teacher
+from adaloraqat.training.run_folder import load_tensors
 from adaloraqat.training.train import train
 
 Make = Callable[[], dict[str, Any]]

@@ -9,7 +9,9 @@ import yaml
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.training import load_recipe, parse_recipe
-from adaloraqat.training.recipe import AdaLoRAStage, QuantizeStage
+from adaloraqat.training import recipe as recipe_module
+from adaloraqat.training.kinds.adalora import AdaLoRAStage
+from adaloraqat.training.kinds.quantize import QuantizeStage
 
 RECIPES = sorted(
     path.resolve()
@@ -168,3 +170,14 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(RecipeError, match="not a readable YAML"):
         load_recipe(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "name", ["AdaLoRAStage", "FullStage", "LoRAStage", "QuantizeStage", "Schedule", "Losses"]
+)
+def test_names_of_before_work_on_for_a_version_with_a_warning(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{name} moved to adaloraqat.training.kinds"):
+        found = getattr(recipe_module, name)
+    assert found.__name__ == name
+    with pytest.raises(AttributeError):
+        recipe_module.NothingOfTheKind  # noqa: B018

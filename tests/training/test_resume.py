@@ -14,13 +14,13 @@ import pytest
 import torch
 import yaml
 
-from adaloraqat.training.checkpoint import load_tensors
+from adaloraqat.training.run_folder import load_tensors
 
 DRIVER = Path(__file__).with_name("killed_cli.py")
 CHOSEN = random.Random(20261120)
-SAVE = "adaloraqat.training.checkpoint:save_file"
+SAVE = "adaloraqat.training.run_folder:save_file"
 FOLDER = "adaloraqat.training.run_folder:RunFolder"
-LOOP = "adaloraqat.training.loop"
+KIND = "adaloraqat.training.kinds.adalora"
 
 Job = Callable[..., int]
 
@@ -36,9 +36,9 @@ MOMENTS = {
     "before the first checkpoint": at(f"{FOLDER}.save_checkpoint", 1, "before"),
     "inside a checkpoint write": at(SAVE, CHOSEN.randint(2, 5), "torn", ".checkpoint."),
     "before a checkpoint's renaming": at("os:replace", CHOSEN.randint(2, 5), "before", ".checkpoint."),
-    "between the first prune and its save": at(f"{LOOP}:RankAllocator.prune", 1),
-    "between the last prune and the removal": at(f"{LOOP}:RankAllocator.prune", 2),
-    "between the removal and its save": at(f"{LOOP}:remove_pruned", 1),
+    "between the first prune and its save": at(f"{KIND}:RankAllocator.prune", 1),
+    "between the last prune and the removal": at(f"{KIND}:RankAllocator.prune", 2),
+    "between the removal and its save": at(f"{KIND}:remove_pruned", 1),
     "inside a best write": at(SAVE, CHOSEN.randint(1, 3), "torn", ".best."),
     "between best and checkpoint": at(f"{FOLDER}.save_best", CHOSEN.randint(1, 3)),
     "between metrics line and checkpoint": at(f"{FOLDER}.append_metrics", CHOSEN.randint(3, 5)),

@@ -16,11 +16,11 @@ from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.sam import build_sam
 from adaloraqat.training import parse_recipe
+from adaloraqat.training.optimizer import trainable_groups
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_run
-from adaloraqat.training.stages import enter_stage, learning_rate, trainable_groups
 from adaloraqat.training.structure import Structure, build_model
-from adaloraqat.training.train import train
+from adaloraqat.training.train import enter_stage, train
 
 Make = Callable[[], dict[str, Any]]
 
@@ -228,7 +228,7 @@ def groups_of(kind: dict[str, Any]) -> dict[str, set[str]]:
     model = build_sam({"image_size": 64, "hidden_size": 64, "num_layers": 1, "num_heads": 2,
                        "global_attention_layers": [0], "prompt_dim": 32})  # fmt: skip
     stage = recipe.stages[0]
-    model, _ = enter_stage(model, Structure({}), stage, seed=0)
+    model, _ = enter_stage(stage, model, Structure({}), seed=0)
     groups: dict[str, set[str]] = {}
     for group in trainable_groups(model, stage):
         assert not groups.get(group.rate, set()) & set(group.parameters)
@@ -264,7 +264,7 @@ def test_each_group_has_its_own_rate() -> None:
     rates = {"encoder": 1.0, "adapters": 2.0, "singular_values": 3.0, "decoder": 4.0}
     stage = {"name": "s", "kind": "full", "learning_rates": rates}
     recipe = parse_recipe({"name": "g", "base": {"architecture": "tiny"}, "stages": [stage]})
-    found = {rate: learning_rate(recipe.stages[0], rate) for rate in (*rates, "prompts")}
+    found = {rate: recipe.stages[0].learning_rates.of(rate) for rate in (*rates, "prompts")}
     assert found == {**rates, "prompts": 4.0}
 
 

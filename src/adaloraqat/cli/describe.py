@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from adaloraqat.lowrank import (
+    TrainableCount,
     adapted_width,
     adapters_of,
     add_adapters,
@@ -13,13 +14,12 @@ from adaloraqat.lowrank import (
     relative_update,
     scaled_ranks,
 )
-from adaloraqat.lowrank.counts import TrainableCount
 from adaloraqat.models.baseline_architectures import PromptFreeArchitecture
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import count_parameters
 from adaloraqat.quantize.policy import per_precision
-from adaloraqat.training.recipe import AdaLoRAStage, Recipe
+from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import finished_stages, load_run
 
 R_MAX, R_TARGET = 48, 32
@@ -77,7 +77,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
 
 
 def _decoder_learnt(recipe: Recipe) -> bool:
-    return all(stage.train_decoder for stage in recipe.stages if isinstance(stage, AdaLoRAStage))
+    return all(stage.learns("decoder") for stage in recipe.stages if stage.adapts)
 
 
 def _stage_1(counts: TrainableCount) -> dict[str, Any]:

@@ -20,10 +20,9 @@ from adaloraqat.report.quantisation import (
     sensitivity_markdown,
 )
 from adaloraqat.report.style import save_figure
-from adaloraqat.training.calibration import calibration_batches
+from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.run import LoadedRun
-from adaloraqat.training.train import choose_films
-from adaloraqat.training.usable_films import UsableFilms
+from adaloraqat.training.run_films import UsableFilms, choose_films
 
 Report = Callable[[str], None]
 WEIGHT_RANGES = ("portable", "full")

@@ -30,7 +30,7 @@ from adaloraqat.export.export_run import export_run
 from adaloraqat.files import write_json
 from adaloraqat.lowrank import adapted_width, scaled_ranks
 from adaloraqat.models.published import resolve
-from adaloraqat.models.sam import architecture_of, count_parameters
+from adaloraqat.models.sam import count_parameters
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import POLICIES
 from adaloraqat.radiograph import read_film, write_mask, write_overlay
@@ -38,12 +38,13 @@ from adaloraqat.report import style
 from adaloraqat.report.figures import rank_map, training_figure
 from adaloraqat.report.page import figure_address, film_panels, write_report
 from adaloraqat.report.pictures import Look, ShownFilm, ShownModel, panels, shown_films, write_strip
-from adaloraqat.training.recipe import AdaLoRAStage, QuantizeStage, Recipe
-from adaloraqat.training.run import LoadedRun, load_run
+from adaloraqat.training.kinds.adalora import AdaLoRAStage
+from adaloraqat.training.kinds.quantize import QuantizeStage
+from adaloraqat.training.recipe import Recipe
+from adaloraqat.training.run import LoadedRun, load_run, load_start
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.structure import Structure, preprocessing_for
 from adaloraqat.training.torch_engine import run_segmenter
-from adaloraqat.training.train import load_start, train
+from adaloraqat.training.train import train
 
 logger = logging.getLogger(__name__)
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -236,8 +237,7 @@ class _Clock:
 
 
 def _both_stages(recipe: Recipe) -> tuple[AdaLoRAStage, QuantizeStage]:
-    adalora = [stage for stage in recipe.stages if isinstance(stage, AdaLoRAStage)]
-    quantize = [stage for stage in recipe.stages if isinstance(stage, QuantizeStage)]
+    adalora, quantize = recipe.stages_of(AdaLoRAStage), recipe.stages_of(QuantizeStage)
     if not adalora or not quantize:
         raise RecipeError(
             "The demo needs an adalora stage and a quantize stage; start from recipes/demo.yaml."
@@ -261,11 +261,9 @@ def _draw(files: DemoFiles, plan: DemoPlan, seed: int, track: Track) -> list[Ent
 
 
 def _base(recipe: Recipe) -> LoadedRun:
-    model = load_start(recipe.base, recipe.seed)[0].eval()
-    architecture = architecture_of(model)
-    return LoadedRun(
-        model, Structure(architecture), preprocessing_for(architecture), recipe, "base", {}, fingerprint=""
-    )
+    model, structure = load_start(recipe.base, recipe.seed)
+    preprocessing = structure.preprocessing_at()
+    return LoadedRun(model.eval(), structure, preprocessing, recipe, "base", {}, fingerprint="")
 
 
 def _export_float(adapted: LoadedRun, folder: Path, second_pass: bool) -> Segmenter:

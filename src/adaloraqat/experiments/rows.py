@@ -21,8 +21,9 @@ from adaloraqat.files import write_json
 from adaloraqat.report.table import Method, file_name
 from adaloraqat.training import Recipe, load_recipe
 from adaloraqat.training.run import finished_stages, is_run, trainable_parameters
+from adaloraqat.training.run_films import choose_films
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.train import choose_films, train
+from adaloraqat.training.train import train
 
 Report = Callable[[str], None]
 _STAMP, _SCORES, _MADE_FROM = "scored.json", "films.csv", ".made-from.json"

@@ -28,13 +28,13 @@ from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Film, read_film, read_mask
-from adaloraqat.training.calibration import calibration_batches
+from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.films import FilmSet
-from adaloraqat.training.recipe import QuantizeStage, Recipe, public_document
-from adaloraqat.training.run import LoadedRun, load_float_run, load_run, manifest_of, trainable_parameters
+from adaloraqat.training.recipe import Recipe, public_document
+from adaloraqat.training.run import LoadedRun, load_float_run, load_run, trainable_parameters
+from adaloraqat.training.run_films import UsableFilms, choose_films
+from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.torch_engine import quality_trained, run_segmenter
-from adaloraqat.training.train import choose_films
-from adaloraqat.training.usable_films import UsableFilms
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def export_run(
     run = load_run(folder, stage)
     merge_lora(run.model)
     trained = run.policy
-    training, validation = _films(run, manifest or manifest_of(folder))
+    training, validation = _films(run, manifest or RunFolder(folder).manifest())
     usable = UsableFilms()
     calibration = functools.cache(lambda: _calibration(run, training, usable))
     proposal: Proposal | None = None
@@ -173,7 +173,7 @@ def export_base(folder: Path, out: Path, half: bool = False) -> None:
     merge_lora(run.model)
     if run.structure.ranks is not None:
         merge_adapters(run.model)
-    save_base(run.model, out, half)
+    save_base(run.model, out, half, run.preprocessing)
 
 
 def choose_passes(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, float, dict[str, Any]]:
@@ -323,8 +323,8 @@ def _calibration(run: LoadedRun, training: Sequence[Entry], usable: UsableFilms)
 
 
 def _calibration_films(recipe: Recipe) -> int:
-    stages = [stage for stage in recipe.stages if isinstance(stage, QuantizeStage)]
-    return stages[-1].calibration_films if stages else CALIBRATION_FILMS
+    counts = [stage.calibrated_on for stage in recipe.stages if stage.calibrated_on]
+    return counts[-1] if counts else CALIBRATION_FILMS
 
 
 def _read(entries: Sequence[Entry], usable: UsableFilms) -> list[Pair]:

@@ -18,7 +18,7 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PRECISIONS, PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.calibration import calibration_batches
+from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.validate import validate
 

@@ -1,24 +1,19 @@
 """Plain LoRA (Hu et al. 2021) by peft on every encoder block's fused qkv: the paper's baseline.
 
-Unlike AdaLoRA's adapters (`adapters.py`) one matrix pair serves q, k and v together, and no rank changes.
+Unlike AdaLoRA's adapters (`adalora.py`) one matrix pair serves q, k and v together, and no rank changes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import save
 from torch import nn
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.files import atomic_path, write_json
-from adaloraqat.lowrank.peft_format import CONFIG_NAME, DECODER, WEIGHTS_NAME, without_folders
-
-TARGET = "qkv"
+from adaloraqat.lowrank.peft_format import DECODER, TARGET, write_adapter
 
 
 def add_lora(model: nn.Module, rank: int, alpha: int, seed: int) -> None:
@@ -34,7 +29,8 @@ def add_lora(model: nn.Module, rank: int, alpha: int, seed: int) -> None:
         raise RecipeError("LoRA adapts an encoder's qkv, and this network has none: choose a SAM.")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        inject_adapter_in_model(_config(rank, alpha), model)
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=[TARGET], lora_dropout=0.0, bias="none")
+        inject_adapter_in_model(config, model)
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:
@@ -67,28 +63,6 @@ def save_lora(
     Raises:
         OutputError: the folder cannot be written.
     """
-    tensors = {f"base_model.model.{key}": value for key, value in get_peft_model_state_dict(model).items()}
-    if decoder:
-        part = model.get_submodule(DECODER).state_dict()
-        tensors |= {f"base_model.model.{DECODER}.{key}": value for key, value in part.items()}
-    target = Path(folder)
-    with atomic_path(target / WEIGHTS_NAME) as temporary:
-        ready = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-        temporary.write_bytes(save(ready, metadata={"format": "pt"}))
-    document: dict[str, Any] = {
-        "peft_type": "LORA",
-        "task_type": None,
-        "base_model_name_or_path": without_folders(base),
-        "inference_mode": True,
-        "target_modules": [TARGET],
-        "modules_to_save": [DECODER] if decoder else None,
-        "r": rank,
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-    }
-    write_json(target / CONFIG_NAME, document)
-
-
-def _config(rank: int, alpha: int) -> LoraConfig:
-    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=[TARGET], lora_dropout=0.0, bias="none")
+    part = model.get_submodule(DECODER) if decoder else None
+    settings = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0}
+    write_adapter(Path(folder), "LORA", get_peft_model_state_dict(model), settings, part, base)

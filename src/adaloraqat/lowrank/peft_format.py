@@ -16,20 +16,19 @@ from torch import Tensor, nn
 
 from adaloraqat.errors import OutputError
 from adaloraqat.files import atomic_path, write_json
-from adaloraqat.lowrank.adapted_qkv import PROJECTIONS, AdaptedQKV
-from adaloraqat.lowrank.adapters import adapted_layers
+from adaloraqat.lowrank.adalora import adapted_layers
+from adaloraqat.lowrank.adalora_layer import PROJECTIONS, AdaptedQKV
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 DECODER = "mask_decoder"
+TARGET = "qkv"
 
 
 def save_peft(model: nn.Module, folder: str | Path, base: str | None = None) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors` of an adapted `SamModel` into `folder`.
 
-    Only unmasked components are written. The mask decoder goes along as a module to save. Neither file
-    appears half written, and the configuration, without which peft loads nothing, appears last: a folder
-    whose writing was interrupted is refused instead of being read wrongly.
+    Only unmasked components are written; the mask decoder goes along as a module to save.
 
     Args:
         model: a `SamModel` with adapters, in full precision.
@@ -44,15 +43,62 @@ def save_peft(model: nn.Module, folder: str | Path, base: str | None = None) -> 
     if not layers:
         raise ValueError("the model has no adapters to save: call add_adapters first")
     rank = max(1, *(sum(_ranks(qkv)) for qkv in layers.values()))
-    tensors = {f"{DECODER}.{key}": value for key, value in model.get_submodule(DECODER).state_dict().items()}
-    for name, qkv in layers.items():
-        tensors |= {f"{name}.{key}": value for key, value in _triplet(qkv, rank).items()}
-    tensors = {f"base_model.model.{key}": value.detach().cpu().contiguous() for key, value in tensors.items()}
-    target = Path(folder)
-    _remove(target / CONFIG_NAME)
-    with atomic_path(target / WEIGHTS_NAME) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
-    write_json(target / CONFIG_NAME, _config(rank, base))
+    tensors = {
+        f"{name}.{key}": value for name, qkv in layers.items() for key, value in _triplet(qkv, rank).items()
+    }
+    settings = {
+        "init_r": rank,
+        "target_r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "total_step": 1,  # peft refuses a configuration without one; nothing is scheduled any more
+    }
+    write_adapter(Path(folder), "ADALORA", tensors, settings, model.get_submodule(DECODER), base)
+
+
+def write_adapter(
+    folder: Path,
+    peft_type: str,
+    tensors: dict[str, Tensor],
+    settings: dict[str, Any],
+    decoder: nn.Module | None,
+    base: str | None,
+) -> None:
+    """Write adapters of any type of peft's on every `qkv`.
+
+    Neither file appears half written, and the configuration, without which peft loads nothing, appears last:
+    a folder whose writing was interrupted is refused instead of being read wrongly.
+
+    Args:
+        folder: made where it does not exist.
+        peft_type: what peft calls the type.
+        tensors: of the adapters, by name within the model.
+        settings: fields of that type's configuration that differ from its defaults.
+        decoder: the mask decoder, to go along as a module to save.
+        base: name of the base weights; of an absolute path only the last part is kept.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    if decoder is not None:
+        tensors = tensors | {f"{DECODER}.{key}": value for key, value in decoder.state_dict().items()}
+    ready = {
+        f"base_model.model.{key}": value.detach().cpu().contiguous().clone() for key, value in tensors.items()
+    }
+    _remove(folder / CONFIG_NAME)
+    with atomic_path(folder / WEIGHTS_NAME) as temporary:
+        temporary.write_bytes(save(ready, metadata={"format": "pt"}))
+    document = {
+        "peft_type": peft_type,
+        "task_type": None,
+        "base_model_name_or_path": Path(base).name if base and Path(base).is_absolute() else base,
+        "inference_mode": True,
+        "target_modules": [TARGET],
+        "modules_to_save": [DECODER] if decoder is not None else None,
+        **settings,
+        "bias": "none",
+    }
+    write_json(folder / CONFIG_NAME, document)
 
 
 def _ranks(qkv: AdaptedQKV) -> list[int]:
@@ -77,29 +123,6 @@ def _triplet(qkv: AdaptedQKV, rank: int) -> dict[str, Tensor]:
         values[columns, 0] = adapter.singular_values[kept] * ((rank + 1e-5) / rank)
         start = columns.stop
     return {"lora_A": right, "lora_B": qkv.fuse(lefts), "lora_E": values}
-
-
-def _config(rank: int, base: str | None) -> dict[str, Any]:
-    """The fields of `peft.AdaLoraConfig` that differ from its defaults, and the schedule it insists on."""
-    return {
-        "peft_type": "ADALORA",
-        "task_type": None,
-        "base_model_name_or_path": without_folders(base),
-        "inference_mode": True,
-        "target_modules": ["qkv"],
-        "modules_to_save": [DECODER],
-        "init_r": rank,
-        "target_r": rank,
-        "lora_alpha": rank,
-        "lora_dropout": 0.0,
-        "total_step": 1,  # peft refuses a configuration without one; nothing is scheduled any more
-        "bias": "none",
-    }
-
-
-def without_folders(base: str | None) -> str | None:
-    """Return the name of the base weights as it may be written down: of an absolute path the last part."""
-    return Path(base).name if base and Path(base).is_absolute() else base
 
 
 def _remove(path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adaloraqat.errors import CheckpointError, RecipeError
-from adaloraqat.lowrank.svd_adapter import SVDAdapter
+from adaloraqat.lowrank.adalora_layer import SVDAdapter
 
 
 class RankAllocator:

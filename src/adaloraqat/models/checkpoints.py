@@ -42,6 +42,7 @@ from adaloraqat.models.sam import (
     build_sam,
     sam_from_state,
 )
+from adaloraqat.radiograph.preprocess import Preprocessing
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _NOT_ASKED = ("image_size", "decoder_norm_eps")  # what the file or its naming decides, whatever is asked for
@@ -52,6 +53,7 @@ def load_base(
     path: str | os.PathLike[str],
     image_size: int | None = None,
     architecture: Mapping[str, Any] | Architecture | None = None,
+    decoder_norm_eps: float | None = None,
 ) -> SamModel:
     """Read base weights, in eval mode and float32; every tensor of the file is used, and no other.
 
@@ -63,6 +65,8 @@ def load_base(
             file's own (or the architecture's).
         architecture: the measures, for a file that does not tell them; they must be the file's, except
             for the image size.
+        decoder_norm_eps: epsilon of the decoder's layer norms; None is that of the code the weights come
+            from: a Hugging Face folder's configuration says it, Meta's and LiteMedSAM's naming mean 1e-5.
 
     Raises:
         BundleError: "base" is asked for, and this installation carries none.
@@ -74,7 +78,7 @@ def load_base(
     file = source.absolute().name
     given = _as_architecture(architecture)
     found: Architecture | None = None
-    eps: float | None = None
+    eps = decoder_norm_eps
     if source.is_dir():
         state, found = read_folder(source)
     elif source.is_file():
@@ -85,13 +89,13 @@ def load_base(
         state = without_derived(state, file)
         found = found or (None if given else infer_lite_medsam(state, file))
         state = to_transformers(state, file, tiny_vit_name)
-        eps = PUBLISHED_NORM_EPS
+        eps = eps or PUBLISHED_NORM_EPS  # names tell whose code the weights were trained with
     elif is_meta_naming(state):
         found = found or (None if given else infer_architecture(state, file))
         state = to_transformers(state, file)
-        eps = PUBLISHED_NORM_EPS
+        eps = eps or PUBLISHED_NORM_EPS
     measures = _agreed(given, found, file)
-    if eps is not None:  # names tell whose code the weights were trained with
+    if eps is not None:
         measures = replace(measures, decoder_norm_eps=eps)
     if found is None and isinstance(measures, SamArchitecture):
         measures = _with_own_image_size(measures, state)
@@ -100,7 +104,12 @@ def load_base(
     return model if wanted == measures.image_size else resize_model(model, wanted)
 
 
-def save_base(model: SamModel, folder: str | os.PathLike[str], half: bool = False) -> None:
+def save_base(
+    model: SamModel,
+    folder: str | os.PathLike[str],
+    half: bool = False,
+    preprocessing: Preprocessing | None = None,
+) -> None:
     """Write a Hugging Face folder that `load_base` reads, and `SamModel.from_pretrained` where it is a SAM.
 
     Each file appears whole or not at all, the weights before the configuration.
@@ -110,6 +119,7 @@ def save_base(model: SamModel, folder: str | os.PathLike[str], half: bool = Fals
         folder: made if it is not there.
         half: store matrices and kernels as float16, half the size; vectors and the positional frequencies,
             where rounding would shift every prompt, stay float32. Loading gives float32 again.
+        preprocessing: what is done to a film before the model sees it; None: the folder does not tell.
 
     Raises:
         CheckpointError: the model holds tensors that a SAM does not have, or values too large for float16.
@@ -123,7 +133,8 @@ def save_base(model: SamModel, folder: str | os.PathLike[str], half: bool = Fals
     stored = {name: _stored(name, tensor, half) for name, tensor in state.items()}
     with atomic_path(target / WEIGHTS) as temporary:
         save_file(stored, temporary, metadata={"format": "pt"})
-    write_json(target / CONFIG, _config(model, measures))
+    told = {} if preprocessing is None else {"preprocessing": preprocessing.to_dict()}
+    write_json(target / CONFIG, _config(model, measures) | told)
 
 
 def _config(model: SamModel, measures: Architecture) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -207,10 +208,41 @@ def by_file_name(path: str | os.PathLike[str]) -> Published | None:
     )
 
 
-def preprocessing_of(weights: str | os.PathLike[str]) -> Preprocessing | None:
-    """Return what published weights want done to a film, known by their name or file name; else None."""
+def preprocessing_of(
+    weights: str | os.PathLike[str], architecture: Mapping[str, Any]
+) -> Preprocessing | None:
+    """Return what is done to a film before these weights see it; None where they say nothing of it.
+
+    Published weights are known by their name or file name. A folder that this tool wrote tells its own, one
+    written before it did says nothing. Of any other file the kind decides: three channels in SAM's naming are
+    taken as SAM's (MedSAM's where the file is called so), in LiteMedSAM's as LiteMedSAM's.
+
+    Args:
+        weights: what `load_base` was given.
+        architecture: of the model that came out.
+    """
     entry = (find(weights) if isinstance(weights, str) else None) or by_file_name(weights)
-    return None if entry is None else entry.preprocessing
+    if entry is not None:
+        return entry.preprocessing
+    if weights == SHIPPED_BASE and isinstance(weights, str):
+        return None
+    document = _config_of(Path(weights))
+    if "preprocessing" in document:
+        return Preprocessing.from_dict(document["preprocessing"])
+    if architecture["channels"] != 3 or document.get("model_type") == "lite_medsam":
+        return None
+    if architecture.get("family") == "lite_medsam":
+        return _MEDSAM if architecture["patch_stride"] == 1 else _SAM
+    return _MEDSAM if "medsam" in Path(weights).name.lower() else _SAM
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a folder of weights; nothing where there is none."""
+    try:
+        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _is_part(name: str) -> bool:

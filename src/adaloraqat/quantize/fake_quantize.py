@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.lowrank.adalora_layer import AdaptedQKV
 from adaloraqat.models.attention import MatrixProduct
 from adaloraqat.quantize import numerics
 from adaloraqat.quantize.layout import Layout

@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.lowrank.adalora_layer import AdaptedQKV
 from adaloraqat.models.tiny_vit import ConvNorm
 from adaloraqat.quantize import numerics
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer, FakeQuantized, FakeQuantizedProduct

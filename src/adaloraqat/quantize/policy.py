@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.lowrank.adalora_layer import AdaptedQKV
 from adaloraqat.models.attention import PRODUCTS, is_attention
 
 WeightRange = Literal["portable", "full"]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
+from adaloraqat.lowrank.adalora_layer import AdaptedQKV
 from adaloraqat.models.attention import MatrixProduct, fuse_again
 from adaloraqat.models.tiny_vit import ConvNorm
 from adaloraqat.quantize.fake_quantize import (

@@ -4,19 +4,107 @@ The factor makes a film count for as much as its teacher got it right. The paper
 Where two embeddings differ in grid or width, see `Distiller.compare`.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from adaloraqat.files import atomic_path
+from adaloraqat.models.families import SegmentationModel
+from adaloraqat.models.sam import architecture_of, decode, encode
+from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Warp
-from adaloraqat.training.losses import bce_loss, mask_iou
-from adaloraqat.training.recipe import Distillation
-from adaloraqat.training.teacher import Teacher
+from adaloraqat.training.films import FilmSet, device_of, embed
+from adaloraqat.training.kinds.base import Distillation
+from adaloraqat.training.losses import mask_iou
 
 FITTING_FILMS = 32
 RIDGE = 1e-2
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen model, its preprocessing, and the training films at its own size T.
+
+    Attributes:
+        model: in evaluation mode, without gradients.
+        preprocessing: what the model sees films through.
+        films: the student's training films, in the same order, at T.
+        embeddings: (N, D, g, g) float16, what the model makes of each film as it is, or None where films
+            move under augmentation and the model has to look again each time.
+    """
+
+    model: SegmentationModel
+    preprocessing: Preprocessing
+    films: FilmSet
+    embeddings: NDArray[np.float16] | None = None
+
+    @torch.no_grad()
+    def embed(self, indices: Sequence[int], warp: Warp | None) -> Tensor:
+        """Return the embedding (B, D, g, g) float32 of films moved by `warp`, with no change of look."""
+        if warp is None and self.embeddings is not None:
+            remembered = torch.from_numpy(self.embeddings[list(indices)].astype(np.float32))
+            return remembered.to(device_of(self.model))
+        images, _, valid = self.films.batch(indices)
+        if warp is not None:
+            moved = warp.sample(torch.cat([images, valid], dim=1))
+            images, valid = moved[:, :1], moved[:, 1:].round()
+        return embed(self.model, images, valid, self.preprocessing).float()
+
+    @torch.no_grad()
+    def masks(self, embedding: Tensor, boxes: Tensor, size: int) -> Tensor:
+        """Return logits (B, 1, n, n) for boxes (B, 1, 4), which are in pixels of an image of side `size`."""
+        scale = self.preprocessing.image_size / size
+        return decode(self.model, embedding, boxes * scale)[0].float()
+
+
+def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
+    """Return the teacher with the embedding of every film on disk, computed once.
+
+    The file in `folder` carries a digest of weights, films and size in its name, so a resumed run and later
+    stages take it up again. It holds 2·D·g² bytes a film (0.26 MB for the shipped base) and is mapped, not
+    read. Remove it with `forget_embeddings`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = folder / f"teacher-{_digest(teacher)}.npy"
+    if not path.exists():
+        grid = teacher.embed([0], None).shape[1:]
+        with atomic_path(path) as temporary:
+            table = np.lib.format.open_memmap(
+                temporary, mode="w+", dtype=np.float16, shape=(len(teacher.films), *grid)
+            )
+            for start in range(0, len(teacher.films), BATCH):
+                indices = range(start, min(start + BATCH, len(teacher.films)))
+                table[start : indices.stop] = teacher.embed(indices, None).cpu().numpy()
+            table.flush()
+            del table
+    table = np.load(path, mmap_mode="r")
+    return replace(teacher, embeddings=table)
+
+
+def forget_embeddings(folder: Path) -> None:
+    """Remove what `remember_embeddings` left in a run folder."""
+    for path in folder.glob("teacher-*.npy"):
+        path.unlink()
+
+
+def _digest(teacher: Teacher) -> str:
+    digest = hashlib.sha256(repr(teacher.preprocessing).encode())
+    for name, tensor in sorted(teacher.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    for entry in teacher.films.entries:
+        digest.update(f"{entry.id}\t{entry.path_image.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 class Distiller:
@@ -86,7 +174,9 @@ class Distiller:
         if self.choice.embedding:
             terms["embedding"] = self.choice.embedding * (trust * self.compare(embedding, answer)).mean()
         if self.choice.masks:
-            terms["teacher_masks"] = self.choice.masks * bce_loss(logits, mask.sigmoid())
+            terms["teacher_masks"] = self.choice.masks * F.binary_cross_entropy_with_logits(
+                logits, mask.sigmoid()
+            )
         return terms
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -125,3 +215,14 @@ def least_squares(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tenso
 def _rows(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     teacher = to_grid(teacher, student.shape[-1])
     return student.float().movedim(1, -1).flatten(0, 2), teacher.movedim(1, -1).flatten(0, 2)
+
+
+@torch.no_grad()
+def embedding_width(model: SegmentationModel) -> int:
+    """Return the channels D of the model's embedding."""
+    model.eval()
+    measures = architecture_of(model)
+    size = int(measures["image_size"])
+    return encode(
+        model, torch.zeros(1, int(measures["channels"]), size, size, device=device_of(model))
+    ).shape[1]

@@ -1,19 +1,35 @@
-"""Films as training needs them: decoded once, at the model's size; batches drawn by seed."""
+"""Films as training needs them: decoded once, at the model's size, and kept in memory or in a mapped file.
 
+A cache file holds one set of films at one size. Its name is the content it was made from: the films', masks'
+and label files' bytes, the preprocessing, the format and the versions of what decodes. A film that changes
+makes another name, so that a stale file is never opened; a checksum over the whole file finds a damaged one,
+which is written again. Files appear whole, so that several trainings may share a folder; all may be deleted.
+
+Layout: (N, 4, S, S) uint8 (film, right lung, left lung, both), then JSON with the films' original sizes, then
+the SHA-256 of both, then the length of the JSON as 8 bytes.
+"""
+
+import hashlib
+import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
-from adaloraqat.datasets.manifest import Entry
-from adaloraqat.errors import FilmError, ManifestError
+from adaloraqat.datasets.manifest import Entry, digest_of
+from adaloraqat.errors import FilmError, ManifestError, OutputError
+from adaloraqat.files import atomic_path
+from adaloraqat.models.families import SegmentationModel
+from adaloraqat.models.sam import encode
 from adaloraqat.radiograph import (
     LEFT_LUNG,
     RIGHT_LUNG,
@@ -24,15 +40,26 @@ from adaloraqat.radiograph import (
     read_labels,
     read_mask,
 )
-from adaloraqat.training.film_cache import PLANES, Decoded, cached_films
 
 logger = logging.getLogger(__name__)
+
+FORMAT = 1
+PLANES = 4
+_DECODERS = ("adaloraqat", "numpy", "pillow", "pydicom", "python-gdcm", "scipy")
+_DIGEST, _LENGTH = 32, 8
+_BLOCK = 1 << 20
+_MUCH_MEMORY = 4_000_000_000  # bytes of decoded films from which on a cache is recommended
+_REPORTED = 1000  # films between two lines of progress
 
 Sides = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
 """Right lung, left lung, both; bool (H, W) each."""
 
-_MUCH_MEMORY = 4_000_000_000  # bytes of decoded films from which on a cache is recommended
-_REPORTED = 1000  # films between two lines of progress
+
+class Decoded(NamedTuple):
+    """`planes` (N, 4, S, S) uint8: film, right lung, left lung, both, of 255; `frames` of the N films."""
+
+    planes: NDArray[np.uint8]
+    frames: tuple[Frame, ...]
 
 
 @dataclass(frozen=True)
@@ -73,6 +100,29 @@ class FilmSet:
         """Return images (B, 1, S, S) in [0, 1], targets (B, 3, S, S) in [0, 1], valid (B, 1, S, S)."""
         chosen = torch.as_tensor(list(indices))
         return self.images[chosen] / 255.0, self.targets[chosen] / 255.0, self.valid(indices)
+
+
+def normalise(images: Tensor, valid: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Return the network input (B, C, S, S) of (B, 1, S, S) films in [0, 1]; 0 in the padding.
+
+    The same as `Preprocessing.normalise`, which does it for one film without torch.
+    """
+    mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
+    std = torch.tensor(preprocessing.std).view(1, -1, 1, 1)
+    return (images.expand(-1, preprocessing.channels, -1, -1) - mean) / std * valid
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where the parameters of `model` lie."""
+    return next(model.parameters()).device
+
+
+def embed(model: SegmentationModel, images: Tensor, valid: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Return the embedding (B, D, g, g), on the model's device, of (B, 1, S, S) films in [0, 1]."""
+    return encode(model, normalise(images, valid, preprocessing).to(device_of(model)))
+
+
+# ---- reading -------------------------------------------------------------------------------------------
 
 
 def load_films(entries: Sequence[Entry], preprocessing: Preprocessing, cache: Path | None = None) -> FilmSet:
@@ -172,23 +222,96 @@ def _two_parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.b
     return parts == right, parts == left
 
 
-def normalise(images: Tensor, valid: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Return the network input (B, C, S, S) of (B, 1, S, S) films in [0, 1]; 0 in the padding.
+# ---- the cache -----------------------------------------------------------------------------------------
 
-    The same as `Preprocessing.normalise`, which does it for one film without torch.
+
+def cached_films(
+    folder: Path,
+    entries: Sequence[Entry],
+    preprocessing: Preprocessing,
+    decode: Iterable[tuple[NDArray[np.uint8], Frame]],
+) -> Decoded | None:
+    """Return the decoded films of `entries`, mapped from `folder`; made there first where they are not.
+
+    Args:
+        folder: where caches lie; made if absent.
+        entries: the films.
+        preprocessing: what they are decoded with.
+        decode: gives (4, S, S) uint8 and the frame of each film in turn; run through only if needed.
+
+    Returns:
+        None, after a warning, where the folder cannot be written or its disk is full.
+
+    Raises:
+        AdaloraqatError: what `decode` raises.
     """
-    mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
-    std = torch.tensor(preprocessing.std).view(1, -1, 1, 1)
-    return (images.expand(-1, preprocessing.channels, -1, -1) - mean) / std * valid
+    path = folder / f"{cache_key(entries, preprocessing)}.films"
+    found = _opened(path, len(entries), preprocessing.image_size)
+    if found is not None:
+        return found
+    if path.exists():
+        logger.warning("The film cache %s is damaged and is made again.", path.name)
+    try:
+        with atomic_path(path) as temporary:
+            _write(temporary, decode)
+    except OutputError as error:
+        logger.warning("%s Training goes on without a film cache.", error)
+        return None
+    return _opened(path, len(entries), preprocessing.image_size)
 
 
-def draw_indices(count: int, batch_size: int, step: int, seed: Sequence[int]) -> list[int]:
-    """Return the films of batch number `step` of an endless stream of seeded permutations.
+def cache_key(entries: Sequence[Entry], preprocessing: Preprocessing) -> str:
+    """Return 32 hexadecimal digits that change with any byte, setting or decoder that the films depend on.
 
-    Without state: any step can be computed alone, which makes resuming exact.
+    A film that is not there is for `decode` to tell of.
     """
-    wanted = range(step * batch_size, (step + 1) * batch_size)
-    orders = {
-        turn: np.random.default_rng([*seed, turn]).permutation(count) for turn in {i // count for i in wanted}
-    }
-    return [int(orders[i // count][i % count]) for i in wanted]
+    films = [
+        [digest_of(path) if path is not None else None for path in (e.path_image, e.path_mask, e.path_labels)]
+        for e in entries
+    ]
+    versions = {name: version(name) for name in _DECODERS}
+    content = [FORMAT, preprocessing.to_dict(), versions, films]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _write(path: Path, decode: Iterable[tuple[NDArray[np.uint8], Frame]]) -> None:
+    """Write one film after the other: a full disk shows as an error here, in a mapped file as a crash."""
+    digest, shapes = hashlib.sha256(), []
+    with open(path, "wb") as stream:
+        for planes, frame in decode:
+            data = np.ascontiguousarray(planes).tobytes()
+            digest.update(data)
+            stream.write(data)
+            shapes.append(frame.original)
+        document = json.dumps(shapes).encode()
+        digest.update(document)
+        stream.write(document + digest.digest() + len(document).to_bytes(_LENGTH, "little"))
+
+
+def _opened(path: Path, count: int, side: int) -> Decoded | None:
+    """Map a cache file; None where it is absent or not exactly what was written."""
+    body = count * PLANES * side * side
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as stream:
+            stream.seek(size - _LENGTH)
+            document_size = int.from_bytes(stream.read(_LENGTH), "little")
+            if size != body + document_size + _DIGEST + _LENGTH:
+                return None
+            stream.seek(0)
+            digest, left = hashlib.sha256(), body
+            while left:
+                block = stream.read(min(_BLOCK, left))
+                digest.update(block)
+                left -= len(block)
+            document = stream.read(document_size)
+            digest.update(document)
+            if digest.digest() != stream.read(_DIGEST):
+                return None
+        shapes = json.loads(document)
+        frames = tuple(Frame.of((int(height), int(width)), side) for height, width in shapes)
+        # Mapped for copying on write: torch wants writable memory, and nothing ever reaches the file.
+        planes = np.memmap(path, np.uint8, mode="c", shape=(count, PLANES, side, side))
+    except (OSError, ValueError):
+        return None
+    return Decoded(planes, frames)

@@ -2,50 +2,67 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from adaloraqat.errors import CheckpointError
-from adaloraqat.lowrank import (
-    RankAllocator,
-    adapted_width,
-    adapters_of,
-    relative_update,
-    remove_pruned,
-    scaled_ranks,
-)
+from adaloraqat.lowrank.adalora import adapters_of, capacities
+from adaloraqat.lowrank.orthogonality import relative_update
 from adaloraqat.models.families import SegmentationModel
+from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.checkpoint import optimizer_tensors, restore_optimizer
-from adaloraqat.training.distillation import Distiller
-from adaloraqat.training.films import FilmSet
-from adaloraqat.training.objective import Objective
-from adaloraqat.training.optimization import make_optimizer, share_of_peak
-from adaloraqat.training.recipe import AdaLoRAStage, Recipe, Stage
-from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.stage_order import steps_of
-from adaloraqat.training.stages import (
+from adaloraqat.training.batches import Batches
+from adaloraqat.training.distillation import Distiller, Teacher, embedding_width, remember_embeddings
+from adaloraqat.training.films import embed
+from adaloraqat.training.kinds.base import Report
+from adaloraqat.training.losses import mask_terms
+from adaloraqat.training.optimizer import (
     Group,
-    capacities,
-    count_trainable,
-    learning_rate,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
     set_training,
     trainable_groups,
 )
+from adaloraqat.training.recipe import Recipe
+from adaloraqat.training.run_films import RunFilms
+from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.structure import Structure
 from adaloraqat.training.validate import in_words, validate
 
-Report = Callable[[str], None]
 Steps = Callable[[str, int, int], None]
 """Receives (stage, steps done, steps in all)."""
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+"""A checkpoint: tensors, and a JSON document."""
 
 
-def no_steps(stage: str, done: int, total: int) -> None:
-    """Show no progress within an epoch."""
+@dataclass(frozen=True)
+class RunContext:
+    """What all stages of a run share.
+
+    Attributes:
+        recipe: of the run.
+        films: both splits, at any size.
+        folder: where the run is written.
+        teachers: by name and image size in the recipe: a frozen model on `device`, and its preprocessing.
+        device: where the model computes.
+        report: receives one line of progress at a time.
+        steps: receives (stage, steps done, steps in all) after each step.
+    """
+
+    recipe: Recipe
+    films: RunFilms
+    folder: RunFolder
+    teachers: Mapping[tuple[str, int | None], tuple[SegmentationModel, Preprocessing]]
+    device: torch.device
+    report: Report
+    steps: Steps
 
 
 @dataclass
@@ -63,150 +80,190 @@ class Progress:
 
 
 class StageTraining:
-    """One stage on one model: optimiser, schedule, rank allocator, early stopping, checkpoints."""
+    """One stage on one model: optimiser, schedule, early stopping, checkpoints.
+
+    What differs from kind to kind is asked of the stage (`kinds.base.Stage`) and of its hooks.
+    """
 
     def __init__(
         self,
-        recipe: Recipe,
+        context: RunContext,
         number: int,
         model: SegmentationModel,
         structure: Structure,
-        films: FilmSet,
-        validation: FilmSet,
-        preprocessing: Preprocessing,
-        run: RunFolder,
-        report: Report,
-        steps: Steps = no_steps,
-        distiller: Distiller | None = None,
+        lines: int = 0,
+        saved: Saved | None = None,
     ) -> None:
-        self.recipe, self.number, self.model, self.structure = recipe, number, model, structure
-        self.stage: Stage = recipe.stages[number]
-        self.objective = Objective(recipe, number, films, preprocessing, distiller)
-        self.validation, self.preprocessing = validation, preprocessing
-        self.run, self.report, self.steps = run, report, steps
-        self.progress = Progress()
-        self.groups: list[Group] = trainable_groups(model, self.stage)
-        self.trainable = count_trainable(self.groups)
-        self.beside: list[Group] = _beside(distiller)
-        self.initial_singular_values = self._singular_values()
-        self.optimizer = make_optimizer([*self.groups, *self.beside], self.stage.schedule)
-        self.allocator = self._new_allocator()
-        if self.allocator is not None:
-            self.progress.budgets = list(self.allocator.budgets)
-        films_a_pass = self.objective.sampler.pass_length
-        self.steps_per_epoch, self.total_steps = steps_of(self.stage.schedule, films_a_pass)
+        """Take a model that has entered stage `number`.
 
-    def _new_allocator(self) -> RankAllocator | None:
-        stage = self.stage
-        if not isinstance(stage, AdaLoRAStage) or not stage.prune_at:
+        Args:
+            context: of the run.
+            number: of the stage, from 0.
+            model: on the device of the run.
+            structure: of the model.
+            lines: lines of metrics.jsonl before the stage.
+            saved: a checkpoint inside the stage to go on from; the model holds its weights already.
+        """
+        self.context, self.number, self.model = context, number, model
+        self.stage = context.recipe.stages[number]
+        self.preprocessing = structure.preprocessing_at()
+        self.films, self.validation = context.films.at(self.preprocessing)
+        self.batches = Batches(context.recipe, number, self.films)
+        self.distiller = self._new_distiller()
+        self.groups = trainable_groups(model, self.stage)
+        beside = self.distiller.parameters() if self.distiller is not None else {}
+        self.beside = [Group("encoder", beside, decayed=False)] if beside else []
+        self.optimizer = make_optimizer([*self.groups, *self.beside], self.stage)
+        self.hooks = self.stage.hooks(model, self.optimizer, context.report)
+        self.progress = Progress(lines=lines, budgets=list(self.hooks.budgets))
+        self.initial_singular_values = self._singular_values()
+        films_a_pass = self.batches.sampler.pass_length
+        self.steps_per_epoch, self.total_steps = self.stage.schedule.steps(films_a_pass)
+        self._entered, self._resumed = structure, saved is not None
+        if saved is not None:
+            self._restore(*saved)
+
+    def _new_distiller(self) -> Distiller | None:
+        choice, context = self.stage.distillation, self.context
+        if choice is None:
             return None
-        adapters = adapters_of(self.model)
-        width = adapted_width(self.model)
-        rank, target = scaled_ranks(stage.r_max, stage.r_target, width)  # a small encoder gets smaller ranks
-        removed = any(adapter.capacity != rank for adapter in adapters.values())
-        return None if removed or target >= rank else RankAllocator(adapters, target, stage.prune_at)
+        network, own = context.teachers[choice.teacher, choice.image_size]
+        teacher = Teacher(network, own, context.films.for_teacher(own))
+        if self.stage.augmentation == 0 or not self.stage.geometry:
+            context.report(f"{self.stage.name}: the teacher's embeddings are computed once")
+            teacher = remember_embeddings(teacher, context.folder.folder)
+        return Distiller(choice, teacher, embedding_width(self.model), self.preprocessing.image_size)
+
+    @property
+    def structure(self) -> Structure:
+        """What the model consists of now; the last prune makes adapters smaller."""
+        return replace(self._entered, ranks=capacities(self.model) or None)
+
+    @property
+    def trainable(self) -> int:
+        """How many numbers of the model learn now."""
+        return sum(parameter.numel() for parameter in self._parameters())
 
     # ---- running -------------------------------------------------------------------------------------
 
-    def train(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> dict[str, Any]:
-        """Train to the end of the stage, from `saved` where given; leave the best weights in the model.
+    def train(self) -> dict[str, Any]:
+        """Train to the end of the stage; leave the best weights in the model.
 
         Returns:
             the stage's entry of result.json.
         """
         started = time.perf_counter()
-        if saved is not None:
-            self._restore(*saved)
-        else:
-            self.objective.start_distillation(self.model)
-            self._measure_start()
-        if self.stage.kind == "quantize" and self.progress.epoch == 0:
+        stage, progress, monitor = self.stage, self.progress, self.context.recipe.monitor
+        if not self._resumed:
+            self._fit_distiller()
+            # The base, or plain post-training quantisation:
+            progress.first = validate(self.model, self.validation, self.preprocessing)
+            self._log({"loss": None, "validation": progress.first}, 0.0)
+            self._checkpoint()
+        if stage.start_counts and progress.epoch == 0:
             # Only after the stage's first checkpoint: best.safetensors may still be the stage before's.
-            self._keep_if_best(self.progress.first)
-        while (
-            self.trainable and self.progress.epoch < self.stage.schedule.epochs and not self._patience_over()
-        ):
+            self._keep_if_best(progress.first)
+        while self.trainable and progress.epoch < stage.schedule.epochs and not self._patience_over():
             self._epoch()
-        best = self._load_best()
-        if self.stage.kind == "quantize":
-            self._report_gain(best)
+        best, change = self._load_best(), self._largest_change()
+        conclusion = stage.conclusion(progress.first[monitor], best[monitor], change)
+        if conclusion is not None:
+            self.context.report(conclusion)
+        ranks = self.structure.ranks
         return {
-            "name": self.stage.name,
-            "kind": self.stage.kind,
-            "epochs": self.progress.epoch,
-            "steps": self.progress.step,
-            "best_epoch": self.progress.best_epoch,
-            "before": self.progress.first,
+            "name": stage.name,
+            "kind": stage.kind,
+            "epochs": progress.epoch,
+            "steps": progress.step,
+            "best_epoch": progress.best_epoch,
+            "before": progress.first,
             "after": best,
             "trainable_parameters": self.trainable,
-            "max_singular_value_change": self._largest_change(),
-            "ranks": self.structure.ranks,
-            "budgets": self.progress.budgets,
-            "relative_update": relative_update(self.model) if self.structure.ranks else None,
+            "max_singular_value_change": change,
+            "ranks": ranks,
+            "budgets": progress.budgets,
+            "relative_update": relative_update(self.model) if ranks else None,
             "timing": {"seconds": time.perf_counter() - started},
         }
 
-    def _measure_start(self) -> None:
-        """Score the model before the first step: the base, or plain post-training quantisation."""
-        self.progress.first = validate(self.model, self.validation, self.preprocessing)
-        self._log({"loss": None, "validation": self.progress.first}, 0.0)
-        self._checkpoint()
+    def _fit_distiller(self) -> None:
+        """Fit the distiller to the model as it stands before the first step.
+
+        The model is in training mode, as in the steps that follow: before it has learnt, the running
+        statistics of its batch norms say nothing. They are put back afterwards.
+        """
+        if self.distiller is None:
+            return
+        set_training(self.model)
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+
+        def student(indices: Sequence[int]) -> Tensor:
+            images, _, valid = self.films.batch(indices)
+            return embed(self.model, images, valid, self.preprocessing)
+
+        self.distiller.fit(student)
+        self.model.load_state_dict(buffers, strict=False)
 
     def _epoch(self) -> None:
         started = time.perf_counter()
+        progress = self.progress
         set_training(self.model)
         sums: dict[str, float] = {}
         for _ in range(self.steps_per_epoch):
-            for name, value in self._step().items():
+            for name, value in self.step().items():
                 sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
-            self.steps(self.stage.name, self.progress.step, self.total_steps)
-        self._check_weights()
-        self.progress.epoch += 1
-        self._prune("epoch", self.progress.epoch)
+            self.context.steps(self.stage.name, progress.step, self.total_steps)
+        # A last step that no other follows, whose loss would tell:
+        self._check_finite(get_total_norm([p.detach() for p in self._parameters()]), "norm of the weights")
+        progress.epoch += 1
+        self.hooks.after("epoch", progress.epoch)
         scores = validate(self.model, self.validation, self.preprocessing)
         entry: dict[str, Any] = {"loss": sums, "validation": scores}
-        if self.objective.several_modalities:
-            seen = range(self.progress.step - self.steps_per_epoch, self.progress.step)
-            entry["modalities"] = self.objective.sampler.shares(self.stage.schedule.batch_size, seen)
-        if isinstance(self.stage, AdaLoRAStage):
-            entry["ranks"] = {name: adapter.rank for name, adapter in adapters_of(self.model).items()}
-            entry["relative_update"] = relative_update(self.model)
-        self._log(entry, time.perf_counter() - started)
+        if self.batches.several_modalities:
+            seen = range(progress.step - self.steps_per_epoch, progress.step)
+            entry["modalities"] = self.batches.sampler.shares(self.stage.schedule.batch_size, seen)
+        self._log(entry | self.stage.metrics(self.model), time.perf_counter() - started)
         self._keep_if_best(scores)
         self._checkpoint()
 
-    def _step(self) -> dict[str, float]:
-        stage, step = self.stage, self.progress.step
-        groups = [*self.groups, *self.beside]
-        share = share_of_peak(stage.schedule, step, self.total_steps)
-        for group, setting in zip(groups, self.optimizer.param_groups, strict=True):
-            setting["lr"] = learning_rate(stage, group.rate) * share
-        terms = self.objective.terms(self.model, step)
+    def step(self) -> dict[str, float]:
+        """Take one optimiser step on the next batch; return the loss terms, and their sum as `total`."""
+        stage, model, schedule, progress = self.stage, self.model, self.stage.schedule, self.progress
+        device = self.context.device
+        half = torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+
+        batch = self.batches.draw(progress.step)
+        boxes, wanted = batch.boxes.to(device), batch.wanted.to(device)  # drawn on the CPU: alike everywhere
+        with half:
+            embedding = embed(model, batch.images, batch.valid, self.preprocessing)  # (B, D, g, g)
+            logits, quality = decode(model, embedding, boxes)  # (B, 1, 4g, 4g), (B, 1)
+        logits = F.interpolate(logits.float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False)
+
+        terms = mask_terms(logits, quality, wanted, stage.losses) | stage.loss_terms(model)
+        if self.distiller is not None:
+            with half:
+                terms |= self.distiller.terms(batch.indices, batch.warp, embedding, logits, boxes, wanted)
         loss = torch.stack(list(terms.values())).sum()
         self._check_finite(loss, "loss")
+
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._check_finite(self._gradient_norm(), "gradient")
-        if self.allocator is not None:
-            self.allocator.accumulate()  # before clipping: importance is read from true gradients
-        if stage.schedule.clip_gradient is not None:
-            parameters = [p for group in self.groups for p in group.parameters.values()]
-            torch.nn.utils.clip_grad_norm_(parameters, stage.schedule.clip_gradient)
+        parameters = self._parameters()
+        self._check_finite(get_total_norm([p.grad for p in parameters if p.grad is not None]), "gradient")
+        self.hooks.after_backward()  # before clipping: importance is read from true gradients
+        if schedule.clip_gradient is not None:
+            clip_grad_norm_(parameters, schedule.clip_gradient)
+
+        share = schedule.share_of_peak(progress.step, self.total_steps)
+        for setting in self.optimizer.param_groups:
+            setting["lr"] = setting["peak"] * share
         self.optimizer.step()
-        self.progress.step += 1
-        self._prune("step", self.progress.step)
-        return {name: float(value.detach()) for name, value in terms.items()} | {
-            "total": float(loss.detach())
-        }
+        progress.step += 1
+        self.hooks.after("step", progress.step)
+        return {name: float(term.detach()) for name, term in (terms | {"total": loss}).items()}
 
-    def _gradient_norm(self) -> Tensor:
-        parameters = [p for group in self.groups for p in group.parameters.values()]
-        return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-
-    def _check_weights(self) -> None:
-        """Notice a last step that no other follows, whose loss would tell."""
-        parameters = [p.detach() for group in self.groups for p in group.parameters.values()]
-        self._check_finite(torch.nn.utils.get_total_norm(parameters), "norm of the weights")
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.groups for parameter in group.parameters.values()]
 
     def _check_finite(self, value: Tensor, what: str) -> None:
         if not bool(torch.isfinite(value)):
@@ -214,26 +271,6 @@ class StageTraining:
                 f"Training diverged in stage {self.stage.name} at step {self.progress.step} (the {what} is "
                 "not finite); lower the learning rates and start again with another --out."
             )
-
-    # ---- ranks ---------------------------------------------------------------------------------------
-
-    def _prune(self, unit: str, point: int) -> None:
-        stage = self.stage
-        if self.allocator is None or not isinstance(stage, AdaLoRAStage) or stage.prune_unit != unit:
-            return
-        if not self.allocator.due(point):
-            return
-        ranks = self.allocator.prune(point)
-        self.report(f"{stage.name}: pruned to {sum(ranks.values())} components at {unit} {point}")
-        if self.allocator.finished:
-            remove_pruned(self.model, self.optimizer)
-            self.groups = trainable_groups(self.model, stage)
-            self.structure = self.structure.with_ranks(capacities(self.model))
-            self.allocator = None
-            self.trainable = count_trainable(self.groups)
-
-    def _pruning_ahead(self) -> bool:
-        return self.allocator is not None
 
     def _singular_values(self) -> dict[str, Tensor]:
         found = adapters_of(self.model).items()
@@ -249,95 +286,70 @@ class StageTraining:
         ]
         return max(changes) if changes else None
 
-    def _report_gain(self, best: dict[str, float]) -> None:
-        """Say what training gave over calibration alone (PTQ), and how far the singular values went."""
-        before, after = (scores[self.recipe.monitor] for scores in (self.progress.first, best))
-        change = self._largest_change()
-        moved = "" if change is None else f"; no singular value changed by more than {change:.1e}"
-        self.report(
-            f"{self.stage.name}: validation Dice {before:.4f} calibrated (PTQ), {after:.4f} trained "
-            f"({after - before:+.4f}){moved}"
-        )
-
     # ---- keeping -------------------------------------------------------------------------------------
 
     def _keep_if_best(self, scores: dict[str, float]) -> None:
-        if self._pruning_ahead():
-            return  # a model before the last prune is not the model that was asked for
-        score, progress = scores[self.recipe.monitor], self.progress
+        if not self.hooks.settled:
+            return
+        score, progress = scores[self.context.recipe.monitor], self.progress
         if score > progress.best:
             progress.best, progress.best_epoch, progress.worse_epochs = score, progress.epoch, 0
-            self.run.save_best(
-                self.model.state_dict(), {"structure": self.structure.to_dict(), "scores": scores}
-            )
+            document = {"structure": asdict(self.structure), "scores": scores}
+            self.context.folder.save_best(self.model.state_dict(), document)
         else:
             progress.worse_epochs += 1
 
     def _patience_over(self) -> bool:
         patience = self.stage.schedule.patience
-        return patience is not None and not self._pruning_ahead() and self.progress.worse_epochs >= patience
+        return patience is not None and self.hooks.settled and self.progress.worse_epochs >= patience
 
     def _load_best(self) -> dict[str, float]:
         if self.progress.best_epoch < 0:
             return self.progress.first
-        tensors, document = self.run.load_best()
+        tensors, document = self.context.folder.load_best()
         self.model.load_state_dict(tensors)
         scores: dict[str, float] = document["scores"]
         return scores
 
     def _log(self, entry: dict[str, Any], seconds: float) -> None:
-        progress = self.progress
-        line = {"stage": self.stage.name, "epoch": progress.epoch, "step": progress.step, **entry}
-        self.run.append_metrics({**line, "timing": {"seconds": seconds}})
+        name, progress = self.stage.name, self.progress
+        line = {"stage": name, "epoch": progress.epoch, "step": progress.step, **entry}
+        self.context.folder.append_metrics({**line, "timing": {"seconds": seconds}})
         progress.lines += 1
-        scores = entry["validation"]
         loss = f"loss {entry['loss']['total']:.4f}  " if entry["loss"] else ""
-        self.report(
-            f"{self.stage.name} epoch {progress.epoch}/{self.stage.schedule.epochs}  {loss}{in_words(scores)}"
-        )
+        scores = in_words(entry["validation"])
+        self.context.report(f"{name} epoch {progress.epoch}/{self.stage.schedule.epochs}  {loss}{scores}")
 
     def _checkpoint(self) -> None:
         names = {id(p): n for group in [*self.groups, *self.beside] for n, p in group.parameters.items()}
-        tensors = {f"model/{n}": t for n, t in self.model.state_dict().items()}
-        tensors |= {f"beside/{n}": p for group in self.beside for n, p in group.parameters.items()}
-        tensors |= {f"optimizer/{n}": t for n, t in optimizer_tensors(self.optimizer, names).items()}
-        tensors |= {f"initial/{n}": t for n, t in self.initial_singular_values.items()}
-        if self.allocator is not None:
-            tensors |= {f"allocator/{n}": t for n, t in self.allocator.state_dict().items()}
-        self.run.save_checkpoint(
-            tensors,
-            {
-                "stage": self.number,
-                "structure": self.structure.to_dict(),
-                "progress": {**vars(self.progress), "best": _finite(self.progress.best)},
-            },
-        )
+        tensors = _named("model", self.model.state_dict())
+        for group in self.beside:
+            tensors |= _named("beside", group.parameters)
+        tensors |= _named("optimizer", optimizer_tensors(self.optimizer, names))
+        tensors |= _named("initial", self.initial_singular_values)
+        tensors |= _named("allocator", self.hooks.state_dict())
+        best = self.progress.best
+        progress = {**vars(self.progress), "best": best if math.isfinite(best) else None}
+        document = {"stage": self.number, "structure": asdict(self.structure), "progress": progress}
+        self.context.folder.save_checkpoint(tensors, document)
 
     def _restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         best = document["progress"]["best"]
         self.progress = Progress(**{**document["progress"], "best": -math.inf if best is None else best})
         parameters = {n: p for group in [*self.groups, *self.beside] for n, p in group.parameters.items()}
         with torch.no_grad():
-            for name, value in _under("beside/", tensors).items():
+            for name, value in under("beside", tensors).items():
                 parameters[name].copy_(value)
-        restore_optimizer(self.optimizer, _under("optimizer/", tensors), parameters)
-        self.initial_singular_values = _under("initial/", tensors)
-        state = _under("allocator/", tensors)
-        if self.allocator is not None and state:
-            self.allocator.load_state_dict(state)
-        elif not state:
-            self.allocator = None  # the last prune lies behind
+        restore_optimizer(self.optimizer, under("optimizer", tensors), parameters)
+        self.initial_singular_values = under("initial", tensors)
+        self.hooks.load_state_dict(under("allocator", tensors))
 
 
-def _beside(distiller: Distiller | None) -> list[Group]:
-    """Return what learns beside the model, at the encoder's rate."""
-    parameters = distiller.parameters() if distiller is not None else {}
-    return [Group("encoder", parameters, decayed=False)] if parameters else []
+def _named(owner: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{owner}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def under(owner: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint that belong to one owner, such as `model`, by their own names."""
+    prefix = f"{owner}/"
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Losses: BCE + Dice on the mask, squared error on the predicted quality (paper section 3, SAM section 3).
+"""Losses: BCE + Dice on the mask, squared error on the predicted IoU (paper section 3, SAM section 3).
 
 Written here, and not taken from MONAI, because importing MONAI takes longer than the demo's first epoch and
 the two formulas are two lines; `tests/training` compares both with hand-worked numbers.
@@ -6,6 +6,27 @@ the two formulas are two lines; `tests/training` compares both with hand-worked 
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from adaloraqat.training.kinds.base import Losses
+
+
+def mask_terms(logits: Tensor, quality: Tensor, targets: Tensor, weights: Losses) -> dict[str, Tensor]:
+    """Return the weighted loss terms () that every stage has.
+
+    Args:
+        logits: (B, 1, S, S).
+        quality: (B, 1) predicted IoU.
+        targets: (B, 1, S, S) soft masks in [0, 1].
+        weights: of the terms; the quality term exists only where it weighs.
+    """
+    terms = {
+        "bce": weights.bce * F.binary_cross_entropy_with_logits(logits, targets),
+        "dice": weights.dice * soft_dice_loss(logits, targets),
+    }
+    if weights.quality:
+        error = F.mse_loss(quality[:, 0].float(), mask_iou(logits.detach(), targets))
+        terms["quality"] = weights.quality * error
+    return terms
 
 
 def soft_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -21,16 +42,6 @@ def soft_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     overlap = (probability * targets).sum(dim=(1, 2, 3))
     total = probability.sum(dim=(1, 2, 3)) + targets.sum(dim=(1, 2, 3))
     return (1 - (2 * overlap + 1) / (total + 1)).mean()
-
-
-def bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of (B, 1, H, W) logits against soft targets in [0, 1]."""
-    return F.binary_cross_entropy_with_logits(logits, targets)
-
-
-def quality_loss(quality: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the squared error between the predicted IoU (B,) and the true IoU of the thresholded mask."""
-    return F.mse_loss(quality, mask_iou(logits, targets))
 
 
 def mask_iou(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,16 +1,23 @@
-"""A finished (or half-finished) run as something to export, evaluate or describe."""
+"""Models by name: a finished (or half-finished) run, what a training starts from, and what it learns from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.errors import CheckpointError
-from adaloraqat.models.families import SegmentationModel
+import torch
+
+from adaloraqat.errors import CheckpointError, FilmError, RecipeError
+from adaloraqat.lowrank.adalora import merge_adapters
+from adaloraqat.lowrank.lora import merge_lora
+from adaloraqat.models.checkpoints import load_base
+from adaloraqat.models.families import SegmentationModel, accepts_boxes, build, resize
+from adaloraqat.models.published import is_name, preprocessing_of
+from adaloraqat.models.registry import architecture
+from adaloraqat.models.sam import architecture_of
 from adaloraqat.quantize.policy import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.checkpoint import load_document, load_tensors
-from adaloraqat.training.recipe import Recipe, load_recipe
-from adaloraqat.training.run_folder import RECIPE, RESULT, RunFolder
+from adaloraqat.training.recipe import BaseModelChoice, Recipe, load_recipe
+from adaloraqat.training.run_folder import RECIPE, RunFolder, load_document, load_tensors
 from adaloraqat.training.structure import Structure, build_model
 
 
@@ -78,11 +85,6 @@ def load_float_run(folder: Path) -> LoadedRun:
     raise CheckpointError(f"{folder.name} has no finished stage in floating point to start from.")
 
 
-def manifest_of(folder: Path) -> Path | None:
-    """Return the manifest that a run was started with, or None where it has moved."""
-    return RunFolder(folder).manifest()
-
-
 def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     """Load the model that a stage ended with; the last finished stage without `stage`.
 
@@ -98,7 +100,7 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     run = RunFolder(folder)
     tensors, document = load_tensors(run.stage_path(chosen))
     try:
-        structure = Structure.from_dict(document["structure"])
+        structure = Structure(**document["structure"])
         preprocessing = Preprocessing.from_dict(document["preprocessing"])
         model = build_model(structure)
         model.load_state_dict(tensors)
@@ -118,13 +120,98 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     )
 
 
-__all__ = [
-    "RESULT",
-    "LoadedRun",
-    "finished_stages",
-    "is_run",
-    "load_float_run",
-    "load_run",
-    "manifest_of",
-    "trainable_parameters",
-]
+def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Structure]:
+    """Return the model that training starts from; random weights are seeded, the global seed stays.
+
+    `weights` may also name a run: its last float stage is the start, adapters and all, so that several second
+    stages can follow one first stage.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+        RecipeError: the measures do not fit, or a run works at another image size.
+    """
+    if base.weights is not None and names_run(base.weights):
+        run = load_float_run(Path(base.weights))
+        size = run.structure.architecture["image_size"]
+        if base.image_size not in (None, size):
+            raise RecipeError(
+                f"{Path(base.weights).name} works at {size} px: leave base.image_size out, or give a full "
+                "stage an image_size."
+            )
+        return run.model, _with_preprocessing(run.structure, base)
+    if base.weights is None:
+        return (model := _random(base, seed)), _with_preprocessing(Structure(architecture_of(model)), base)
+    model, structure = load_published(base.weights, base.image_size, base.decoder_norm_eps)
+    return model, _with_preprocessing(structure, base)
+
+
+def load_published(
+    weights: str, image_size: int | None = None, decoder_norm_eps: float | None = None
+) -> tuple[SegmentationModel, Structure]:
+    """Load a base by name, folder or file, with the preprocessing that it brings.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        RecipeError: it cannot have this size.
+    """
+    model = load_base(weights, image_size, decoder_norm_eps=decoder_norm_eps)
+    measures = architecture_of(model)
+    own = preprocessing_of(weights, measures)
+    return model, Structure(measures, preprocessing=None if own is None else own.to_dict())
+
+
+def names_run(weights: str) -> bool:
+    """Whether what a recipe names is a run's folder; a name of published weights never is."""
+    return not is_name(weights) and is_run(Path(weights))
+
+
+def _with_preprocessing(structure: Structure, base: BaseModelChoice) -> Structure:
+    """Return the structure with the changes that a recipe makes to its preprocessing."""
+    if base.preprocessing is None:
+        return structure
+    try:
+        changed = Preprocessing.from_dict({**structure.preprocessing_at().to_dict(), **base.preprocessing})
+    except FilmError as error:
+        raise RecipeError(f"base.preprocessing: {error}") from error
+    return replace(structure, preprocessing=changed.to_dict())
+
+
+def _random(base: BaseModelChoice, seed: int) -> SegmentationModel:
+    given = base.architecture
+    measures = architecture(given).to_dict() if isinstance(given, str) else dict(given or {})
+    if base.image_size is not None:
+        measures["image_size"] = base.image_size
+    if base.decoder_norm_eps is not None:
+        measures["decoder_norm_eps"] = base.decoder_norm_eps
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build(measures)
+
+
+def load_teacher(name: str, image_size: int | None) -> tuple[SegmentationModel, Preprocessing]:
+    """Load a run folder's last float stage (adapters merged), published weights, a SAM folder or a `.pth`.
+
+    Args:
+        name: what a recipe gives as `distillation.teacher`.
+        image_size: the side of its image; None keeps its own.
+
+    Raises:
+        RecipeError: the model takes no boxes, hence has no embedding to learn from.
+        CheckpointError: it cannot be read.
+    """
+    if names_run(name):
+        run = load_float_run(Path(name))
+        model, structure = run.model, run.structure
+        merge_adapters(model)
+        merge_lora(model)
+        if image_size is not None and image_size != architecture_of(model)["image_size"]:
+            model = resize(model, image_size)
+    else:
+        model, structure = load_published(name, image_size)
+    if not accepts_boxes(model):
+        raise RecipeError(
+            f"{Path(name).name} cannot be a teacher: it takes no boxes; name a SAM, a LiteMedSAM or a run of "
+            "one."
+        )
+    model.eval().requires_grad_(False)
+    return model, structure.preprocessing_at(architecture_of(model)["image_size"])

@@ -1,16 +1,111 @@
-"""The films of a run: both splits, without what cannot be used, decoded once per image size."""
+"""The films of a run: rows of the manifest, without what cannot be used, decoded once per image size."""
 
-from collections.abc import Sequence
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.datasets.manifest import Entry
-from adaloraqat.errors import FilmError
+from adaloraqat.datasets.manifest import Entry, digest_of, fingerprint
+from adaloraqat.datasets.names import some_of
+from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.films import FilmSet
-from adaloraqat.training.structure import preprocessing_for
-from adaloraqat.training.usable_films import UsableFilms, unusable_sentence
+from adaloraqat.training.batches import draw_indices
+from adaloraqat.training.films import FilmSet, load_films, unusable_films
+from adaloraqat.training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+
+def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry], list[Entry]]:
+    """Return the training and validation entries that the recipe uses.
+
+    Raises:
+        ManifestError: a wanted source is absent, or a split is empty.
+    """
+    wanted = recipe.data.sources
+    if wanted is not None:
+        absent = set(wanted) - {entry.source for entry in entries}
+        if absent:
+            raise ManifestError(
+                f"The manifest has no film of source {', '.join(sorted(absent))}; change data.sources in the "
+                "recipe."
+            )
+        entries = [entry for entry in entries if entry.source in wanted]
+    training = sorted((e for e in entries if e.split == "train"), key=lambda entry: entry.id)
+    validation = sorted((e for e in entries if e.split == "val"), key=lambda entry: entry.id)
+    if not training or not validation:
+        raise ManifestError(
+            "The manifest needs films with split train and with split val; make them with "
+            "`adaloraqat data split MANIFEST --out MANIFEST`."
+        )
+    limit = recipe.data.limit
+    if limit is not None and limit < len(training):
+        drawn = draw_indices(len(training), limit, 0, [recipe.data.draw, 77])
+        training = [training[index] for index in sorted(drawn)]
+    return training, validation
+
+
+def data_identity(training: Sequence[Entry], validation: Sequence[Entry]) -> dict[str, str]:
+    """Return `fingerprint` (films and masks of both splits) and `division` (their splits and label files).
+
+    Unusable films are known by the bytes they have: after they were mended, it is another run.
+    """
+    lines = [
+        f"{split}\t{entry.id}\t{digest_of(entry.path_labels) if entry.path_labels else ''}\n"
+        for split, entries in (("train", training), ("val", validation))
+        for entry in entries
+    ]
+    return {
+        "fingerprint": fingerprint([*training, *validation], files_exist=False),
+        "division": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest(),
+    }
+
+
+class UsableFilms:
+    """Loads sets of films without those that are missing, damaged or do not fit their masks.
+
+    `left_out` {id: reason} collects these over all sets; of each set a warning names them once.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: dict[str, str] = {}
+
+    def load(
+        self, entries: Sequence[Entry], preprocessing: Preprocessing, cache: Path | None = None
+    ) -> FilmSet:
+        """Return the films of `entries` that can be used, as `load_films` does.
+
+        Raises:
+            FilmError: there are films, and none can be used.
+            ManifestError: `entries` is empty.
+        """
+        try:
+            return load_films(entries, preprocessing, cache)
+        except FilmError:  # its sentence names the first alone
+            return load_films(self.without(entries, unusable_films(entries)), preprocessing, cache)
+
+    def without(self, entries: Sequence[Entry], unusable: Mapping[str, str]) -> list[Entry]:
+        """Return the other entries, after a warning that names the `unusable` ones.
+
+        Raises:
+            FilmError: there are no others.
+        """
+        left = [entry for entry in entries if entry.id not in unusable]
+        if unusable and not left:
+            remedy = "mend them, or give --data with others"
+            raise FilmError(unusable_sentence(unusable, len(entries), remedy))
+        if unusable:
+            logger.warning("%s", unusable_sentence(unusable, len(entries), "the work goes on without them"))
+        self.left_out.update(unusable)
+        return left
+
+
+def unusable_sentence(unusable: Mapping[str, str], total: int, consequence: str) -> str:
+    """Return one sentence: how many of `total` films cannot be used, which, why the first, what follows."""
+    reason = next(iter(unusable.values())).removesuffix(".")
+    return f"{len(unusable)} of {total} films cannot be used: {some_of(unusable)} ({reason}); {consequence}."
 
 
 class RunFilms:
@@ -28,28 +123,21 @@ class RunFilms:
         self._loaded: dict[Preprocessing, tuple[FilmSet, FilmSet]] = {}
         self._for_teachers: dict[Preprocessing, FilmSet] = {}
 
-    @property
-    def left_out(self) -> dict[str, str]:
-        """The films that cannot be used, {id: reason}; complete once films were asked for."""
-        return self._usable.left_out
-
     def summary(self) -> dict[str, Any]:
         """Return what result.json says of the films: how many each split had, and which were left out."""
-        return {"train": len(self._training), "val": len(self._validation), "left_out": self.left_out}
+        return {"train": len(self._training), "val": len(self._validation), "left_out": self._usable.left_out}
 
     def warnings(self) -> list[str]:
         """Return what a person should know about films that were not used."""
-        if not self.left_out:
-            return []
-        return [unusable_sentence(self.left_out, self._named, "the run went on without them")]
+        left_out = self._usable.left_out
+        return [unusable_sentence(left_out, self._named, "the run went on without them")] if left_out else []
 
-    def at(self, measures: dict[str, Any]) -> tuple[Preprocessing, FilmSet, FilmSet]:
-        """Return the preprocessing of an architecture, and training and validation films so preprocessed.
+    def at(self, preprocessing: Preprocessing) -> tuple[FilmSet, FilmSet]:
+        """Return training and validation films so preprocessed.
 
         Raises:
             FilmError: of one of the splits not one film can be used, or not one mask outlines anything.
         """
-        preprocessing = preprocessing_for(measures)
         if preprocessing not in self._loaded:
             training, validation = (
                 self._usable.load(split, preprocessing, self._cache)
@@ -59,7 +147,7 @@ class RunFilms:
             _refuse_empty(training, "training")
             _refuse_empty(validation, "validation")
             self._loaded = {preprocessing: (training, validation)}  # an earlier stage's size is done with
-        return preprocessing, *self._loaded[preprocessing]
+        return self._loaded[preprocessing]
 
     def for_teacher(self, preprocessing: Preprocessing) -> FilmSet:
         """Return the training films as a teacher sees them: the student's own where the two agree."""

@@ -1,17 +1,23 @@
-"""The run folder: recipe as resolved, metrics, checkpoint, results; it survives a kill at any moment."""
+"""The run folder: recipe as resolved, metrics, checkpoint, results; it survives a kill at any moment.
+
+Tensors lie with a JSON document in safetensors files, written atomically and read without running any code.
+"""
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from adaloraqat.errors import CheckpointError, OutputError
-from adaloraqat.files import write_json, write_text
-from adaloraqat.training.checkpoint import load_tensors, save_tensors
+from adaloraqat.files import atomic_path, write_json, write_text
 from adaloraqat.training.recipe import Recipe, load_recipe
 
 RECIPE, DATA, METRICS, CHECKPOINT, BEST, RESULT = (
@@ -62,8 +68,8 @@ class RunFolder:
             return
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder.name} is a file; choose a folder as --out.")
-        foreign = [path for path in self._files() if path.name != DATA and not _unfinished(path)]
-        if foreign:
+        inside = self.folder.iterdir() if self.folder.exists() else ()
+        if any(path.name != DATA and not _unfinished(path) for path in inside):
             raise OutputError(f"{self.folder.name} is not empty and holds no run; choose another --out.")
 
     def start(self, recipe: Recipe, identity: Mapping[str, str], manifest: Path) -> None:
@@ -79,9 +85,6 @@ class RunFolder:
             document = {**identity, "manifest": relative}
             write_text(self.folder / DATA, json.dumps(document) + "\n")
             write_text(self.folder / RECIPE, text)
-
-    def _files(self) -> list[Path]:
-        return list(self.folder.iterdir()) if self.folder.exists() else []
 
     def identity(self) -> str:
         """Return the fingerprint of the films that the run was started with, unusable ones too."""
@@ -177,3 +180,58 @@ class RunFolder:
 def _unfinished(path: Path) -> bool:
     """Whether `path` is what `atomic_path` writes to and a killed process leaves behind."""
     return path.name.startswith(".") and ".tmp" in path.name
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+    """Write named tensors with `document` as the file's metadata.
+
+    Tensors that share memory (SAM ties its Fourier features) are written once per name, because safetensors
+    refuses aliases.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"document": json.dumps(document, sort_keys=True)}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(separate, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise _as_os_error(error) from error
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    """Return what safetensors says in words ("os error 28") as the OSError that it was."""
+    code = re.search(r"os error (\d+)", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what `save_tensors` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not one of ours.
+    """
+    with _opened(path) as (stream, document):
+        return {name: stream.get_tensor(name) for name in stream.keys()}, document  # noqa: SIM118
+
+
+def load_document(path: Path) -> dict[str, Any]:
+    """Return the document alone of what `save_tensors` wrote; the tensors stay on the disk.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not one of ours.
+    """
+    with _opened(path) as (_, document):
+        return document
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            yield stream, json.loads((stream.metadata() or {})["document"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.name} is missing or damaged; train again into a new folder, or restore it from a copy."
+        ) from error

@@ -1,12 +1,12 @@
 """What a model consists of, as data: enough to rebuild the module tree before its weights are loaded."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from adaloraqat.lowrank import add_adapters, set_ranks
+from adaloraqat.lowrank.adalora import add_adapters, set_ranks
 from adaloraqat.lowrank.lora import add_lora
 from adaloraqat.models.families import SegmentationModel, build
 from adaloraqat.quantize.policy import PrecisionPolicy
@@ -18,34 +18,23 @@ from adaloraqat.radiograph import Preprocessing
 class Structure:
     """Architecture, rank of every adapter (None: no adapters), and precision policy (None: not quantised).
 
-    `lora` is the rank and alpha of a plain LoRA (None: there is none).
+    `lora` is the rank and alpha of a plain LoRA (None: there is none). `preprocessing` is what published
+    weights, or a recipe, want done to a film (None: `usual_preprocessing` of the architecture). All are
+    values for JSON.
     """
 
     architecture: dict[str, Any]
     ranks: dict[str, int] | None = None
     policy: dict[str, Any] | None = None
     lora: dict[str, int] | None = None
+    preprocessing: dict[str, Any] | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> "Structure":
-        """Return what `to_dict` gave."""
-        return cls(**document)
-
-    def with_ranks(self, ranks: dict[str, int]) -> "Structure":
-        """Return the structure with adapters of these ranks."""
-        return replace(self, ranks=dict(ranks))
-
-    def with_lora(self, rank: int | None, alpha: int = 0) -> "Structure":
-        """Return the structure with a LoRA of `rank`, or with none."""
-        return replace(self, lora=None if rank is None else {"rank": rank, "alpha": alpha})
-
-    def with_policy(self, policy: PrecisionPolicy) -> "Structure":
-        """Return the structure, fake-quantised by `policy`."""
-        return replace(self, policy=policy.to_dict())
+    def preprocessing_at(self, image_size: int | None = None) -> Preprocessing:
+        """Return what is done to a film, for a square of `image_size` px; None: the architecture's."""
+        size = image_size or int(self.architecture["image_size"])
+        if self.preprocessing is None:
+            return usual_preprocessing({**self.architecture, "image_size": size})
+        return Preprocessing.from_dict({**self.preprocessing, "image_size": size})
 
 
 def build_model(structure: Structure) -> SegmentationModel:
@@ -73,12 +62,11 @@ def settle_memory(model: nn.Module) -> None:
         parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
 
 
-def preprocessing_for(architecture: dict[str, Any]) -> Preprocessing:
-    """Return the preprocessing of a model: ImageNet's mean and deviation for SAM's three channels, else ours.
+def usual_preprocessing(architecture: dict[str, Any]) -> Preprocessing:
+    """Return the preprocessing of a model that brings none: percentiles, and a normalisation by its kind.
 
-    LiteMedSAM takes intensities in [0, 1] as they are (public inference code, `CVPR24_LiteMedSAM_infer.py`).
-    The public SAM weights were trained on colour images so normalised; a grey model trained here has one
-    channel, and the film's own percentiles fill [0, 1].
+    Models that begin with random weights, and those made before published weights brought their own
+    (`models.published.preprocessing_of`).
     """
     size, channels = int(architecture["image_size"]), int(architecture["channels"])
     if architecture.get("family") == "lite_medsam":

@@ -3,42 +3,28 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from adaloraqat.bundle.cpu import full_range_doubt
-from adaloraqat.datasets.manifest import Entry, read_manifest
-from adaloraqat.errors import CheckpointError, ManifestError
-from adaloraqat.lowrank import adaptation_warnings, save_peft
-from adaloraqat.lowrank.lora import save_lora
-from adaloraqat.models.families import SegmentationModel, check
-from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.checkpoint import load_document, save_tensors
-from adaloraqat.training.data_identity import data_identity
-from adaloraqat.training.device import chosen_device
-from adaloraqat.training.distillation import Distiller
-from adaloraqat.training.films import draw_indices
-from adaloraqat.training.loop import Report, StageTraining, Steps, no_steps
-from adaloraqat.training.prompt_free import check_recipe_fits
-from adaloraqat.training.recipe import (
-    AdaLoRAStage,
-    FullStage,
-    LoRAStage,
-    QuantizeStage,
-    Recipe,
-    Stage,
-)
-from adaloraqat.training.run_films import RunFilms
-from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.stage_order import check_stages
-from adaloraqat.training.stages import calibrate_films, embedding_width, enter_stage
-from adaloraqat.training.start import load_start
+from adaloraqat.datasets.manifest import read_manifest
+from adaloraqat.errors import CheckpointError, RecipeError
+from adaloraqat.lowrank.adalora import adapters_of
+from adaloraqat.lowrank.lora import merge_lora
+from adaloraqat.models.families import SegmentationModel, accepts_boxes, check
+from adaloraqat.models.sam import architecture_of
+from adaloraqat.training.batches import sampler_of
+from adaloraqat.training.distillation import forget_embeddings
+from adaloraqat.training.films import FilmSet
+from adaloraqat.training.kinds.base import Report, Stage
+from adaloraqat.training.loop import RunContext, Saved, StageTraining, Steps, under
+from adaloraqat.training.recipe import Recipe
+from adaloraqat.training.run import load_start, load_teacher
+from adaloraqat.training.run_films import RunFilms, choose_films, data_identity
+from adaloraqat.training.run_folder import RunFolder, load_document, save_tensors
 from adaloraqat.training.structure import Structure, build_model, settle_memory
-from adaloraqat.training.teacher import Teacher, forget_embeddings, load_teacher, remember_embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +38,7 @@ def train(
     *,
     resume: bool = False,
     report: Report = logger.info,
-    steps: Steps = no_steps,
+    steps: Steps = lambda stage, done, total: None,
     cache: Path | None = None,
 ) -> dict[str, Any]:
     """Run every stage of `recipe` on the films of `manifest`.
@@ -69,7 +55,7 @@ def train(
             uninterrupted run on the same CPU and number of threads.
         report: receives one line of progress at a time.
         steps: receives (stage, steps done, steps in all) after each step, for a progress bar.
-        cache: folder for decoded films (see `film_cache`); it changes no number. None: they stay in memory.
+        cache: folder for decoded films (see `films`); it changes no number. None: they stay in memory.
 
     Returns:
         the content of result.json; its `films` has `left_out`, {id: reason} of the films that were not used.
@@ -90,46 +76,64 @@ def train(
         return finished
     position = _position(recipe, run, resume)
     films = RunFilms(training, validation, cache)
-    _, usable, _ = films.at(_architecture_in(position.structure, recipe.stages[position.number]))
-    check_stages(recipe, position.number, position.structure, usable, entered=position.saved is not None)
-    teachers = _Teachers(recipe, films, out)
-    _doubt_weight_ranges(recipe)
+    structure, stage = position.structure, recipe.stages[position.number]
+    usable, _ = films.at(structure.preprocessing_at(stage.size_within(structure.architecture["image_size"])))
+    _check_stages(recipe, position, usable)
+    device = chosen_device(recipe.device)
+    context = RunContext(recipe, films, run, _teachers(recipe, device), device, report, steps)
+    for stage in recipe.stages:
+        for warning in stage.machine_warnings():
+            logger.warning("%s: %s", stage.name, warning)
     run.start(recipe, identity, manifest)
     run.keep_metrics(position.lines)
     if position.saved is not None:
         progress = position.saved[1]["progress"]
         report(f"continuing {recipe.stages[position.number].name} after epoch {progress['epoch']}")
     while position.number < len(recipe.stages):
-        position = _run_stage(recipe, position, films, teachers, run, report, steps)
+        position = _run_stage(context, position)
     forget_embeddings(out)
     summary = {
         "name": recipe.name,
         "data_fingerprint": identity["fingerprint"],
         "films": films.summary(),
-        "stages": [_without_timing(result) for result in position.results],
+        "stages": [{k: v for k, v in result.items() if k != "timing"} for result in position.results],
         "warnings": [*films.warnings(), *warnings_of(recipe, position.results)],
         "timing": {
             "seconds": time.perf_counter() - started,
             "stages": {result["name"]: result["timing"]["seconds"] for result in position.results},
         },
     }
-    for warning in summary["warnings"]:
-        logger.warning("%s", warning)
+    for sentence in summary["warnings"]:
+        logger.warning("%s", sentence)
     run.write_result(summary)
     return summary
 
 
-def _doubt_weight_ranges(recipe: Recipe) -> None:
-    """Warn of stages whose bundles this CPU would execute wrongly; training itself is right on any."""
-    for stage in recipe.stages:
-        known = full_range_doubt(stage.weight_range) if isinstance(stage, QuantizeStage) else None
-        if known:
-            logger.warning(
-                "%s: bundles with weight_range full answer wrongly on this CPU, which %s; set it to portable "
-                "unless they will run elsewhere.",
-                stage.name,
-                known,
-            )
+def warnings_of(recipe: Recipe, results: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what a person should know about the stages, from their entries of result.json."""
+    return [
+        f"{stage.name}: {sentence}"
+        for stage, result in zip(recipe.stages, results, strict=True)
+        for sentence in stage.warnings(result)
+    ]
+
+
+def chosen_device(choice: Literal["cpu", "cuda", "auto"]) -> torch.device:
+    """Return the device of a recipe; `auto` is the first GPU, or the CPU where there is none.
+
+    Films, batches, checkpoints and finished models stay on the CPU's side.
+
+    Raises:
+        RecipeError: a GPU is asked for and there is none that torch can use.
+    """
+    if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RecipeError(
+            "The recipe asks for device: cuda but torch finds no GPU here; use device: auto or cpu, or "
+            "install the CUDA build of torch."
+        )
+    return torch.device("cuda")
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ class _Position:
     number: int = 0
     lines: int = 0
     results: list[dict[str, Any]] = field(default_factory=list)
-    saved: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+    saved: Saved | None = None
 
 
 def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
@@ -150,15 +154,15 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
     if saved is None:
         model, structure = load_start(recipe.base, recipe.seed)
         for stage in recipe.stages:
-            check(_architecture_in(structure, stage))  # refuses a size that cannot be
-        check_recipe_fits(recipe, model)
+            check(_architecture_within(stage, structure))  # refuses a size that cannot be
+        if not accepts_boxes(model):
+            recipe.check_prompt_free(model.architecture["family"])
         return _Position(model, structure)
     tensors, document = saved
     try:
-        structure, number = Structure.from_dict(document["structure"]), int(document["stage"])
+        structure, number = Structure(**document["structure"]), int(document["stage"])
         model = build_model(structure)
-        weights = {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
-        model.load_state_dict(weights)
+        model.load_state_dict(under("model", tensors))
         lines = int(document["progress"]["lines"])
         finished = [stage.name for stage in recipe.stages[:number]]
         results = [load_document(run.stage_path(name))["result"] for name in finished]
@@ -169,140 +173,68 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
     return _Position(model, structure, number, lines, results, saved)
 
 
-def _run_stage(
-    recipe: Recipe,
-    position: _Position,
-    films: RunFilms,
-    teachers: "_Teachers",
-    run: RunFolder,
-    report: Report,
-    steps: Steps,
-) -> _Position:
-    """Train the stage at `position` to its end and write its model; return the position after it."""
-    stage, model, structure = recipe.stages[position.number], position.model, position.structure
-    if position.saved is None:
-        model, structure = enter_stage(model, structure, stage, recipe.seed)
-        settle_memory(model)
-    preprocessing, training, validation = films.at(structure.architecture)
-    model.to(teachers.device)
-    if position.saved is None and isinstance(stage, QuantizeStage):
-        calibrate_films(model, training, preprocessing, stage.calibration_films, recipe.seed)
-    distiller = teachers.distiller(stage, model, preprocessing, report)
-    loop = StageTraining(
-        recipe,
-        position.number,
-        model,
-        structure,
-        training,
-        validation,
-        preprocessing,
-        run,
-        report,
-        steps,
-        distiller,
-    )
-    loop.progress.lines = position.lines
-    result = loop.train(position.saved)
-    loop.model.to("cpu")
-    if isinstance(stage, AdaLoRAStage):
-        save_peft(loop.model, run.folder / "adapter", recipe.base.weights)
-    if isinstance(stage, LoRAStage) and loop.structure.lora is not None:
-        save_lora(
-            loop.model,
-            run.folder / "adapter",
-            **loop.structure.lora,
-            decoder=stage.train_decoder,
-            base=recipe.base.weights,
-        )
-    save_tensors(
-        run.stage_path(stage.name),
-        loop.model.state_dict(),
-        {"structure": loop.structure.to_dict(), "result": result, "preprocessing": preprocessing.to_dict()},
-    )
-    return _Position(
-        loop.model,
-        loop.structure,
-        position.number + 1,
-        loop.progress.lines,
-        [*position.results, result],
-    )
-
-
-class _Teachers:
-    """The teachers of a recipe on its device, each loaded once, before anything is written."""
-
-    def __init__(self, recipe: Recipe, films: RunFilms, folder: Path) -> None:
-        self._films, self._folder = films, folder
-        self.device = chosen_device(recipe.device)
-        wanted = {(d.teacher, d.image_size) for stage in recipe.stages if (d := stage.distillation)}
-        self._loaded = {choice: load_teacher(*choice) for choice in sorted(wanted, key=str)}
-        for model, _ in self._loaded.values():
-            model.to(self.device)
-
-    def distiller(
-        self, stage: Stage, model: SegmentationModel, preprocessing: Preprocessing, report: Report
-    ) -> Distiller | None:
-        """Return what teaches `model` in `stage`, None where nothing does."""
-        choice = stage.distillation
-        if choice is None:
-            return None
-        network, own = self._loaded[choice.teacher, choice.image_size]
-        teacher = Teacher(network, own, self._films.for_teacher(own))
-        if stage.augmentation == 0 or not stage.geometry:
-            report(f"{stage.name}: the teacher's embeddings are computed once")
-            teacher = remember_embeddings(teacher, self._folder)
-        return Distiller(choice, teacher, embedding_width(model), preprocessing.image_size)
-
-
-def _architecture_in(structure: Structure, stage: Stage) -> dict[str, Any]:
+def _architecture_within(stage: Stage, structure: Structure) -> dict[str, Any]:
     """Return the measures that the model has inside `stage`, which may change the image size."""
-    size = stage.image_size if isinstance(stage, FullStage) else None
-    return structure.architecture if size is None else {**structure.architecture, "image_size": size}
+    size = stage.size_within(structure.architecture["image_size"])
+    return {**structure.architecture, "image_size": size}
 
 
-def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry], list[Entry]]:
-    """Return the training and validation entries that the recipe uses.
+def _check_stages(recipe: Recipe, position: _Position, films: FilmSet) -> None:
+    """Go through the stages that are left, and refuse the first that could not begin or could not prune.
 
     Raises:
-        ManifestError: a wanted source is absent, or a split is empty.
+        RecipeError: says which stage and the remedy.
     """
-    wanted = recipe.data.sources
-    if wanted is not None:
-        absent = set(wanted) - {entry.source for entry in entries}
-        if absent:
-            raise ManifestError(
-                f"The manifest has no film of source {', '.join(sorted(absent))}; change data.sources in the "
-                "recipe."
-            )
-        entries = [entry for entry in entries if entry.source in wanted]
-    training = sorted((e for e in entries if e.split == "train"), key=lambda entry: entry.id)
-    validation = sorted((e for e in entries if e.split == "val"), key=lambda entry: entry.id)
-    if not training or not validation:
-        raise ManifestError(
-            "The manifest needs films with split train and with split val; make them with "
-            "`adaloraqat data split MANIFEST --out MANIFEST`."
-        )
-    limit = recipe.data.limit
-    if limit is not None and limit < len(training):
-        drawn = draw_indices(len(training), limit, 0, [recipe.data.draw, 77])
-        training = [training[index] for index in sorted(drawn)]
-    return training, validation
+    structure = position.structure
+    adapted, size = structure.ranks is not None, structure.architecture["image_size"]
+    for number, stage in enumerate(recipe.stages[position.number :], start=position.number):
+        if number > position.number or position.saved is None:
+            stage.check_entry(adapted, size)
+        stage.check_steps(stage.schedule.steps(sampler_of(recipe, number, films).pass_length)[1])
+        adapted, size = adapted or stage.adapts, stage.size_within(size)
 
 
-def warnings_of(recipe: Recipe, results: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what a person should know about a stage 1 that learned next to nothing."""
-    warnings: list[str] = []
-    for stage, result in zip(recipe.stages, results, strict=True):
-        if isinstance(stage, AdaLoRAStage):
-            found = adaptation_warnings(result["relative_update"], result["ranks"], result["budgets"])
-            if stage.prune_at and not result["budgets"]:
-                found.append(
-                    f"The ranks never changed: r_target {stage.r_target} of r_max {stage.r_max} leaves "
-                    "nothing to prune in this encoder; lower r_target, or give prune_at: [] for a fixed rank."
-                )
-            warnings += [f"{stage.name}: {sentence}" for sentence in found]
-    return warnings
+def _teachers(recipe: Recipe, device: torch.device) -> dict[tuple[str, int | None], Any]:
+    """Load the teachers of a recipe to `device`, each once: before anything is written."""
+    wanted = {(d.teacher, d.image_size) for stage in recipe.stages if (d := stage.distillation)}
+    loaded = {choice: load_teacher(*choice) for choice in sorted(wanted, key=str)}
+    return {choice: (model.to(device), own) for choice, (model, own) in loaded.items()}
 
 
-def _without_timing(result: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in result.items() if key != "timing"}
+def enter_stage(
+    stage: Stage, model: SegmentationModel, structure: Structure, seed: int
+) -> tuple[SegmentationModel, Structure]:
+    """Change the module tree as `stage` needs it; a LoRA of an earlier stage is merged first.
+
+    Raises:
+        RecipeError: the stage cannot begin with this model.
+    """
+    if structure.lora is not None:
+        merge_lora(model)
+        structure = replace(structure, lora=None)
+    stage.check_entry(bool(adapters_of(model)), architecture_of(model)["image_size"])
+    model, structure = stage.enter(model, structure, seed)
+    settle_memory(model)
+    return model, structure
+
+
+def _run_stage(context: RunContext, position: _Position) -> _Position:
+    """Train the stage at `position` to its end and write its model; return the position after it."""
+    recipe, run, number = context.recipe, context.folder, position.number
+    stage, model, structure = recipe.stages[number], position.model, position.structure
+    if position.saved is None:
+        model, structure = enter_stage(stage, model, structure, recipe.seed)
+    preprocessing = structure.preprocessing_at()
+    films, _ = context.films.at(preprocessing)
+    model.to(context.device)
+    if position.saved is None:
+        stage.calibrate(model, films, preprocessing, recipe.seed)
+    training = StageTraining(context, number, model, structure, position.lines, position.saved)
+    result = training.train()
+    model.to("cpu")
+    structure = training.structure
+    stage.save(model, run.folder, recipe.base.weights)
+    document = {"structure": asdict(structure), "result": result, "preprocessing": preprocessing.to_dict()}
+    save_tensors(run.stage_path(stage.name), model.state_dict(), document)
+    results = [*position.results, result]
+    return _Position(model, structure, number + 1, training.progress.lines, results)

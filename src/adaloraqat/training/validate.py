@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from adaloraqat.measure.overlap import dice
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
-from adaloraqat.models.sam import decode, encode
+from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Box, Preprocessing, read_mask
-from adaloraqat.training.device import device_of
-from adaloraqat.training.films import FilmSet, normalise
+from adaloraqat.training.films import FilmSet, embed
 
 BATCH = 8
 
@@ -31,7 +30,7 @@ def validate(model: SegmentationModel, films: FilmSet, preprocessing: Preprocess
     for start in range(0, len(films), BATCH):
         indices = range(start, min(start + BATCH, len(films)))
         images, _, valid = films.batch(indices)
-        embedding = encode(model, normalise(images, valid, preprocessing).to(device_of(model)))
+        embedding = embed(model, images, valid, preprocessing)
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]
         whole = [Box.whole(films.frames[i].original) for i in indices]
         no_box += _scores(model, embedding, films, indices, whole, truths)

@@ -1,14 +1,15 @@
-"""Put adapters into a SAM encoder, find them, resize them, and merge them away."""
+"""AdaLoRA on a SAM: adapters are put into its encoder, found, counted, resized, pruned, and merged."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from adaloraqat.errors import CheckpointError
-from adaloraqat.lowrank.adapted_qkv import PROJECTIONS, AdaptedQKV, RowLayout
-from adaloraqat.lowrank.svd_adapter import SVDAdapter
+from adaloraqat.lowrank.adalora_layer import PROJECTIONS, AdaptedQKV, RowLayout, SVDAdapter
 
 WIDTH_PER_RANK = 8
 """An adapter's rank is at most the encoder's width divided by this; beyond it a low rank saves little."""
@@ -110,12 +111,17 @@ def adapters_of(model: nn.Module) -> dict[str, SVDAdapter]:
     }
 
 
+def capacities(model: nn.Module) -> dict[str, int]:
+    """Return the stored rank of every adapter by name, masked components included."""
+    return {name: adapter.capacity for name, adapter in adapters_of(model).items()}
+
+
 @torch.no_grad()
 def set_ranks(model: nn.Module, ranks: Mapping[str, int]) -> None:
     """Give each adapter the capacity it had when it was saved, so that its state can be loaded.
 
-    Keeps the first components of each adapter and makes new, smaller parameters: call it before building an
-    optimiser. (To shrink adapters in the middle of a training, use `remove_pruned`.)
+    Keeps the first components of each adapter: call it before building an optimiser. (To shrink adapters in
+    the middle of a training, use `remove_pruned`.)
 
     Raises:
         CheckpointError: a name or a rank does not fit this model.
@@ -133,13 +139,96 @@ def set_ranks(model: nn.Module, ranks: Mapping[str, int]) -> None:
                 " components: load it with the r_max that it was trained with."
             )
     for name, rank in ranks.items():
-        _truncate(adapters[name], rank)
+        _keep(adapters[name], torch.arange(rank, device=adapters[name].mask.device))
 
 
-def _truncate(adapter: SVDAdapter, rank: int) -> None:
-    adapter.P = nn.Parameter(adapter.P[:, :rank].clone(), requires_grad=adapter.P.requires_grad)
-    adapter.singular_values = nn.Parameter(
-        adapter.singular_values[:rank].clone(), requires_grad=adapter.singular_values.requires_grad
+@torch.no_grad()
+def remove_pruned(model: nn.Module, optimizer: Optimizer | None = None) -> dict[str, int]:
+    """Remove every masked component, in place; the model's output stays the same up to rounding.
+
+    The parameters stay the same objects, only smaller, so the optimiser's groups and anything else that holds
+    them remain valid. State tensors of a parameter's own shape (AdamW's `exp_avg` and `exp_avg_sq`, a
+    momentum buffer) are cut the same way; the surviving components continue as if nothing had happened.
+    Gradients of the adapters are dropped: call it between an optimiser step and the next backward pass.
+
+    Returns:
+        the rank of each matrix by name; 0 is possible.
+    """
+    for adapter in adapters_of(model).values():
+        kept = adapter.mask.nonzero().flatten()  # (rank,)
+        if kept.numel() < adapter.capacity:
+            _keep(adapter, kept, optimizer)
+    return capacities(model)
+
+
+def _keep(adapter: SVDAdapter, kept: Tensor, optimizer: Optimizer | None = None) -> None:
+    for parameter, dimension in ((adapter.P, 1), (adapter.singular_values, 0), (adapter.Q, 0)):
+        if optimizer is not None:
+            _cut_state(optimizer, parameter, dimension, kept)
+        parameter.grad = None
+        parameter.data = parameter.data.index_select(dimension, kept)
+    adapter.mask = adapter.mask.index_select(0, kept)
+
+
+def _cut_state(optimizer: Optimizer, parameter: nn.Parameter, dimension: int, kept: Tensor) -> None:
+    if parameter not in optimizer.state:
+        return
+    state = optimizer.state[parameter]
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            state[key] = value.index_select(dimension, kept)
+
+
+@dataclass(frozen=True)
+class TrainableCount:
+    """Parameter counts of an adapted SAM; see docs/lowrank.md for how the published numbers arise.
+
+    Attributes:
+        matrices: adapted matrices (three a block).
+        components: unmasked components over all matrices; the paper's stage 2 trains one λ each.
+        adapter_parameters: entries of P, Λ and Q of the unmasked components.
+        decoder_parameters: parameters of the mask decoder, trained whole in stage 1; 0 where it is not.
+        base_parameters: all parameters of the model without adapters.
+    """
+
+    matrices: int
+    components: int
+    adapter_parameters: int
+    decoder_parameters: int
+    base_parameters: int
+
+    @property
+    def stage_1(self) -> int:
+        """Parameters that stage 1 trains: adapters and mask decoder."""
+        return self.adapter_parameters + self.decoder_parameters
+
+    @property
+    def stage_2(self) -> int:
+        """Parameters that the paper's stage 2 trains: the singular values."""
+        return self.components
+
+    @property
+    def trainable_share(self) -> float:
+        """Stage-1 parameters as a share of all, base and adapters together."""
+        return self.stage_1 / (self.base_parameters + self.adapter_parameters)
+
+    @property
+    def reduction(self) -> float:
+        """How many times fewer than full fine-tuning of the base."""
+        return self.base_parameters / self.stage_1
+
+
+def count_trainable(model: nn.Module, train_decoder: bool = True) -> TrainableCount:
+    """Count an adapted `SamModel`; on the meta device too, where no component counts as masked."""
+    decoder = model.get_submodule("mask_decoder").parameters() if train_decoder else ()
+    adapters = adapters_of(model).values()
+    stored = sum(parameter.numel() for adapter in adapters for parameter in adapter.parameters())
+    per_component = [adapter.P.shape[0] + 1 + adapter.Q.shape[1] for adapter in adapters]
+    ranks = [adapter.rank for adapter in adapters]
+    return TrainableCount(
+        matrices=len(ranks),
+        components=sum(ranks),
+        adapter_parameters=sum(rank * size for rank, size in zip(ranks, per_component, strict=True)),
+        decoder_parameters=sum(parameter.numel() for parameter in decoder),
+        base_parameters=sum(parameter.numel() for parameter in model.parameters()) - stored,
     )
-    adapter.Q = nn.Parameter(adapter.Q[:rank].clone(), requires_grad=adapter.Q.requires_grad)
-    adapter.mask = adapter.mask[:rank].clone()

@@ -13,9 +13,9 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.quantize.policy import policy_named
 from adaloraqat.quantize.preparation import fake_quantized_layers
 from adaloraqat.training import parse_recipe
-from adaloraqat.training.checkpoint import load_tensors
-from adaloraqat.training.parts import quantized_parts, restricted
+from adaloraqat.training.kinds.quantize import quantized_parts, restricted
 from adaloraqat.training.run import load_run
+from adaloraqat.training.run_folder import load_tensors
 from adaloraqat.training.train import train
 
 Make = Callable[[], dict[str, Any]]

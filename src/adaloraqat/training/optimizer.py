@@ -1,0 +1,94 @@
+"""What learns in a stage, at which rate, and the optimiser over it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from adaloraqat.models.families import SegmentationModel
+from adaloraqat.training.kinds.base import Stage
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate and a weight decay."""
+
+    rate: str
+    parameters: dict[str, nn.Parameter]
+    decayed: bool
+
+
+def trainable_groups(model: SegmentationModel, stage: Stage) -> list[Group]:
+    """Freeze what `stage` does not train and return the rest, grouped by rate; names are the model's own."""
+    wanted: dict[str, dict[bool, dict[str, nn.Parameter]]] = {}
+    for name, parameter in model.named_parameters():
+        part = _part(name)
+        parameter.requires_grad_(part is not None and stage.learns(part))
+        if part is not None and parameter.requires_grad:
+            decayed = parameter.ndim > 1 and part in ("encoder", "decoder")
+            wanted.setdefault(part, {True: {}, False: {}})[decayed][name] = parameter
+    return [
+        Group(part, found, decayed)
+        for part, both in wanted.items()
+        for decayed, found in both.items()
+        if found
+    ]
+
+
+def _part(name: str) -> str | None:
+    """Return the group of a parameter; Fourier features and mask prompts never learn."""
+    if ".adapters." in name or ".lora_" in name:
+        return "singular_values" if name.endswith(".singular_values") else "adapters"
+    if "positional_embedding" in name or name.startswith("prompt_encoder.mask_embed"):
+        return None
+    if name.startswith(("vision_encoder.", "network.")):  # a network without prompts is all encoder
+        return "encoder"
+    return "prompts" if name.startswith("prompt_encoder.") else "decoder"
+
+
+def set_training(model: nn.Module) -> None:
+    """Put the model into training mode, but leave a batch norm that does not learn as it is.
+
+    Its running statistics belong to a frozen part, which a stage must not change.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
+
+
+def make_optimizer(groups: list[Group], stage: Stage) -> torch.optim.Optimizer:
+    """Return AdamW, or SGD with momentum, over `groups`; each setting holds the `peak` of its rate."""
+    schedule = stage.schedule
+    settings = [
+        {
+            "params": list(group.parameters.values()),
+            "weight_decay": schedule.weight_decay if group.decayed else 0.0,
+            "peak": stage.learning_rates.of(group.rate),
+        }
+        for group in groups
+    ] or [{"params": [torch.zeros(1)]}]
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(settings, lr=1e-4, momentum=schedule.momentum)
+    return torch.optim.AdamW(settings, lr=1e-4)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
+    """Flatten an optimiser's state into tensors named `<parameter>|<entry>`; `names` maps id(parameter)."""
+    return {
+        f"{names[id(parameter)]}|{entry}": value
+        for parameter, state in optimizer.state.items()
+        for entry, value in state.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter]
+) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    for key, value in tensors.items():
+        name, entry = key.rsplit("|", 1)
+        parameter = parameters[name]
+        same = value.shape == parameter.shape  # AdamW's step count stays on the CPU
+        optimizer.state[parameter][entry] = value.to(parameter.device, copy=True) if same else value.clone()
