@@ -92,7 +92,7 @@ def register_integers(module: nn.Module, layer: FakeQuantized, arrange: Callable
     with torch.no_grad():
         matrix, bias, scale = layer.product_terms()
         bias_scale = quantizer.scale * scale
-        weight = numerics.integer_weight(matrix, scale, layer.weight_limit)
+        weight = numerics.integer_weight(matrix, scale, layer.weight_limit, layer.precision.divide)
         integer_bias = None if bias is None else numerics.integer_bias(bias, bias_scale)
     module.register_buffer("weight", arrange(weight).contiguous())
     module.register_buffer("weight_scale", scale.clone())

@@ -5,12 +5,14 @@ linear layers other than qkv, the mask decoder and the prompt encoder; qkv with 
 paper does not say how activations are quantised: unsigned 8 bits, asymmetric, per tensor, calibrated, is
 ours. The `qmedsam` table is QMedSAM's (arXiv 2412.11186): W8A8 for every linear layer and convolution of
 encoder and decoder, the decoder's attention products too; the prompt encoder stays in floating point.
+The `reference` table is what the published code of AdaLoRA-QAT rounds, which is not what its paper says: the
+encoder's linear layers other than qkv and those of the mask decoder, 83 in ViT-B, as Brevitas rounds them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -43,6 +45,7 @@ class Precision:
         outputs: int8 only: the layer stays a convolution, and its output is quantised too: without that, ONNX
             Runtime convolves in floating point.
         product: for a product of two activations, which has no weight.
+        divide: int8 only: weights are divided by their scale and then rounded, as Brevitas does.
     """
 
     weights: Literal["int8", "float16", "float32"]
@@ -50,6 +53,7 @@ class Precision:
     activations: bool = True
     outputs: bool = False
     product: bool = False
+    divide: bool = False
 
     @property
     def integer(self) -> bool:
@@ -80,6 +84,7 @@ class PrecisionPolicy:
             Modules that no line matches stay float32. The products of attention (`....attn.scores`,
             `....attn.mixture`) heed lines of "int8 product" and "float32" only, and layers no "int8 product".
         weight_range: "portable" (|q| ≤ 63, exact on every CPU) or "full" (|q| ≤ 127, for CPUs with VNNI).
+        divide: weights are rounded after a division by their scale (`numerics.fake_quantize_weight`).
 
     Raises:
         RecipeError: an unknown precision or weight range.
@@ -88,6 +93,7 @@ class PrecisionPolicy:
     name: str
     rules: tuple[tuple[str, str], ...] = ()
     weight_range: WeightRange = "portable"
+    divide: bool = False
 
     def __post_init__(self) -> None:
         if self.weight_range not in WEIGHT_LIMITS:
@@ -120,6 +126,10 @@ class PrecisionPolicy:
                 return precision
         return "float32"
 
+    def precision(self, name: str) -> Precision:
+        """Return the precision called `name`, with this policy's way of rounding."""
+        return replace(PRECISIONS[name], divide=self.divide)
+
     def describe(self, model: nn.Module) -> dict[str, str]:
         """Return {name: precision} for every layer and table of `model` that holds a matrix, in model order.
 
@@ -136,6 +146,7 @@ class PrecisionPolicy:
             "name": self.name,
             "weight_range": self.weight_range,
             "rules": [list(rule) for rule in self.rules],
+            **({"divide": True} if self.divide else {}),  # absent in whatever was stored before there was it
         }
 
     @classmethod
@@ -147,7 +158,8 @@ class PrecisionPolicy:
         """
         try:
             rules = tuple((str(pattern), str(precision)) for pattern, precision in values["rules"])
-            return cls(values["name"], rules, values.get("weight_range", "portable"))
+            weight_range, divide = values.get("weight_range", "portable"), values.get("divide", False)
+            return cls(values["name"], rules, weight_range, bool(divide))
         except (KeyError, TypeError, ValueError) as error:
             raise RecipeError(
                 "A precision policy is malformed: it needs a name and rules, each a pattern and a precision."
@@ -246,17 +258,26 @@ _QMEDSAM = (
     *_TABLES,
 )
 
+_REFERENCE = (
+    ("vision_encoder.layers.*.attn.proj", "int8 per tensor"),
+    ("vision_encoder.layers.*.mlp.lin?", "int8 per tensor"),
+    *_TOKENS,
+    ("mask_decoder.upscale_conv?", "float32"),
+    ("mask_decoder.*", "int8 per tensor"),
+)
+
 POLICIES: dict[str, PrecisionPolicy] = {
     "fp32": PrecisionPolicy("fp32"),
     "paper": PrecisionPolicy("paper", _PAPER),
     "int8": PrecisionPolicy("int8", _INT8),
     "qmedsam": PrecisionPolicy("qmedsam", _QMEDSAM),
+    "reference": PrecisionPolicy("reference", _REFERENCE, "full", divide=True),
 }
-"""The shipped policies, with the portable weight range; `policy_named` chooses another."""
+"""The shipped policies; `reference` has the published full weight range, the others the portable one."""
 
 
-def policy_named(name: str, weight_range: WeightRange = "portable") -> PrecisionPolicy:
-    """Return the shipped policy `name` with the given weight range.
+def policy_named(name: str, weight_range: WeightRange | None = None) -> PrecisionPolicy:
+    """Return the shipped policy `name` with the given weight range; None is the policy's own.
 
     Raises:
         RecipeError: there is no such policy or weight range.
@@ -264,4 +285,4 @@ def policy_named(name: str, weight_range: WeightRange = "portable") -> Precision
     if name not in POLICIES:
         raise RecipeError(f"There is no precision policy {name!r}: use one of {', '.join(POLICIES)}.")
     shipped = POLICIES[name]
-    return PrecisionPolicy(shipped.name, shipped.rules, weight_range)
+    return shipped if weight_range is None else replace(shipped, weight_range=weight_range)

@@ -19,7 +19,7 @@ from adaloraqat.quantize.fake_quantize import (
     FakeQuantizedQKV,
 )
 from adaloraqat.quantize.layout import convolution_of, layout_of
-from adaloraqat.quantize.policy import PRECISIONS, Precision, PrecisionPolicy
+from adaloraqat.quantize.policy import Precision, PrecisionPolicy
 from adaloraqat.quantize.storage import (
     HalfStorage,
     Storage,
@@ -67,7 +67,7 @@ def prepare(model: Model, policy: PrecisionPolicy) -> Model:
         if isinstance(module, ConvNorm):
             module.fold()
     for name, precision in policy.describe(model).items():
-        _apply(model, name, PRECISIONS[precision], policy.weight_limit)
+        _apply(model, name, policy.precision(precision), policy.weight_limit)
     return model
 
 

@@ -181,7 +181,7 @@ def _assign(ours: FakeQuantized, matrix: Tensor, like: Tensor) -> tuple[Tensor, 
     """Set the weight from (out, in); return what ours makes of it: integers (out, in) and scale."""
     ours.register_parameter("weight", _parameter(matrix.reshape(like.shape), like))
     own, _, scale = ours.product_terms()
-    return numerics.integer_weight(own, scale, ours.weight_limit), scale
+    return numerics.integer_weight(own, scale, ours.weight_limit, ours.precision.divide), scale
 
 
 def _bias(layer: Any, step: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ def _layer(layer: FakeQuantized, name: str) -> nn.Module:
         quantized.bias.copy_(bias)
     rounded = quantized.quant_weight()
     found = (rounded.value.flatten(1) / scale.reshape(-1, 1)).round()
-    integers = numerics.integer_weight(matrix, scale, layer.weight_limit)
+    integers = numerics.integer_weight(matrix, scale, layer.weight_limit, layer.precision.divide)
     quantized.weight.copy_(settled(matrix, found, integers, scale).reshape(quantized.weight.shape))
     if not torch.equal(rounded.scale.flatten(), scale.flatten()):
         raise RecipeError(
