@@ -18,13 +18,16 @@ from adaloraqat.report.environment import package_version
 
 _PACKAGES = ("numpy", "pillow", "pydicom", "onnxruntime", "openvino", "torch", "transformers", "peft")
 _RECIPE = "recipe.yaml"
+_PYTORCH = (".pth", ".pt")
 
 
 def info(
     subject: Annotated[
         str | None,
         typer.Argument(
-            metavar="[BUNDLE]", help="A bundle, a run's folder, or an architecture such as vit-b."
+            metavar="[BUNDLE]",
+            help="A bundle, a run's folder, an architecture such as vit-b, or a checkpoint of AdaLoRA-QAT's "
+            "public code (.pth).",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -51,13 +54,15 @@ def computer() -> dict[str, Any]:
 
 
 def describe(subject: str) -> dict[str, Any]:
-    """What a bundle (name or path), a run (folder) or an architecture (name of a preset) consists of.
+    """What a bundle (name or path), a run (folder), an architecture or a published checkpoint consists of.
 
     Raises:
-        AdaloraqatError: it is none of the three, or cannot be used.
+        AdaloraqatError: it is none of these, or cannot be used.
     """
     if Path(subject, _RECIPE).is_file():
         return _described("describe_run", Path(subject))
+    if Path(subject).suffix in _PYTORCH and Path(subject).is_file():
+        return _described("describe_checkpoint", Path(subject))
     registry = import_module("adaloraqat.models.registry")
     for name in (subject.lower().replace("-", "_"), subject.lower()):
         if name in registry.ARCHITECTURES or name in registry.BASELINES:

@@ -10,9 +10,10 @@ from torch import nn
 
 from adaloraqat.lowrank.adapted_qkv import AdaptedQKV
 from adaloraqat.models.tiny_vit import ConvNorm
+from adaloraqat.quantize import numerics
 from adaloraqat.quantize.fake_product import FakeQuantizedProduct
 from adaloraqat.quantize.fake_quantize import FakeQuantized
-from adaloraqat.quantize.integer import IntegerProduct, IntegerTable
+from adaloraqat.quantize.integer import IntegerProduct, IntegerTable, StoredLinear
 from adaloraqat.quantize.integer_attention import IntegerMatMul
 from adaloraqat.quantize.integer_convolution import IntegerConvolution
 from adaloraqat.quantize.storage import HalfStorage, TableStorage, parameter, stored
@@ -24,7 +25,7 @@ def convert(model: Model) -> Model:
     """Return a copy of a prepared and calibrated model whose weights are what a file will hold.
 
     Fake-quantised layers become `IntegerProduct` or `IntegerConvolution`, products of activations
-    `IntegerMatMul`, int8 tables `IntegerTable`, 16-bit weights float16
+    `IntegerMatMul`, int8 tables `IntegerTable`, weights stored as int8 `StoredLinear`, 16-bit weights float16
     parameters; an `AdaptedQKV` that stays float is merged into one `nn.Linear`. A float model comes back with
     its adapters merged. The copy computes what `model` computes (in float arithmetic on the same grids) and
     is in eval mode.
@@ -58,6 +59,11 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.Embedding) and isinstance(storage, TableStorage):
         table = parameter(module, "weight")
         return IntegerTable(table, storage.scale(table), storage.weight_limit)
+    if isinstance(module, nn.Linear) and isinstance(storage, TableStorage):
+        matrix = parameter(module, "weight")
+        scale = storage.scale(matrix)
+        integers = numerics.integer_weight(matrix, scale, storage.weight_limit, storage.divide)
+        return StoredLinear(module, scale, integers)
     return None
 
 

@@ -126,6 +126,29 @@ class IntegerTable(nn.Module):
         return _Dequantize.apply(self.table, self.scale)
 
 
+class StoredLinear(nn.Module):
+    """A linear layer whose weight is stored as int8 and multiplied in float32.
+
+    Attributes:
+        weight: (out, in) int8. weight_scale: () float32.
+        bias: (out,) float32, or None.
+    """
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, linear: nn.Linear, scale: Tensor, integers: Tensor) -> None:
+        """Take the bias of `linear`, and the integers (out, in) and scale () of its weight."""
+        super().__init__()
+        self.register_buffer("weight", integers)
+        self.register_buffer("weight_scale", scale.detach().clone())
+        self.bias = linear.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (..., in) to (..., out)."""
+        return F.linear(inputs, _Dequantize.apply(self.weight, self.weight_scale), self.bias)
+
+
 class _IntegerGemm(torch.autograd.Function):
     @staticmethod
     def forward(

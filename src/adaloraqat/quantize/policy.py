@@ -7,6 +7,7 @@ ours. The `qmedsam` table is QMedSAM's (arXiv 2412.11186): W8A8 for every linear
 encoder and decoder, the decoder's attention products too; the prompt encoder stays in floating point.
 The `reference` table is what the published code of AdaLoRA-QAT rounds, which is not what its paper says: the
 encoder's linear layers other than qkv and those of the mask decoder, 83 in ViT-B, as Brevitas rounds them.
+That code rounds no activation: `reference-weights` does not either, and stores the same integers.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Precision:
         weights: "int8", "float16" (storage only; arithmetic stays float32) or "float32".
         per_channel: int8 only: one scale for each output row instead of one for the whole tensor.
         activations: int8 only: whether the layer's input is quantised too, so that the product is one of
-            integers. False for tables, which are only looked up.
+            integers. False for tables, which are only looked up, and for weights that are stored as integers
+            and multiplied in float32.
         outputs: int8 only: the layer stays a convolution, and its output is quantised too: without that, ONNX
             Runtime convolves in floating point.
         product: for a product of two activations, which has no weight.
@@ -67,6 +69,7 @@ PRECISIONS: dict[str, Precision] = {
     "int8 convolution": Precision("int8", per_channel=True, outputs=True),
     "int8 product": Precision("int8", product=True),
     "int8 table": Precision("int8", activations=False),
+    "int8 storage": Precision("int8", activations=False),
     "float16 storage": Precision("float16"),
     "float32": Precision("float32"),
 }
@@ -114,8 +117,9 @@ class PrecisionPolicy:
 
     @property
     def quantizes(self) -> bool:
-        """Whether any line of the table asks for int8."""
-        return any(PRECISIONS[precision].integer for _, precision in self.rules)
+        """Whether any line asks for products of integers, which need ranges and a fitting CPU."""
+        used = [PRECISIONS[precision] for _, precision in self.rules]
+        return any(precision.integer and precision.activations for precision in used)
 
     def precision_of(self, module_name: str) -> str:
         """Return the name of the precision that the table gives to `module_name`."""
@@ -258,22 +262,28 @@ _QMEDSAM = (
     *_TABLES,
 )
 
-_REFERENCE = (
-    ("vision_encoder.layers.*.attn.proj", "int8 per tensor"),
-    ("vision_encoder.layers.*.mlp.lin?", "int8 per tensor"),
-    *_TOKENS,
-    ("mask_decoder.upscale_conv?", "float32"),
-    ("mask_decoder.*", "int8 per tensor"),
-)
+
+def _reference(precision: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("vision_encoder.layers.*.attn.proj", precision),
+        ("vision_encoder.layers.*.mlp.lin?", precision),
+        *_TOKENS,
+        ("mask_decoder.upscale_conv?", "float32"),
+        ("mask_decoder.*", precision),
+    )
+
 
 POLICIES: dict[str, PrecisionPolicy] = {
     "fp32": PrecisionPolicy("fp32"),
     "paper": PrecisionPolicy("paper", _PAPER),
     "int8": PrecisionPolicy("int8", _INT8),
     "qmedsam": PrecisionPolicy("qmedsam", _QMEDSAM),
-    "reference": PrecisionPolicy("reference", _REFERENCE, "full", divide=True),
+    "reference": PrecisionPolicy("reference", _reference("int8 per tensor"), "full", divide=True),
+    "reference-weights": PrecisionPolicy(
+        "reference-weights", _reference("int8 storage"), "full", divide=True
+    ),
 }
-"""The shipped policies; `reference` has the published full weight range, the others the portable one."""
+"""The shipped policies; the two of the reference have its full weight range, the others the portable one."""
 
 
 def policy_named(name: str, weight_range: WeightRange | None = None) -> PrecisionPolicy:
