@@ -24,9 +24,13 @@ class AdaptedProjection(nn.Module):
         width = qkv.in_features
         draw = torch.Generator().manual_seed(seed)
         for name in "qkv":
-            self.register_parameter(f"P_{name}", nn.Parameter(torch.randn(width, rank, generator=draw) / width**0.5))
+            self.register_parameter(
+                f"P_{name}", nn.Parameter(torch.randn(width, rank, generator=draw) / width**0.5)
+            )
             self.register_parameter(f"Lambda_{name}", nn.Parameter(0.1 + torch.rand(rank, generator=draw)))
-            self.register_parameter(f"Q_{name}", nn.Parameter(torch.randn(rank, width, generator=draw) / width**0.5))
+            self.register_parameter(
+                f"Q_{name}", nn.Parameter(torch.randn(rank, width, generator=draw) / width**0.5)
+            )
         for name in "qkv":
             mask = torch.zeros(rank, dtype=torch.bool)
             mask[torch.randperm(rank, generator=draw)[: kept[name]]] = True
@@ -127,7 +131,9 @@ class Reference(nn.Module):
         return names
 
     def integers(self) -> dict[str, Tensor]:
-        return {name: self.sam.get_submodule(name).integers()[0].to(torch.int8) for name in self.rounded_names}
+        return {
+            name: self.sam.get_submodule(name).integers()[0].to(torch.int8) for name in self.rounded_names
+        }
 
     @torch.no_grad()
     def logits(self, pixels: Tensor, boxes: Tensor) -> Tensor:

@@ -373,8 +373,8 @@ def _stored_sentence(bundle: Bundle, policy: PrecisionPolicy, model: SamModel) -
     integer = {name for name, kind in policy.describe(model).items() if kind.startswith("int8")}
     stored = integer & set(bundle.precision.modules)
     return (
-        f"{len(integer)} layers are INT8 in {policy.name}, {len(stored)} of them in the files: the others make "
-        "masks that a box never asks for"
+        f"{len(integer)} layers are INT8 in {policy.name}, {len(stored)} of them in the files: a box "
+        "needs no others"
     )
 
 
