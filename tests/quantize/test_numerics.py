@@ -32,6 +32,26 @@ def test_rounding_agrees_with_an_independent_one(limit, per_channel):
     np.testing.assert_allclose(fake.numpy(), expected * largest / limit, rtol=1e-5)
 
 
+def test_rounding_by_division_is_exact_and_the_other_is_not():
+    """Brevitas divides; a reciprocal that was rounded itself sends some halves the other way."""
+    weight = torch.randn(3000, 2000, generator=torch.Generator().manual_seed(1))
+    scale = numerics.weight_scale(weight, 127, per_channel=False)
+    exact = np.rint(weight.numpy() / np.float32(scale))  # float32 by float32
+    divided = numerics.integer_weight(weight, scale, 127, divide=True).numpy()
+    assert np.array_equal(divided, exact)
+    fake = numerics.fake_quantize_weight(weight, scale, 127, divide=True)
+    assert torch.equal(fake, torch.from_numpy(exact) * scale)
+    by_reciprocal = numerics.integer_weight(weight, scale, 127).numpy()
+    assert 0 < (by_reciprocal != exact).sum() < 20
+    assert not numerics.integer_weight(torch.zeros(2, 2), torch.tensor(1.0), 127, divide=True).any()
+
+
+def test_the_gradient_passes_rounding_by_division():
+    weight = torch.tensor([[0.3, -1.0]], requires_grad=True)
+    numerics.fake_quantize_weight(weight, torch.tensor(1 / 127), 127, divide=True).sum().backward()
+    assert weight.grad.tolist() == [[1.0, 1.0]]
+
+
 def test_activation_grid_by_hand():
     scale, zero_point = numerics.activation_parameters(torch.tensor(-0.5), torch.tensor(2.05))
     assert_close(scale, torch.tensor(0.01))
