@@ -81,6 +81,8 @@ class Small:
     target_rank: int = 32
     adapted: tuple[int, ...] | None = None
     seed: int = 0
+    mlp: int = 96
+    quality_width: int = 24
 
 
 class Reference(nn.Module):
@@ -213,7 +215,7 @@ def _config(small: Small) -> SamConfig:
             hidden_size=small.hidden,
             num_hidden_layers=small.blocks,
             num_attention_heads=small.heads,
-            mlp_dim=3 * small.hidden,
+            mlp_dim=small.mlp,
             window_size=small.window,
             global_attn_indexes=list(small.global_blocks),
             output_channels=small.prompt,
@@ -223,6 +225,9 @@ def _config(small: Small) -> SamConfig:
             image_size=small.image_size, patch_size=small.patch, hidden_size=small.prompt
         ),
         mask_decoder_config=SamMaskDecoderConfig(
-            hidden_size=small.prompt, mlp_dim=small.decoder_mlp, num_attention_heads=8, iou_head_hidden_dim=24
+            hidden_size=small.prompt,
+            mlp_dim=small.decoder_mlp,
+            num_attention_heads=8,
+            iou_head_hidden_dim=small.quality_width,
         ),
     )
