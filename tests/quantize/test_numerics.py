@@ -32,6 +32,29 @@ def test_rounding_agrees_with_an_independent_one(limit, per_channel):
     np.testing.assert_allclose(fake.numpy(), expected * largest / limit, rtol=1e-5)
 
 
+def test_rounding_by_division_is_exact_and_the_other_is_not():
+    """Brevitas divides; a reciprocal that was rounded itself sends some halves the other way."""
+    scale = torch.tensor(0.7) / 127
+    halves = (torch.arange(-126, 126) + 0.5) * scale  # a float more or less lies on the other side
+    infinity = torch.tensor(torch.inf)
+    weight = torch.stack([halves, halves.nextafter(infinity), halves.nextafter(-infinity)])
+    exact = np.rint(weight.numpy() / np.float32(scale))  # float32 by float32
+    divided = numerics.integer_weight(weight, scale, 127, divide=True).numpy()
+    assert np.array_equal(divided, exact)
+    fake = numerics.fake_quantize_weight(weight, scale, 127, divide=True)
+    assert torch.equal(fake, torch.from_numpy(exact) * scale)
+    by_reciprocal = numerics.integer_weight(weight, scale, 127).numpy()
+    assert (by_reciprocal != exact).any()
+    assert np.abs(by_reciprocal - exact).max() == 1
+    assert not numerics.integer_weight(torch.zeros(2, 2), torch.tensor(1.0), 127, divide=True).any()
+
+
+def test_the_gradient_passes_rounding_by_division():
+    weight = torch.tensor([[0.3, -1.0]], requires_grad=True)
+    numerics.fake_quantize_weight(weight, torch.tensor(1 / 127), 127, divide=True).sum().backward()
+    assert weight.grad.tolist() == [[1.0, 1.0]]
+
+
 def test_activation_grid_by_hand():
     scale, zero_point = numerics.activation_parameters(torch.tensor(-0.5), torch.tensor(2.05))
     assert_close(scale, torch.tensor(0.01))

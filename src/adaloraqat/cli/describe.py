@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from adaloraqat.export.checkpoint_sizes import papers_count, rounded_layers
 from adaloraqat.lowrank import (
     TrainableCount,
     adapted_width,
@@ -14,10 +15,11 @@ from adaloraqat.lowrank import (
     relative_update,
     scaled_ranks,
 )
+from adaloraqat.models.adalora_qat_checkpoint import read_adalora_qat
 from adaloraqat.models.baseline_architectures import PromptFreeArchitecture
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
-from adaloraqat.models.sam import count_parameters
+from adaloraqat.models.sam import architecture_of, count_parameters
 from adaloraqat.quantize.policy import per_precision
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import finished_stages, load_run
@@ -74,6 +76,32 @@ def describe_run(folder: Path) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     document["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     return document
+
+
+def describe_checkpoint(path: Path) -> dict[str, Any]:
+    """Describe a checkpoint of AdaLoRA-QAT's public code: what it holds, and what it does not.
+
+    Raises:
+        CheckpointError: another kind of file, or one that cannot be used.
+        RecipeError: it holds adapters alone.
+    """
+    found = read_adalora_qat(path)
+    return {
+        "kind": "checkpoint of AdaLoRA-QAT's public code",
+        "name": path.name,
+        "stage": found.stage,
+        "bytes": path.stat().st_size,
+        "stored_as": "float32; no integers, no scales, no activation ranges",
+        "architecture": architecture_of(found.model),
+        "parameters": count_parameters(found.model),
+        "adapter_parameters": found.adapter_parameters,
+        "ranks": found.ranks,
+        "scaling": {"value": found.scaling.factor, "source": found.scaling.source},
+        "rounded_by_its_code": len(rounded_layers(found.model)),
+        "paper": papers_count(found.model, found.adapter_parameters),
+        "training": found.provenance,
+        "warnings": list(found.notices),
+    }
 
 
 def _decoder_learnt(recipe: Recipe) -> bool:

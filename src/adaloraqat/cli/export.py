@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,19 +11,33 @@ from adaloraqat.errors import RecipeError
 
 log = logging.getLogger("adaloraqat")
 
+_PYTORCH = (".pth", ".pt")  # what a published checkpoint that is not there would have been
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder written by train.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder written by train, or a checkpoint of AdaLoRA-QAT's public code (.pth).",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The bundle (folder) to write.", show_default=False)],
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, paper, int8, qmedsam or auto; default: what stage 2 trained, else int8."),
+        typer.Option(
+            help="fp32, paper, int8, qmedsam, reference, reference-weights or auto; default: what stage 2 "
+            "trained, else int8; of a checkpoint: reference."
+        ),
     ] = None,
     max_drop: Annotated[
         float, typer.Option("--max-drop", help="--precision auto: validation Dice that INT8 may cost.")
     ] = 0.002,
     weight_range: Annotated[
-        str | None, typer.Option(help="portable (7 bits, exact on every CPU) or full (needs VNNI).")
+        str | None,
+        typer.Option(
+            help="portable (7 bits, exact on every CPU) or full (needs VNNI); default: the policy's own."
+        ),
     ] = None,
     to: Annotated[
         str, typer.Option(help="onnx, openvino (ONNX, and IR beside it), or huggingface (float weights).")
@@ -33,32 +47,55 @@ def export(
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="huggingface: store matrices in 16 bits.")] = False,
     stage: Annotated[str | None, typer.Option(help="Which finished stage; default: the last.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the recipe's.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the bundle; default: the recipe's, or the file's.")
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Checkpoint: what adapters are multiplied by is alpha / target rank (32 / 32)."),
+    ] = None,
+    target_rank: Annotated[int | None, typer.Option(help="Checkpoint: see --alpha.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Checkpoint of adapters alone: the weights that they belong to.")
+    ] = None,
 ) -> None:
-    """Write a finished stage of RUN as a checked bundle of ONNX files, or as float weights."""
+    """Write a finished stage of RUN, or a published checkpoint, as a checked bundle or as float weights."""
     from adaloraqat.cli.options import set_up_torch
 
     if to not in ("onnx", "openvino", "huggingface"):
         raise RecipeError(f"There is no export format {to}; choose onnx, openvino or huggingface.")
     set_up_torch()
-    from adaloraqat.export.export_run import export_base, export_run
+    from adaloraqat.export.export_checkpoint import Options, export_checkpoint, export_checkpoint_base
+    from adaloraqat.export.export_run import DEFAULT_MAX_DROP, export_base, export_run
 
+    def report(line: str) -> None:
+        log.info("%s", line)
+
+    reading = Options(alpha, target_rank, base)
+    published = run.is_file() or (run.suffix in _PYTORCH and not run.is_dir())
+    if published and (stage is not None or max_drop != DEFAULT_MAX_DROP):
+        raise RecipeError("--stage and --max-drop are for runs: leave them out for a checkpoint.")
+    if not published and reading != Options():
+        raise RecipeError("--alpha, --target-rank and --base are for checkpoints: leave them out for a run.")
     if to == "huggingface":
-        export_base(run, out, half)
+        if published:
+            export_checkpoint_base(run, out, reading, half, report)
+        else:
+            export_base(run, out, half)
         log.info("Done: %s holds float weights that transformers and a recipe's base.weights read.", out.name)
         return
-    bundle = export_run(
-        run,
-        out,
-        precision=precision,
-        weight_range=weight_range,
-        manifest=data,
-        name=name,
-        stage=stage,
-        openvino=to == "openvino",
-        max_drop=max_drop,
-        report=lambda line: log.info("%s", line),
-    )
+    common: dict[str, Any] = {
+        "precision": precision,
+        "weight_range": weight_range,
+        "manifest": data,
+        "name": name,
+        "openvino": to == "openvino",
+        "report": report,
+    }
+    if published:
+        bundle = export_checkpoint(run, out, reading, **common)
+    else:
+        bundle = export_run(run, out, stage=stage, max_drop=max_drop, **common)
     log.info("Done. Next: adaloraqat segment FILM --model %s", out.name if out.is_absolute() else out)
     if bundle.training["films_left_out"]:
         raise typer.Exit(SOME_FAILED)

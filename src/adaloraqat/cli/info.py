@@ -24,6 +24,7 @@ log = logging.getLogger("adaloraqat")
 
 _PACKAGES = ("numpy", "pillow", "pydicom", "onnxruntime", "openvino", "torch", "transformers", "peft")
 _RECIPE = "recipe.yaml"
+_PYTORCH = (".pth", ".pt")
 
 
 def info(
@@ -31,8 +32,8 @@ def info(
         str | None,
         typer.Argument(
             metavar="[BUNDLE]",
-            help="A bundle, a run's folder, published weights such as lite-medsam, or an architecture such "
-            "as vit-b.",
+            help="A bundle, a run's folder, published weights such as lite-medsam, an architecture such as "
+            "vit-b, or a checkpoint of AdaLoRA-QAT's public code (.pth).",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -59,7 +60,7 @@ def computer() -> dict[str, Any]:
 
 
 def describe(subject: str) -> dict[str, Any]:
-    """What a bundle (name or path), a run (folder), published weights or an architecture (names) consist of.
+    """Return what a bundle, a run, published weights, an architecture or a checkpoint consists of.
 
     Raises:
         AdaloraqatError: it is none of these, or cannot be used.
@@ -69,6 +70,8 @@ def describe(subject: str) -> dict[str, Any]:
         return describe_weights(weights)
     if Path(subject, _RECIPE).is_file():
         return _described("describe_run", Path(subject))
+    if Path(subject).suffix in _PYTORCH and Path(subject).is_file():
+        return _described("describe_checkpoint", Path(subject))
     registry = import_module("adaloraqat.models.registry")
     for name in (subject.lower().replace("-", "_"), subject.lower()):
         if name in registry.ARCHITECTURES or name in registry.BASELINES:

@@ -54,6 +54,9 @@ def export_bundle(
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     trainable: Mapping[str, int] | None = None,
+    ranks: Mapping[str, int] | None = None,
+    prompt: Mapping[str, Any] | None = None,
+    measured: Callable[[Path], Mapping[str, Any]] | None = None,
     openvino: bool = False,
     parity: Callable[[Path], Mapping[str, Any]] | None = None,
     licence: str = LICENCE,
@@ -74,6 +77,9 @@ def export_bundle(
         training: recipe, data fingerprint, and whether this is post-training quantisation.
         metrics: measured scores.
         trainable: how many parameters each stage trained.
+        ranks: of adapters that were merged before; None: those that `model` has.
+        prompt: further facts about prompts, for a reader.
+        measured: further metrics of the written files, which lie in the folder that it is given.
         openvino: write OpenVINO IR beside the ONNX files; the bundle vouches for it, and OpenVINO runs it.
         parity: measures a written bundle against `model`; its result goes into `bundle.json`. Without it the
             bundle says that parity was not measured.
@@ -102,12 +108,13 @@ def export_bundle(
             "second_pass": second_pass,
             "quality_trained": quality_trained,
             "accepts_box": accepts_boxes(model),
+            **(prompt or {}),
         },
         "smallest_part": smallest_part,
         "outlines": outlines,
         "training": dict(training or {}),
         "parameters": {**_without_adapters(model), "trainable": dict(trainable or {})},
-        "ranks": {adapter: module.rank for adapter, module in adapters_of(model).items()},
+        "ranks": dict(ranks or {adapter: module.rank for adapter, module in adapters_of(model).items()}),
         "metrics": dict(metrics or {}),
         "parity": {"measured": False},
         "licence": licence,
@@ -119,6 +126,8 @@ def export_bundle(
         export_decoder(converted, temporary / DECODER)
         _describe_stored(fields, model, [temporary / ENCODER, temporary / DECODER])
         files = [ENCODER, DECODER, *(write_openvino_ir(temporary) if openvino else ())]
+        if measured is not None:
+            fields["metrics"] |= measured(temporary)
         write_bundle(temporary, fields, files)
         if parity is not None:
             fields["parity"] = {"measured": True, **parity(temporary)}

@@ -27,7 +27,7 @@ from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
-from adaloraqat.radiograph import Box, Film, read_film, read_mask
+from adaloraqat.radiograph import Box, Film, Preprocessing, read_film, read_mask
 from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.recipe import Recipe, public_document
@@ -113,7 +113,7 @@ def export_run(
             f"{policy.name} ({policy.weight_range} range) is not what stage 2 trained: this is post-training "
             "quantisation, and the bundle says so"
         )
-    films = _read(evenly_spread(validation, PARITY_FILMS), usable)
+    films = read_pairs(evenly_spread(validation, PARITY_FILMS), usable)
     if not films:
         report(
             "no validation films: parity and the gain of a second pass are not measured; give --data "
@@ -122,7 +122,9 @@ def export_run(
     deployed = LoadedRun(
         model, run.structure, run.preprocessing, run.recipe, run.stage, run.result, run.fingerprint
     )
-    second_pass, smallest_part, metrics = choose_passes(deployed, films)
+    second_pass, smallest_part, metrics = choose_passes(
+        functools.partial(run_segmenter, deployed), accepts_boxes(model), films
+    )
     if proposal is not None:
         metrics |= {"auto": _described(proposal, max_drop)}
     report("writing the graphs" + (" and measuring parity" if films else ""))
@@ -146,7 +148,7 @@ def export_run(
         metrics=metrics,
         trainable=trainable_parameters(folder, run.stage),
         openvino=openvino,
-        parity=(lambda written: measure_parity(deployed, written, films)) if films else None,
+        parity=(lambda written: measure_parity(model, run.preprocessing, written, films)) if films else None,
     )
     for sentence in parity_shortfalls(bundle.parity):
         logger.warning("%s", sentence)
@@ -176,11 +178,18 @@ def export_base(folder: Path, out: Path, half: bool = False) -> None:
     save_base(run.model, out, half, run.preprocessing)
 
 
-def choose_passes(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, float, dict[str, Any]]:
+def choose_passes(
+    segmenter: Callable[[bool, float], Segmenter], boxes: bool, films: Sequence[Pair]
+) -> tuple[bool, float, dict[str, Any]]:
     """Decide by validation Dice, without a box, what is done beyond one plain pass.
 
     A second pass with the first mask's box stays only if it gains, the removal of specks and pinholes unless
     it costs more than `SPECKS_MAY_GO_FOR`.
+
+    Args:
+        segmenter: gives the model to validate, by second pass and `smallest_part`.
+        boxes: whether the model takes boxes.
+        films: to validate on; none: nothing beyond a plain pass.
 
     Returns:
         whether there is a second pass, the bundle's `smallest_part`, and the scores.
@@ -188,9 +197,9 @@ def choose_passes(run: LoadedRun, films: Sequence[Pair]) -> tuple[bool, float, d
     if not films:
         return False, 0.0, {}
     candidates = {"one_pass": (False, 0.0), "second_pass": (True, 0.0), "tidy": (False, SMALLEST_PART)}
-    if not accepts_boxes(run.model):
+    if not boxes:
         del candidates["second_pass"]
-    scores = {name: _mean_dice(run_segmenter(run, *choice), films) for name, choice in candidates.items()}
+    scores = {name: _mean_dice(segmenter(*choice), films) for name, choice in candidates.items()}
     plain = scores["one_pass"]
     smallest = SMALLEST_PART if scores["tidy"] > plain - SPECKS_MAY_GO_FOR else 0.0
     dices = {f"dice_{name}": score for name, score in scores.items()}
@@ -201,7 +210,9 @@ def _mean_dice(segmenter: Segmenter, films: Sequence[Pair]) -> float:
     return float(np.mean([dice(segmenter.segment(film).mask, truth) for _, film, truth in films]))
 
 
-def measure_parity(run: LoadedRun, bundle: Path, films: Sequence[Pair]) -> dict[str, Any]:
+def measure_parity(
+    model: SegmentationModel, preprocessing: Preprocessing, bundle: Path, films: Sequence[Pair]
+) -> dict[str, Any]:
     """Compare a written bundle with the model it came from, in every installed engine.
 
     Returns:
@@ -212,19 +223,19 @@ def measure_parity(run: LoadedRun, bundle: Path, films: Sequence[Pair]) -> dict[
     boxes: list[Box | None] = [
         Box.around(truth) if truth.any() else Box.whole(film.shape) for _, film, truth in films
     ]
-    image, frame = run.preprocessing(pictures[0].pixels)
+    image, frame = preprocessing(pictures[0].pixels)
     prompt = torch.from_numpy(frame.box_to_model(Box.whole(pictures[0].shape))).reshape(1, 1, 4)
     files = [bundle / "encoder.onnx", bundle / "decoder.onnx"]
     names = [entry.id for entry in entries]
-    no_box = mask_parity(run.model, bundle, pictures, [None] * len(pictures), names=names)
-    if not accepts_boxes(run.model):
+    no_box = mask_parity(model, bundle, pictures, [None] * len(pictures), names=names)
+    if not accepts_boxes(model):
         return {"no_box": no_box}
     return {
         "layers": {
-            engine: layer_parity(run.model, files, torch.from_numpy(image)[None], prompt, engine).to_dict()
+            engine: layer_parity(model, files, torch.from_numpy(image)[None], prompt, engine).to_dict()
             for engine in installed_engines()
         },
-        "true_box": mask_parity(run.model, bundle, pictures, boxes, names=names),
+        "true_box": mask_parity(model, bundle, pictures, boxes, names=names),
         "no_box": no_box,
     }
 
@@ -240,11 +251,21 @@ def _wanted(
     if trained is not None and precision is None and weight_range in (None, trained.weight_range):
         return trained  # where only a part was quantised, no shipped policy has its name
     default = trained.name if trained is not None else "int8" if boxes else "fp32"
-    usual = trained.weight_range if trained is not None else "portable"
-    chosen = usual if weight_range is None else weight_range
-    if chosen not in ("portable", "full"):
-        raise RecipeError(f"There is no weight range {chosen}; choose portable or full.")
-    return policy_named(precision or default, chosen)  # type: ignore[arg-type]
+    name = precision or default
+    if weight_range is None and trained is not None and not name.startswith("reference"):
+        weight_range = trained.weight_range
+    return policy_in_range(name, weight_range)
+
+
+def policy_in_range(name: str, weight_range: str | None) -> PrecisionPolicy:
+    """Return the policy called `name` in the weight range that a person asked for; None is the policy's own.
+
+    Raises:
+        RecipeError: there is no such policy or range.
+    """
+    if weight_range not in (None, "portable", "full"):
+        raise RecipeError(f"There is no weight range {weight_range}; choose portable or full.")
+    return policy_named(name, weight_range)  # type: ignore[arg-type]
 
 
 def _proposed(
@@ -327,8 +348,12 @@ def _calibration_films(recipe: Recipe) -> int:
     return counts[-1] if counts else CALIBRATION_FILMS
 
 
-def _read(entries: Sequence[Entry], usable: UsableFilms) -> list[Pair]:
-    """Return the films that can be read, on their own grid."""
+def read_pairs(entries: Sequence[Entry], usable: UsableFilms) -> list[Pair]:
+    """Return the films that can be read, and their masks, on their own grid.
+
+    Raises:
+        FilmError: there are entries, and not one can be read.
+    """
     pairs, unusable = [], {}
     for entry in entries:
         try:

@@ -199,13 +199,13 @@ def propose(
 
 def _only(policy: PrecisionPolicy, names: Sequence[str]) -> PrecisionPolicy:
     rules = tuple((name, policy.precision_of(name)) for name in names)
-    return PrecisionPolicy(policy.name, rules, policy.weight_range)
+    return PrecisionPolicy(policy.name, rules, policy.weight_range, policy.divide)
 
 
 def _without(policy: PrecisionPolicy, names: Sequence[str]) -> PrecisionPolicy:
     """Return `policy` with `names` in float, weights stored in 16 bits; named auto."""
     floats = tuple((name, "float32" if _is_product(policy, name) else "float16 storage") for name in names)
-    return PrecisionPolicy(AUTO, floats + policy.rules, policy.weight_range)
+    return PrecisionPolicy(AUTO, floats + policy.rules, policy.weight_range, policy.divide)
 
 
 def _is_product(policy: PrecisionPolicy, name: str) -> bool:

@@ -23,7 +23,9 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = "pytorch_model.bin"
 
-_WRAPPERS = ("model", "state_dict", "model_state_dict")  # what training scripts wrap their weights in
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""What training scripts wrap their weights in."""
+
 _PARALLEL = "module."  # what DistributedDataParallel puts before every name
 
 
@@ -148,6 +150,15 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: no PyTorch file, damaged, holds code or anything but tensors.
     """
+    return _unwrapped(load_pickled(path), path.name)
+
+
+def load_pickled(path: Path) -> object:
+    """Return what a file that `torch.save` wrote holds, on the CPU, running no code that is in it.
+
+    Raises:
+        CheckpointError: no PyTorch file, damaged, or it holds code.
+    """
     with path.open("rb") as stream:
         start = stream.read(2)
     if not (zipfile.is_zipfile(path) or start[:1] == b"\x80"):
@@ -155,19 +166,19 @@ def read_torch(path: Path) -> dict[str, Tensor]:
             f"{path.name} is no PyTorch checkpoint, or only a part of one: fetch the weights anew."
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes of unknown origin make the reader fail in any way
         raise CheckpointError(
             blocked_by(path)
             or f"{path.name} is damaged, or holds code instead of plain weights and was not run: "
             "fetch the published weights."
         ) from error
-    return _unwrapped(content, path.name)
+    return content
 
 
 def _unwrapped(content: object, file: str) -> dict[str, Tensor]:
     """Take the weights out of a training script's dictionary, and the parallel prefix off their names."""
-    for wrapper in _WRAPPERS:
+    for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not content:

@@ -21,6 +21,7 @@ from transformers import SamModel
 
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import atomic_path, write_json
+from adaloraqat.models.adalora_qat_naming import is_adalora_qat_naming
 from adaloraqat.models.architecture import PUBLISHED_NORM_EPS
 from adaloraqat.models.checkpoint_files import CONFIG, WEIGHTS, read_folder, read_torch
 from adaloraqat.models.interpolate import resize_model
@@ -85,6 +86,11 @@ def load_base(
         state = read_torch(source)
     else:
         raise CheckpointError(f"There are no base weights at {file}: check the path.")
+    if is_adalora_qat_naming(state):
+        raise CheckpointError(
+            f"{file} is a checkpoint of AdaLoRA-QAT's public code, with adapters beside its weights: merge "
+            "them first with adaloraqat export FILE --to huggingface --out FOLDER, and give that folder."
+        )
     if is_lite_medsam_naming(state):
         state = without_derived(state, file)
         found = found or (None if given else infer_lite_medsam(state, file))
@@ -99,7 +105,7 @@ def load_base(
         measures = replace(measures, decoder_norm_eps=eps)
     if found is None and isinstance(measures, SamArchitecture):
         measures = _with_own_image_size(measures, state)
-    model = _from_state(measures, _checked(state, measures, file)).eval()
+    model = model_from_state(measures, state, file)
     wanted = image_size or (given.image_size if given else measures.image_size)
     return model if wanted == measures.image_size else resize_model(model, wanted)
 
@@ -194,6 +200,20 @@ def _with_own_image_size(architecture: SamArchitecture, state: Mapping[str, Tens
     if table is None or table.ndim != 4:
         return architecture  # the check of names and shapes says it better
     return replace(architecture, image_size=table.shape[1] * architecture.patch_size)
+
+
+def model_from_state(measures: Architecture, state: Mapping[str, Tensor], file: str) -> SamModel:
+    """Return a model of these tensors, float32 and in eval mode.
+
+    Args:
+        measures: the architecture that the tensors have.
+        state: transformers' names, all of them and no other.
+        file: name for messages.
+
+    Raises:
+        CheckpointError: tensors missing, left over, of another shape, no plain numbers or NaN.
+    """
+    return _from_state(measures, _checked(dict(state), measures, file)).eval()
 
 
 def _checked(state: dict[str, Tensor], architecture: Architecture, file: str) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -111,26 +112,44 @@ def infer_architecture(state: Mapping[str, Tensor], file: str) -> SamArchitectur
 
 
 def _measures(state: Mapping[str, Tensor]) -> SamArchitecture:
-    hidden, channels, patch, _ = state["image_encoder.patch_embed.proj.weight"].shape
-    _, grid, _, _ = state["image_encoder.pos_embed"].shape
-    layers = count_indices(state, r"image_encoder\.blocks\.(\d+)\.")
-    lengths = [state[f"image_encoder.blocks.{i}.attn.rel_pos_h"].shape[0] for i in range(layers)]
-    head_dim = state["image_encoder.blocks.0.attn.rel_pos_h"].shape[1]
+    encoder = vit_measures(
+        state, "image_encoder.patch_embed.proj", "image_encoder.pos_embed", "image_encoder.blocks"
+    )
+    return SamArchitecture(**{**encoder, **decoder_measures(state)})
+
+
+def vit_measures(state: Mapping[str, Tensor], patches: str, positions: str, blocks: str) -> dict[str, Any]:
+    """Read the measures of a ViT encoder, by their names in the architecture.
+
+    Args:
+        state: tensors that hold an encoder's.
+        patches: what the patch embedding is called in `state`.
+        positions: the position table's name.
+        blocks: what stands before the number of each block.
+
+    Raises:
+        KeyError: a tensor is missing.
+        ValueError: the shapes are not those of a SAM.
+    """
+    hidden, channels, patch, _ = state[f"{patches}.weight"].shape
+    _, grid, _, _ = state[positions].shape
+    layers = count_indices(state, rf"{re.escape(blocks)}\.(\d+)\.")
+    lengths = [state[f"{blocks}.{i}.attn.rel_pos_h"].shape[0] for i in range(layers)]
+    head_dim = state[f"{blocks}.0.attn.rel_pos_h"].shape[1]
     windows = {(length + 1) // 2 for length in lengths if length != 2 * grid - 1}
     (window,) = windows or {grid}  # a window as large as the grid is global attention
-    return SamArchitecture(
-        image_size=grid * patch,
-        patch_size=patch,
-        hidden_size=hidden,
-        num_layers=layers,
-        num_heads=hidden // head_dim,
-        mlp_dim=state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0],
-        window_size=window,
-        global_attention_layers=tuple(i for i in range(layers) if lengths[i] == 2 * grid - 1),
-        use_rel_pos=True,
-        channels=channels,
-        **decoder_measures(state),
-    )
+    return {
+        "image_size": grid * patch,
+        "patch_size": patch,
+        "hidden_size": hidden,
+        "num_layers": layers,
+        "num_heads": hidden // head_dim,
+        "mlp_dim": state[f"{blocks}.0.mlp.lin1.weight"].shape[0],
+        "window_size": window,
+        "global_attention_layers": tuple(i for i in range(layers) if lengths[i] == 2 * grid - 1),
+        "use_rel_pos": True,
+        "channels": channels,
+    }
 
 
 def decoder_measures(state: Mapping[str, Tensor]) -> dict[str, int]:

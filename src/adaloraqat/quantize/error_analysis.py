@@ -82,7 +82,7 @@ def weight_errors(model: nn.Module, limit: int = 20_000, seed: int = 0) -> list[
     found = []
     for name, layer in fake_quantized_layers(model).items():
         matrix, _, scale = layer.product_terms()
-        after = numerics.fake_quantize_weight(matrix, scale, layer.weight_limit)
+        after = numerics.fake_quantize_weight(matrix, scale, layer.weight_limit, layer.precision.divide)
         found.append(_drawn(name, matrix, after, float(scale.mean()), limit, seed))
     return found
 

@@ -163,7 +163,7 @@ class FakeQuantized(nn.Module):
         quantized = self.input_quantizer(rows)
         matrix, bias, scale = self.product_terms()
         if self.output_observer is None:  # while observing, the float layer is what is observed
-            matrix = numerics.fake_quantize_weight(matrix, scale, self.weight_limit)
+            matrix = numerics.fake_quantize_weight(matrix, scale, self.weight_limit, self.precision.divide)
             if bias is not None:
                 bias = numerics.fake_quantize_bias(bias, self.input_quantizer.scale * scale)
         outputs = self.layout.multiply(quantized, matrix, bias)

@@ -50,7 +50,7 @@ def convert(model: Model) -> Model:
     """Return a copy of a prepared and calibrated model whose weights are what a file will hold.
 
     Fake-quantised layers become `IntegerProduct` or `IntegerConvolution`, products of activations
-    `IntegerMatMul`, int8 tables `IntegerTable`, 16-bit weights float16
+    `IntegerMatMul`, int8 tables `IntegerTable`, weights stored as int8 `StoredLinear`, 16-bit weights float16
     parameters; an `AdaptedQKV` that stays float is merged into one `nn.Linear`. A float model comes back with
     its adapters merged. The copy computes what `model` computes (in float arithmetic on the same grids) and
     is in eval mode.
@@ -84,6 +84,11 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.Embedding) and isinstance(storage, TableStorage):
         table = parameter(module, "weight")
         return IntegerTable(table, storage.scale(table), storage.weight_limit)
+    if isinstance(module, nn.Linear) and isinstance(storage, TableStorage):
+        matrix = parameter(module, "weight")
+        scale = storage.scale(matrix)
+        integers = numerics.integer_weight(matrix, scale, storage.weight_limit, storage.divide)
+        return StoredLinear(module, scale, integers)
     return None
 
 
@@ -129,7 +134,7 @@ class IntegerLayer(nn.Module):
         with torch.no_grad():
             matrix, bias, scale = layer.product_terms()
             bias_scale = quantizer.scale * scale
-            weight = numerics.integer_weight(matrix, scale, layer.weight_limit)
+            weight = numerics.integer_weight(matrix, scale, layer.weight_limit, layer.precision.divide)
             integer_bias = None if bias is None else numerics.integer_bias(bias, bias_scale)
         self.register_buffer("weight", arrange(weight).contiguous())
         self.register_buffer("weight_scale", scale.clone())
@@ -248,6 +253,29 @@ class IntegerTable(nn.Module):
     def weight(self) -> Tensor:
         """(rows, D) float32."""
         return _Dequantize.apply(self.table, self.scale)
+
+
+class StoredLinear(nn.Module):
+    """A linear layer whose weight is stored as int8 and multiplied in float32.
+
+    Attributes:
+        weight: (out, in) int8. weight_scale: () float32.
+        bias: (out,) float32, or None.
+    """
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, linear: nn.Linear, scale: Tensor, integers: Tensor) -> None:
+        """Take the bias of `linear`, and the integers (out, in) and scale () of its weight."""
+        super().__init__()
+        self.register_buffer("weight", integers)
+        self.register_buffer("weight_scale", scale.detach().clone())
+        self.bias = linear.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (..., in) to (..., out)."""
+        return F.linear(inputs, _Dequantize.apply(self.weight, self.weight_scale), self.bias)
 
 
 def _check_calibrated(quantizer: ActivationQuantizer, what: str) -> None:

@@ -5,12 +5,15 @@ linear layers other than qkv, the mask decoder and the prompt encoder; qkv with 
 paper does not say how activations are quantised: unsigned 8 bits, asymmetric, per tensor, calibrated, is
 ours. The `qmedsam` table is QMedSAM's (arXiv 2412.11186): W8A8 for every linear layer and convolution of
 encoder and decoder, the decoder's attention products too; the prompt encoder stays in floating point.
+The `reference` table is what the published code of AdaLoRA-QAT rounds, which is not what its paper says: the
+encoder's linear layers other than qkv and those of the mask decoder, 83 in ViT-B, as Brevitas rounds them.
+That code rounds no activation: `reference-weights` does not either, and stores the same integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -37,18 +40,23 @@ class Precision:
     """How one module computes and is stored.
 
     Attributes:
-        weights: "int8" (of a layer, the input is quantised too), "float16" (storage only; arithmetic stays
-            float32) or "float32".
+        weights: "int8", "float16" (storage only; arithmetic stays float32) or "float32".
         per_channel: int8 only: one scale for each output row instead of one for the whole tensor.
+        activations: int8 only: whether the layer's input is quantised too, so that the product is one of
+            integers. False for tables, which are only looked up, and for weights that are stored as integers
+            and multiplied in float32.
         outputs: int8 only: the layer stays a convolution, and its output is quantised too: without that, ONNX
             Runtime convolves in floating point.
         product: for a product of two activations, which has no weight.
+        divide: int8 only: weights are divided by their scale and then rounded, as Brevitas does.
     """
 
     weights: Literal["int8", "float16", "float32"]
     per_channel: bool = False
+    activations: bool = True
     outputs: bool = False
     product: bool = False
+    divide: bool = False
 
     @property
     def integer(self) -> bool:
@@ -61,7 +69,8 @@ PRECISIONS: dict[str, Precision] = {
     "int8 per channel": Precision("int8", per_channel=True),
     "int8 convolution": Precision("int8", per_channel=True, outputs=True),
     "int8 product": Precision("int8", product=True),
-    "int8 table": Precision("int8"),
+    "int8 table": Precision("int8", activations=False),
+    "int8 storage": Precision("int8", activations=False),
     "float16 storage": Precision("float16"),
     "float32": Precision("float32"),
 }
@@ -79,6 +88,7 @@ class PrecisionPolicy:
             Modules that no line matches stay float32. The products of attention (`....attn.scores`,
             `....attn.mixture`) heed lines of "int8 product" and "float32" only, and layers no "int8 product".
         weight_range: "portable" (|q| ≤ 63, exact on every CPU) or "full" (|q| ≤ 127, for CPUs with VNNI).
+        divide: weights are rounded after a division by their scale (`numerics.fake_quantize_weight`).
 
     Raises:
         RecipeError: an unknown precision or weight range.
@@ -87,6 +97,7 @@ class PrecisionPolicy:
     name: str
     rules: tuple[tuple[str, str], ...] = ()
     weight_range: WeightRange = "portable"
+    divide: bool = False
 
     def __post_init__(self) -> None:
         if self.weight_range not in WEIGHT_LIMITS:
@@ -107,8 +118,9 @@ class PrecisionPolicy:
 
     @property
     def quantizes(self) -> bool:
-        """Whether any line of the table asks for int8."""
-        return any(PRECISIONS[precision].integer for _, precision in self.rules)
+        """Whether any line asks for products of integers, which need ranges and a fitting CPU."""
+        used = [PRECISIONS[precision] for _, precision in self.rules]
+        return any(precision.integer and precision.activations for precision in used)
 
     def precision_of(self, module_name: str) -> str:
         """Return the name of the precision that the table gives to `module_name`."""
@@ -118,6 +130,10 @@ class PrecisionPolicy:
             if heeded and fnmatchcase(module_name, pattern):
                 return precision
         return "float32"
+
+    def precision(self, name: str) -> Precision:
+        """Return the precision called `name`, with this policy's way of rounding."""
+        return replace(PRECISIONS[name], divide=self.divide)
 
     def describe(self, model: nn.Module) -> dict[str, str]:
         """Return {name: precision} for every layer and table of `model` that holds a matrix, in model order.
@@ -135,6 +151,7 @@ class PrecisionPolicy:
             "name": self.name,
             "weight_range": self.weight_range,
             "rules": [list(rule) for rule in self.rules],
+            **({"divide": True} if self.divide else {}),  # absent in whatever was stored before there was it
         }
 
     @classmethod
@@ -146,7 +163,8 @@ class PrecisionPolicy:
         """
         try:
             rules = tuple((str(pattern), str(precision)) for pattern, precision in values["rules"])
-            return cls(values["name"], rules, values.get("weight_range", "portable"))
+            weight_range, divide = values.get("weight_range", "portable"), values.get("divide", False)
+            return cls(values["name"], rules, weight_range, bool(divide))
         except (KeyError, TypeError, ValueError) as error:
             raise RecipeError(
                 "A precision policy is malformed: it needs a name and rules, each a pattern and a precision."
@@ -245,17 +263,32 @@ _QMEDSAM = (
     *_TABLES,
 )
 
+
+def _reference(precision: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("vision_encoder.layers.*.attn.proj", precision),
+        ("vision_encoder.layers.*.mlp.lin?", precision),
+        *_TOKENS,
+        ("mask_decoder.upscale_conv?", "float32"),
+        ("mask_decoder.*", precision),
+    )
+
+
 POLICIES: dict[str, PrecisionPolicy] = {
     "fp32": PrecisionPolicy("fp32"),
     "paper": PrecisionPolicy("paper", _PAPER),
     "int8": PrecisionPolicy("int8", _INT8),
     "qmedsam": PrecisionPolicy("qmedsam", _QMEDSAM),
+    "reference": PrecisionPolicy("reference", _reference("int8 per tensor"), "full", divide=True),
+    "reference-weights": PrecisionPolicy(
+        "reference-weights", _reference("int8 storage"), "full", divide=True
+    ),
 }
-"""The shipped policies, with the portable weight range; `policy_named` chooses another."""
+"""The shipped policies; the two of the reference have its full weight range, the others the portable one."""
 
 
-def policy_named(name: str, weight_range: WeightRange = "portable") -> PrecisionPolicy:
-    """Return the shipped policy `name` with the given weight range.
+def policy_named(name: str, weight_range: WeightRange | None = None) -> PrecisionPolicy:
+    """Return the shipped policy `name` with the given weight range; None is the policy's own.
 
     Raises:
         RecipeError: there is no such policy or weight range.
@@ -263,7 +296,7 @@ def policy_named(name: str, weight_range: WeightRange = "portable") -> Precision
     if name not in POLICIES:
         raise RecipeError(f"There is no precision policy {name!r}: use one of {', '.join(POLICIES)}.")
     shipped = POLICIES[name]
-    return PrecisionPolicy(shipped.name, shipped.rules, weight_range)
+    return shipped if weight_range is None else replace(shipped, weight_range=weight_range)
 
 
 def per_precision(model: nn.Module, policy: PrecisionPolicy | None) -> dict[str, int]:

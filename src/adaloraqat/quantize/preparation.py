@@ -19,7 +19,7 @@ from adaloraqat.quantize.fake_quantize import (
     FakeQuantizedQKV,
 )
 from adaloraqat.quantize.layout import convolution_of, layout_of
-from adaloraqat.quantize.policy import PRECISIONS, Precision, PrecisionPolicy
+from adaloraqat.quantize.policy import Precision, PrecisionPolicy
 from adaloraqat.quantize.storage import (
     HalfStorage,
     Storage,
@@ -67,7 +67,7 @@ def prepare(model: Model, policy: PrecisionPolicy) -> Model:
         if isinstance(module, ConvNorm):
             module.fold()
     for name, precision in policy.describe(model).items():
-        _apply(model, name, PRECISIONS[precision], policy.weight_limit)
+        _apply(model, name, policy.precision(precision), policy.weight_limit)
     return model
 
 
@@ -124,14 +124,16 @@ def _apply(model: nn.Module, name: str, precision: Precision, weight_limit: int)
     module = getattr(owner, attribute)
     if not isinstance(module, nn.Module):  # a position table, a bare parameter of its owner
         store(owner, attribute, _storage(precision, weight_limit))
-    elif precision.weights == "float16" or isinstance(module, nn.Embedding):
+    elif precision.weights == "float16" or not precision.activations or isinstance(module, nn.Embedding):
         store(module, "weight", _storage(precision, weight_limit))
     else:
         setattr(owner, attribute, _fake_quantized(module, name, precision, weight_limit))
 
 
 def _storage(precision: Precision, weight_limit: int) -> Storage:
-    return HalfStorage() if precision.weights == "float16" else TableStorage(weight_limit)
+    if precision.weights == "float16":
+        return HalfStorage()
+    return TableStorage(weight_limit, precision.divide)
 
 
 def _fake_quantized(layer: nn.Module, name: str, precision: Precision, weight_limit: int) -> FakeQuantized:

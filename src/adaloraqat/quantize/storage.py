@@ -28,17 +28,19 @@ class HalfStorage:
 
 @dataclass(frozen=True)
 class TableStorage:
-    """A looked-up table (rows, D) stored as int8 with one symmetric scale.
+    """A looked-up table (rows, D), or a matrix (out, in), stored as int8 with one symmetric scale.
 
     Attributes:
         weight_limit: largest |q|.
+        divide: how it is rounded (`numerics.fake_quantize_weight`).
     """
 
     weight_limit: int
+    divide: bool = False
 
     def __call__(self, table: Tensor) -> Tensor:
         """Return the table on its grid; the gradient passes straight through."""
-        return numerics.fake_quantize_weight(table, self.scale(table), self.weight_limit)
+        return numerics.fake_quantize_weight(table, self.scale(table), self.weight_limit, self.divide)
 
     def scale(self, table: Tensor) -> Tensor:
         """Return the scale, ()."""

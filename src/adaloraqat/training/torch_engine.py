@@ -8,8 +8,9 @@ import torch
 from adaloraqat.bundle.engine import FloatArray
 from adaloraqat.bundle.format import Bundle, Prompt, StoredPrecision
 from adaloraqat.bundle.segmenter import Segmenter
-from adaloraqat.models.families import accepts_boxes
-from adaloraqat.models.sam import decode, encode
+from adaloraqat.models.families import SegmentationModel, accepts_boxes
+from adaloraqat.models.sam import architecture_of, decode, encode
+from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import LoadedRun
 
@@ -36,18 +37,32 @@ class TorchEngine:
 
 def run_segmenter(run: LoadedRun, second_pass: bool = False, smallest_part: float = 0.0) -> Segmenter:
     """Return a Segmenter that executes the run's trained model in PyTorch."""
+    prompt = Prompt(second_pass, quality_trained(run.recipe), accepts_boxes(run.model))
+    name = f"{run.recipe.name}/{run.stage}"
+    return model_segmenter(run.model, run.preprocessing, prompt, name, run.recipe.outlines, smallest_part)
+
+
+def model_segmenter(
+    model: SegmentationModel,
+    preprocessing: Preprocessing,
+    prompt: Prompt,
+    name: str = "model",
+    outlines: str = "",
+    smallest_part: float = 0.0,
+) -> Segmenter:
+    """Return a Segmenter that executes any model in PyTorch, prompted and tidied as said."""
     description = Bundle(
         folder=Path("."),
         format_version=1,
-        name=f"{run.recipe.name}/{run.stage}",
-        architecture=run.structure.architecture,
-        preprocessing=run.preprocessing,
+        name=name,
+        architecture=architecture_of(model),
+        preprocessing=preprocessing,
         precision=StoredPrecision("as trained", "none", {}),
-        prompt=Prompt(second_pass, quality_trained(run.recipe), accepts_boxes(run.model)),
-        outlines=run.recipe.outlines,
+        prompt=prompt,
+        outlines=outlines,
         training={},
         parameters={},
-        ranks=run.structure.ranks or {},
+        ranks={},
         metrics={},
         parity={},
         licence="",
@@ -55,7 +70,7 @@ def run_segmenter(run: LoadedRun, second_pass: bool = False, smallest_part: floa
         files={},
         smallest_part=smallest_part,
     )
-    return Segmenter(description, TorchEngine(run.model))
+    return Segmenter(description, TorchEngine(model))
 
 
 def quality_trained(recipe: Recipe) -> bool:

@@ -144,7 +144,7 @@ def restricted(policy: PrecisionPolicy, parts: frozenset[str]) -> PrecisionPolic
         return policy
     rules = [(pattern, "float32") for part in outside for pattern in PARTS[part]]
     name = "-".join([policy.name, *sorted(parts)])
-    return PrecisionPolicy(name, (*rules, *policy.rules), policy.weight_range)
+    return PrecisionPolicy(name, (*rules, *policy.rules), policy.weight_range, policy.divide)
 
 
 def quantized_parts(policy: PrecisionPolicy | None) -> frozenset[str]:
