@@ -80,10 +80,9 @@ PROPAGATIONS: dict[str, Propagation] = {"box": carry_box, "mask": carry_mask}
 
 def _box_round(mask: NDArray[np.bool_], frame: Frame) -> Box | None:
     """Widened box on the original grid round a mask (n, n) on the model's; None where it holds nothing."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not rows.size:
+    if not mask.any():
         return None
-    cells = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+    cells = np.array(Box.around(mask))
     return _widened(frame.box_to_original(cells * (frame.image_size / mask.shape[0])), frame)
 
 

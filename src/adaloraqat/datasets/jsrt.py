@@ -1,8 +1,8 @@
 """JSRT with the SCR outlines: 247 standing PA films, lung fields, heart and clavicles.
 
 Films (https://db.jsrt.or.jp/eng.php; Shiraishi et al., AJR 174:71, 2000): `All247images/JPCLN001.IMG` ...
-`154` with a nodule, `JPCNN001.IMG` ... `093` without, raw 12-bit (see `radiograph.jsrt_img`); or copies of
-the same stems as PNG, JPEG, TIFF or BMP in any folder, for example `images/JPCLN001.png`.
+`154` with a nodule, `JPCNN001.IMG` ... `093` without, raw 12-bit (see `radiograph.formats.jsrt`); or copies
+of the same stems as PNG, JPEG, TIFF or BMP in any folder, for example `images/JPCLN001.png`.
 
 Masks (https://www.isi.uu.nl/Research/Databases/SCR/data.php; van Ginneken et al., Med Image Anal 10:19,
 2006): `scratch/fold1/masks/{left lung,right lung,heart,left clavicle,right clavicle}/JPCLN001.gif`, 1024 x

@@ -8,6 +8,7 @@ import pytest
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Film, find_films, folder, formats, read_film, read_header
 from adaloraqat.radiograph.formats.base import Format, Header
+from adaloraqat.radiograph.formats.dicom import Dicom
 
 
 class Toy(Format):
@@ -52,5 +53,5 @@ def test_suffixes_belong_to_one_format_and_marks_do_not_begin_alike() -> None:
 def test_dicoms_mark_counts_before_what_looks_like_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "film"
     path.write_bytes(b"\x89PNG".ljust(128, b"\0") + b"DICM")
-    assert formats.format_of(path) is formats.FORMATS[0]
+    assert isinstance(formats.format_of(path), Dicom)
     assert find_films(tmp_path) == [path]  # without a suffix, by its mark
