@@ -2,12 +2,13 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adaloraqat.files import write_text
-from adaloraqat.measure.statistics import compare
+from adaloraqat.measure.statistics import bootstrap_mean
 from adaloraqat.radiograph.corrupt import CLEAN
 from adaloraqat.report.film_rows import NO_BOX, TRUE_BOX, FilmRow
 from adaloraqat.report.markdown import plain, table
@@ -50,14 +51,12 @@ def _drop(rows: Sequence[FilmRow], clean: Sequence[FilmRow], seed: int) -> dict[
     pairs = [(before[row.id], row) for row in rows if row.id in before]
     if not pairs or rows[0] is pairs[0][0]:
         return {"drop": None, "drop_interval": None}
-    compared = compare(
-        [first.scores["dice"] for first, _ in pairs],
-        [second.scores["dice"] for _, second in pairs],
-        [row.patient_id for _, row in pairs],
-        margin=None,
-        seed=seed,
-    ).to_dict()
-    return {"drop": compared["mean_difference"], "drop_interval": compared["interval"]}
+    lost = [first.scores["dice"] - second.scores["dice"] for first, second in pairs]
+    interval = None
+    if not any(row.lost for pair in pairs for row in pair):  # failures and scores have no interval together
+        low, high = bootstrap_mean(lost, [row.patient_id for _, row in pairs], seed)
+        interval = [low, high] if math.isfinite(low) else None
+    return {"drop": sum(lost) / len(lost), "drop_interval": interval}
 
 
 def write_tables(document: Mapping[str, Any], out: Path) -> None:

@@ -6,11 +6,16 @@ from typing import Any
 from adaloraqat.measure.film_scores import nsd_key
 from adaloraqat.report.comparisons import comparisons
 from adaloraqat.report.film_rows import FilmRow
-from adaloraqat.report.summary import summarise
+from adaloraqat.report.summary import STATISTICS, summarise
 from adaloraqat.report.tables.formats import PROMPT_WORDS
 from adaloraqat.report.tables.recipe import TableRecipe
 from adaloraqat.report.tables.rows import Method
 
+_COUNTS = ("films", "patients", "failed", "empty", "lost", "lost_patients", "lost_interval", "unit")
+_TESTED = (
+    "mean_difference", "interval", "wilcoxon_p", "holm_p", "effect_size", "noninferior", "equivalent",
+    "failed", "failures",
+)  # fmt: skip
 SCORES = ("dice", "iou", "nsd", "hd95", "assd", "ssim", "sensitivity", "specificity")
 
 
@@ -105,20 +110,17 @@ def _block(
 
 def _scores(table: TableRecipe, numbers: Mapping[str, Any] | None) -> dict[str, Any]:
     if numbers is None:
-        return {"films": None, "patients": None, "failed": None, "empty": None, "unit": None, "cells": {}}
-    kept = ("films", "patients", "failed", "empty", "unit")
-    statistics = ("mean", "sd", "median", "worst", "interval")
-    return {key: numbers[key] for key in kept} | {
+        return dict.fromkeys(_COUNTS) | {"cells": {}}
+    return {key: numbers[key] for key in _COUNTS} | {
         "cells": {
-            measure: {statistic: numbers[f"{measure}_{statistic}"] for statistic in statistics}
+            measure: {statistic: numbers[f"{measure}_{statistic}"] for statistic in STATISTICS}
             for measure in measures_of(table)
         }
     }
 
 
 def _test(row: Mapping[str, Any] | None) -> dict[str, Any]:
-    keys = ("mean_difference", "interval", "wilcoxon_p", "holm_p", "effect_size", "noninferior", "equivalent")
-    return {"test": None if row is None else {key: row[key] for key in keys}}
+    return {"test": None if row is None else {key: row[key] for key in _TESTED}}
 
 
 def _costs(method: Method, speeds: Mapping[str, float]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def _score(measure: str, cell: Mapping[str, Any] | None) -> str:
     digits = _digits(measure)
     interval = cell["interval"]
     text = f"{cell['mean']:.{digits}f} ± {cell['sd']:.{digits}f}"
+    if interval is None and cell["kept_interval"]:  # without the lost films
+        text, interval = f"{text}; kept {cell['kept_mean']:.{digits}f}", cell["kept_interval"]
     return text + (f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else "")
 
 
@@ -59,12 +61,14 @@ def _digits(measure: str) -> int:
 def _test(test: Mapping[str, Any] | None) -> list[str]:
     if test is None:
         return [DASH] * 4
+    if test["mean_difference"] is None:
+        return [DASH] * 4
     difference = f"{test['mean_difference']:+.4f}".replace("-", "−")
     if test["interval"]:
         low, high = (f"{side:+.4f}".replace("-", "−") for side in test["interval"])
         difference += f" [{low}, {high}]"
     p = DASH if test["holm_p"] is None else ("< 0.001" if test["holm_p"] < 0.001 else f"{test['holm_p']:.3f}")
-    effect = f"{test['effect_size']:+.2f}".replace("-", "−")
+    effect = DASH if test["effect_size"] is None else f"{test['effect_size']:+.2f}".replace("-", "−")
     return [difference, p, effect, {True: "yes", False: "not shown", None: DASH}[test["noninferior"]]]
 
 
@@ -128,10 +132,12 @@ def _machine(environment: Mapping[str, Any]) -> str:
 def legend(document: Mapping[str, Any]) -> str:
     """Return the sentence that says what the columns mean."""
     return (
-        "Scores of saved masks on each film's own grid: mean ± SD [95 % bootstrap interval, patients drawn]; "
-        f"a failed film has the worst score. Differences are from “{document['reference']}” on the same "
-        "films with the same prompt; p: Wilcoxon's signed-rank test, corrected by Holm; non-inferior: worse "
-        f"by less than {document['margin']:g} Dice (one-sided 0.025), a margin fixed in the recipe. "
+        "Scores of saved masks on each film's own grid: mean ± SD [95 % bootstrap interval, patients drawn; "
+        "none for fewer than 8 patients]. A failed film has the worst score; the interval is then that of "
+        "the mean of the films with a mask (“kept”). Differences, of films on which neither failed, are "
+        f"from “{document['reference']}” with the same prompt; p: Wilcoxon's signed-rank test, corrected by "
+        f"Holm; non-inferior: worse by less than {document['margin']:g} Dice (one-sided 0.025), a margin "
+        "fixed in the recipe, and no film failed that the reference did not. "
         "A dash: not trained, or not defined."
     )
 
