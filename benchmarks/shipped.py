@@ -2,7 +2,8 @@
 
     python benchmarks/shipped.py --data MANIFEST [--runs runs] [--tables reports]
 
-MANIFEST holds jsrt, shenzhen and covid_v7 with splits; runs/ holds the runs lung-base, lung-field and lung-whole that
+MANIFEST holds jsrt, shenzhen and covid_v7 with the splits that `adaloraqat data split films.csv --out MANIFEST
+--fractions 0.7,0.15,0.15` makes (test: 36, 83 and 52 films); runs/ holds the runs lung-base, lung-field and lung-whole that
 made the models. Writes benchmarks/results/shipped.json and
 docs/results.md, and appends the tables that `adaloraqat report recipes/tables/N.yaml` left below reports/.
 
@@ -161,6 +162,11 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
+def interval(numbers: dict[str, Any]) -> str:
+    ends = numbers["dice_interval"]
+    return f" [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else ""
+
+
 def page(result: dict[str, Any]) -> str:
     """Return docs/results.md."""
     lines = [
@@ -168,13 +174,14 @@ def page(result: dict[str, Any]) -> str:
         "",
         "## The models that ship",
         "",
-        "Test splits (15 % of the patients of each source, never used for any choice), Dice and IoU of the saved mask on",
-        "each film's original grid, all films counted. `no box` is how a person uses the model; `true box` is the",
+        "Test splits, made by `adaloraqat data split films.csv --out MANIFEST --fractions 0.7,0.15,0.15` (15 % of the patients",
+        "of each source, never used for any choice), Dice and IoU of the saved mask on each film's original grid, all films",
+        "counted; in brackets the 95 % interval of the mean, patients drawn ([measures.md](measures.md)). `no box` is how a person uses the model; `true box` is the",
         "protocol of most papers, with the box of the ground truth. `lung-field-fp32` and `lung-whole-fp32` are the same",
         "weights without quantisation, `lung-base-fp32` and `lung-whole-stage1-fp32` the models before stage 2. Table by",
         "`python benchmarks/shipped.py --data MANIFEST`.",
         "",
-        "| model | source | prompt | films | Dice | SD | worst film | IoU | failed |",
+        "| model | source | prompt | films | Dice [95 %] | SD | worst film | IoU | failed |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for model, groups in result["evaluation"]["models"].items():
@@ -183,7 +190,7 @@ def page(result: dict[str, Any]) -> str:
                 continue
             for prompt, n in prompts.items():
                 lines.append(
-                    f"| {model} | {source} | {prompt.replace('_', ' ')} | {n['films']} | {n['dice_mean']:.4f} | "
+                    f"| {model} | {source} | {prompt.replace('_', ' ')} | {n['films']} | {n['dice_mean']:.4f}{interval(n)} | "
                     f"{n['dice_sd']:.4f} | {n['dice_worst']:.3f} | {n['iou_mean']:.4f} | {n['failed']} |"
                 )
     lines += [

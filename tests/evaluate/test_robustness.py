@@ -61,7 +61,7 @@ def test_a_row_for_every_condition_and_prompt_with_the_drop_to_clean(
             assert row["drop"] is None
         else:
             assert row["drop"] == pytest.approx(before["dice_mean"] - row["dice_mean"], abs=1e-12), condition
-            assert row["drop_interval"][0] <= row["drop"] <= row["drop_interval"][1]
+            assert row["drop_interval"] is None  # four patients are too few
     assert json.loads((tmp_path / "out/robustness.json").read_text()) == document
     table = list(csv.DictReader((tmp_path / "out/robustness.csv").read_text().splitlines()))
     assert [float(row["dice_mean"]) for row in table] == [row["dice_mean"] for row in document["rows"]]

@@ -13,12 +13,20 @@ from adaloraqat.measure.film_scores import (
     measure_label,
     measure_names,
 )
-from adaloraqat.measure.statistics import Comparison, compare, correct
-from adaloraqat.measure.statistics.compare import ALPHA, DEFAULT_MARGIN
-from adaloraqat.measure.statistics.equivalence import ONE_SIDED_ALPHA
+from adaloraqat.measure.statistics import (
+    ALPHA,
+    DEFAULT_MARGIN,
+    ONE_SIDED_ALPHA,
+    Comparison,
+    compare,
+    correct,
+)
 
 PRIMARY = "dice"
 """The measure that the margin is for."""
+
+LARGE_LOSS = 0.1
+"""Of Dice: a film that loses this much or more against the reference is counted with the failures."""
 
 Pair = tuple[FilmRow, FilmRow]
 
@@ -52,9 +60,11 @@ def comparisons(
 ) -> dict[str, Any]:
     """Compare every model with the reference, by source, prompt and measure.
 
-    Films on which both models failed say nothing about their difference and are left out (`left_out`); a film
-    on which one failed stays, with the worst score. Only Dice is held against the margin. Each measure is a
-    family of its own for Holm's correction: all its comparisons, over models, sources and prompts.
+    Films on which both models failed (no mask, or an empty one) say nothing about their difference and are
+    left out (`left_out`); those on which one failed are counted (`failed`), with an exact bound of the rate
+    (`failures`), and are no part of means, intervals and tests. Only Dice is held against the margin. Each
+    measure is a family of its own for Holm's correction: all its comparisons, over models, sources and
+    prompts.
 
     Args:
         rows: of every model, as in films.csv.
@@ -65,8 +75,8 @@ def comparisons(
         seed: of the bootstrap.
 
     Returns:
-        `reference`, `margin`, `margin_measure`, `alpha`, `one_sided_alpha`, `seed`, `family` and `rows`: one
-        for each model, source, prompt and measure, with the fields of `Comparison.to_dict`.
+        `reference`, `margin`, `margin_measure`, `large_loss`, `alpha`, `one_sided_alpha`, `seed`, `family`
+        and `rows`: one for each model, source, prompt and measure, with the fields of `Comparison.to_dict`.
     """
     chosen = reference or models[0]
     found = []
@@ -89,6 +99,7 @@ def comparisons(
         "reference": chosen,
         "margin": margin,
         "margin_measure": PRIMARY,
+        "large_loss": LARGE_LOSS,
         "alpha": ALPHA,
         "one_sided_alpha": ONE_SIDED_ALPHA,
         "seed": seed,
@@ -106,7 +117,7 @@ def _pairs(
     for group, prompts in grouped([row for row in rows if row.model == model]).items():
         for prompt, members in prompts.items():
             all_pairs = [(row, others[row.id, prompt]) for row in members if (row.id, prompt) in others]
-            kept = [(row, other) for row, other in all_pairs if not (row.failed and other.failed)]
+            kept = [(row, other) for row, other in all_pairs if not (row.lost and other.lost)]
             pairs[model, group, prompt, len(all_pairs) - len(kept)] = kept
     return pairs
 
@@ -126,4 +137,6 @@ def _compare(pairs: Sequence[Pair], measure: str, margin: float, seed: int) -> C
         higher_is_better=higher_is_better(measure),
         names=(first.model, second.model),
         measure=measure_label(measure, units.pop() if len(units) == 1 else ""),
+        failed=([row.lost for row, _ in pairs], [other.lost for _, other in pairs]),
+        large_loss=LARGE_LOSS if measure == PRIMARY else None,
     )

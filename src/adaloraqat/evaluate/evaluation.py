@@ -1,5 +1,6 @@
 """Two questions, one loop: how good are models on films, and what is left of it under a ward's conditions?"""
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from adaloraqat.evaluate.store import Store, setup_of
 from adaloraqat.evaluate.summary import LEVEL, numbers, summarise
 from adaloraqat.files import check_folder, write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES
-from adaloraqat.measure.statistics import compare
+from adaloraqat.measure.statistics import bootstrap_mean
 from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS
 
@@ -141,7 +142,7 @@ def robustness(
                 "condition": condition,
                 "prompt": prompt,
                 **numbers(own, settings.tolerances, settings.seed),
-                **_drop(own, found[model, CLEAN], settings.seed),
+                **drop(own, found[model, CLEAN], settings.seed),
             }
             for (model, condition), rows in found.items()
             for prompt in dict.fromkeys(row.prompt for row in rows)
@@ -152,18 +153,16 @@ def robustness(
     return document
 
 
-def _drop(rows: Sequence[FilmRow], clean: Sequence[FilmRow], seed: int) -> dict[str, Any]:
+def drop(rows: Sequence[FilmRow], clean: Sequence[FilmRow], seed: int) -> dict[str, Any]:
     """Return how much Dice is lost against clean films with the same prompt (the true box, for any box)."""
     prompt = NO_BOX if rows[0].prompt == NO_BOX else TRUE_BOX
     before = {row.id: row for row in clean if row.prompt == prompt}
     pairs = [(before[row.id], row) for row in rows if row.id in before]
     if not pairs or rows[0] is pairs[0][0]:
         return {"drop": None, "drop_interval": None}
-    compared = compare(
-        [first.scores["dice"] for first, _ in pairs],
-        [second.scores["dice"] for _, second in pairs],
-        [row.patient_id for _, row in pairs],
-        margin=None,
-        seed=seed,
-    ).to_dict()
-    return {"drop": compared["mean_difference"], "drop_interval": compared["interval"]}
+    lost = [first.scores["dice"] - second.scores["dice"] for first, second in pairs]
+    interval = None
+    if not any(row.lost for pair in pairs for row in pair):  # failures and scores have no interval together
+        low, high = bootstrap_mean(lost, [row.patient_id for _, row in pairs], seed)
+        interval = [low, high] if math.isfinite(low) else None
+    return {"drop": sum(lost) / len(lost), "drop_interval": interval}

@@ -51,6 +51,11 @@ class FilmRow:
         """Whether there is no mask to score."""
         return self.error is not None
 
+    @property
+    def lost(self) -> bool:
+        """Whether it failed, or its mask is empty where the truth is not: no score to take a mean of."""
+        return self.failed or (self.empty and self.scores["dice"] == 0)
+
 
 def film_row(
     entry: Entry,

@@ -12,7 +12,7 @@ from adaloraqat.evaluate.films import choose_scored
 from adaloraqat.evaluate.machine import environment, segmenter_times
 from adaloraqat.evaluate.predictions import Predictions
 from adaloraqat.evaluate.score import Each
-from adaloraqat.evaluate.summary import grouped, summarise
+from adaloraqat.evaluate.summary import STATISTICS, grouped, summarise
 from adaloraqat.experiments.recipe import TableRecipe
 from adaloraqat.experiments.rows import Report, make_method
 from adaloraqat.files import check_folder, write_json, write_text
@@ -21,9 +21,11 @@ from adaloraqat.report.table import PROMPT_WORDS, Method, to_csv, to_latex, to_m
 
 SCORES = ("dice", "iou", "nsd", "hd95", "assd", "ssim", "sensitivity", "specificity")
 TIMED_TURNS = 15
-_COUNTS = ("films", "patients", "failed", "empty", "unit")
-_STATISTICS = ("mean", "sd", "median", "worst", "interval")
-_TEST = ("mean_difference", "interval", "wilcoxon_p", "holm_p", "effect_size", "noninferior", "equivalent")
+_COUNTS = ("films", "patients", "failed", "empty", "lost", "lost_patients", "lost_interval", "unit")
+_TEST = (
+    "mean_difference", "interval", "wilcoxon_p", "holm_p", "effect_size", "noninferior", "equivalent",
+    "failed", "failures",
+)  # fmt: skip
 
 
 def make_table(
@@ -161,7 +163,7 @@ def _scores(table: TableRecipe, numbers: Mapping[str, Any] | None) -> dict[str, 
     if numbers is None:
         return {**dict.fromkeys(_COUNTS), "cells": {}}
     cells = {
-        measure: {statistic: numbers[f"{measure}_{statistic}"] for statistic in _STATISTICS}
+        measure: {statistic: numbers[f"{measure}_{statistic}"] for statistic in STATISTICS}
         for measure in measures_of(table)
     }
     return {**{key: numbers[key] for key in _COUNTS}, "cells": cells}

@@ -90,7 +90,10 @@ def _score(measure: str, cell: Mapping[str, Any] | None) -> str:
     if not cell or cell["mean"] is None:
         return DASH
     form = f".{_digits(measure)}f"
-    return with_interval(f"{cell['mean']:{form}} ± {cell['sd']:{form}}", cell["interval"], form)
+    interval, text = cell["interval"], f"{cell['mean']:{form}} ± {cell['sd']:{form}}"
+    if interval is None and cell["kept_interval"]:  # without the lost films
+        text, interval = f"{text}; kept {cell['kept_mean']:{form}}", cell["kept_interval"]
+    return with_interval(text, interval, form)
 
 
 def _digits(measure: str) -> int:
@@ -100,9 +103,12 @@ def _digits(measure: str) -> int:
 def _test(test: Mapping[str, Any] | None) -> list[str]:
     if test is None:
         return [DASH] * 4
+    if test["mean_difference"] is None:
+        return [DASH] * 4
     difference = with_interval(signed(test["mean_difference"]), test["interval"], "+.4f")
+    effect = DASH if test["effect_size"] is None else signed(test["effect_size"], 2)
     noninferior = {True: "yes", False: "not shown", None: DASH}[test["noninferior"]]
-    return [difference, p_value(test["holm_p"]), signed(test["effect_size"], 2), noninferior]
+    return [difference, p_value(test["holm_p"]), effect, noninferior]
 
 
 def _cost(column: str, costs: Mapping[str, Any]) -> str:
@@ -124,10 +130,12 @@ def heading(document: Mapping[str, Any], block: Mapping[str, Any]) -> str:
 def legend(document: Mapping[str, Any]) -> str:
     """Return the sentence that says what the columns mean."""
     return (
-        "Scores of saved masks on each film's own grid: mean ± SD [95 % bootstrap interval, patients drawn]; "
-        f"a failed film has the worst score. Differences are from “{document['reference']}” on the same "
-        "films with the same prompt; p: Wilcoxon's signed-rank test, corrected by Holm; non-inferior: worse "
-        f"by less than {document['margin']:g} Dice (one-sided 0.025), a margin fixed in the recipe. "
+        "Scores of saved masks on each film's own grid: mean ± SD [95 % bootstrap interval, patients drawn; "
+        "none for fewer than 8 patients]. A failed film has the worst score; the interval is then that of "
+        "the mean of the films with a mask (“kept”). Differences, of films on which neither failed, are "
+        f"from “{document['reference']}” with the same prompt; p: Wilcoxon's signed-rank test, corrected by "
+        f"Holm; non-inferior: worse by less than {document['margin']:g} Dice (one-sided 0.025), a margin "
+        "fixed in the recipe, and no film failed that the reference did not. "
         "A dash: not trained, or not defined."
     )
 

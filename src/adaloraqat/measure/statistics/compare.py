@@ -1,20 +1,20 @@
 """Two models on the same films: is there a difference, and is the first proven not to be worse?
 
-A high p of the signed-rank test is no proof of equality; that is what the margin is for. Both questions are
-asked, and the sentence says what the answers do and do not show.
+A high p of the signed-rank test is no proof of equality; that is what the margin is for. Films on which a
+model failed are no part of the means, for a mean of scores and failures has no interval that keeps its word:
+they are counted, and their rate is bounded. The sentence says what the answers do and do not show.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from adaloraqat.measure.statistics.bootstrap import bootstrap_mean
-from adaloraqat.measure.statistics.equivalence import margin_test
-from adaloraqat.measure.statistics.holm import holm
-from adaloraqat.measure.statistics.patients import by_patient
-from adaloraqat.measure.statistics.wilcoxon import signed_rank
+from adaloraqat.measure.statistics.failures import FailureRate, failure_rate
+from adaloraqat.measure.statistics.signed_rank import holm, signed_rank
+from adaloraqat.measure.statistics.studentised import against_margin, by_patient, studentise
 
 ALPHA = 0.05
 DEFAULT_MARGIN = 0.005
@@ -25,17 +25,24 @@ DEFAULT_MARGIN = 0.005
 class Comparison:
     """The first model against the second; every difference is first − second, in the measure's unit.
 
+    With fewer than `FEWEST_PATIENTS` patients there is no interval, no p, no effect size and no verdict.
+
     Attributes:
-        n: films that both models were given.
+        n: films on which neither model failed; means, interval and tests are of these.
         patients: patients that these films come from.
-        mean_difference: mean over films.
-        interval: 95 % bootstrap interval of it, patients drawn; NaN with fewer than two patients.
-        wilcoxon_p: two-sided signed-rank test of the patients' mean differences; None with fewer than two.
+        mean_difference: mean over these films; NaN without any.
+        interval: 95 % interval of it, patients drawn; NaN where there is none.
+        wilcoxon_p: two-sided signed-rank test of the patients' mean differences.
         holm_p: the same, corrected for the family it stands in; None until `correct` has done so.
         effect_size: matched-pairs rank-biserial, in [-1, 1]; above 0 the first model is the BETTER one.
         margin: what was fixed beforehand, in the measure's unit; None where no margin was asked for.
-        noninferior, noninferiority_p: the first is worse by less than the margin (one-sided 0.025).
+        noninferior, noninferiority_p: the first is worse by less than the margin (one-sided 0.025). Where it
+            failed on a film that the second did not, `noninferior` and `equivalent` are False whatever p is.
         equivalent, equivalence_p: the two differ by less than the margin (TOST, each side 0.025).
+        failed: films that the first alone, and that the second alone, failed on.
+        large_loss: by how much a film must be worse to count as lost; None where losses are not counted.
+        failures: patients of whom the first model failed on a film, or lost `large_loss`; among those of
+            films that the second did not fail on.
         higher_is_better: of the measure.
         names: first and second model, as the sentence calls them.
         measure: as the sentence calls it.
@@ -47,12 +54,15 @@ class Comparison:
     interval: tuple[float, float]
     wilcoxon_p: float | None
     holm_p: float | None
-    effect_size: float
+    effect_size: float | None
     margin: float | None
     noninferior: bool | None
     noninferiority_p: float | None
     equivalent: bool | None
     equivalence_p: float | None
+    failed: tuple[int, int]
+    large_loss: float | None
+    failures: FailureRate
     higher_is_better: bool = True
     names: tuple[str, str] = ("the first model", "the second model")
     measure: str = "score"
@@ -65,7 +75,7 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """What was tested, what it shows and what it does not, in plain words."""
-        from adaloraqat.measure.statistics.sentence import sentence
+        from adaloraqat.measure.statistics.sentences import sentence
 
         return sentence(self)
 
@@ -74,7 +84,9 @@ class Comparison:
         values = asdict(self)
         del values["names"]
         low, high = self.interval
-        values["interval"] = [low, high] if np.isfinite(low) else None
+        values["interval"] = [low, high] if math.isfinite(low) else None
+        if not math.isfinite(self.mean_difference):
+            values["mean_difference"] = None
         return values | {"sentence": self.sentence}
 
 
@@ -87,6 +99,8 @@ def compare(
     higher_is_better: bool = True,
     names: tuple[str, str] = ("the first model", "the second model"),
     measure: str = "score",
+    failed: tuple[Sequence[bool], Sequence[bool]] | None = None,
+    large_loss: float | None = None,
 ) -> Comparison:
     """Compare model `a` (the one under test) with model `b` (the reference), film by film.
 
@@ -100,31 +114,47 @@ def compare(
         higher_is_better: of the measure; False for distances.
         names: of `a` and `b`, for the sentence.
         measure: its name, for the sentence.
+        failed: of `a` and of `b`, on which films each failed; their scores there are not used.
+        large_loss: count the films on which `a` is worse than `b` by this much or more with its failures;
+            they stay in the means.
 
     Raises:
         ValueError: lengths differ, there is no film, or a score is not finite.
 
     """
-    if not len(a) == len(b) == len(patients) or not len(a):
+    bad_a, bad_b = (
+        np.zeros((2, len(a)), dtype=bool) if failed is None else (np.asarray(f, dtype=bool) for f in failed)
+    )
+    if not len(a) == len(b) == len(patients) == len(bad_a) == len(bad_b) or not len(a):
         raise ValueError("a comparison needs the same films, at least one, of both models")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    gathered = by_patient(differences[:, None], patients)
-    count = len(gathered.films)
-    ranks = signed_rank(list(gathered.means[:, 0]))
-    tested = None if margin is None else margin_test(list(differences), patients, margin, higher_is_better)
+    worse = -differences if higher_is_better else differences
+    lost = bad_a if large_loss is None else bad_a | (worse >= large_loss - 1e-12)
+    names_of = np.asarray(patients, dtype=str)
+    alone = (int((bad_a & ~bad_b).sum()), int((bad_b & ~bad_a).sum()))
+    kept = ~(bad_a | bad_b)
+    gathered = by_patient(differences[kept, None], list(names_of[kept]))
+    found = studentise(gathered, seed)
+    ranks = None if found is None else signed_rank(list(gathered.means[:, 0]))
+    tested = None if margin is None or found is None else against_margin(found, margin, higher_is_better)
+    low, high = (math.nan, math.nan) if found is None else found.intervals()[0]
+    sign = 1 if higher_is_better else -1
     return Comparison(
-        n=len(differences),
-        patients=count,
-        mean_difference=float(gathered.overall[0]),
-        interval=bootstrap_mean(list(differences), patients, seed),
-        wilcoxon_p=ranks.p if count > 1 else None,
+        n=int(kept.sum()),
+        patients=len(gathered.films),
+        mean_difference=float(gathered.overall[0]) if kept.any() else math.nan,
+        interval=(float(low), float(high)),
+        wilcoxon_p=ranks.p if ranks else None,
         holm_p=None,
-        effect_size=ranks.effect_size if higher_is_better else -ranks.effect_size,
+        effect_size=sign * ranks.effect_size if ranks else None,
         margin=margin,
-        noninferior=tested.noninferior if tested else None,
+        noninferior=tested.noninferior and not alone[0] if tested else None,
         noninferiority_p=tested.noninferiority_p if tested else None,
-        equivalent=tested.equivalent if tested else None,
+        equivalent=tested.equivalent and not any(alone) if tested else None,
         equivalence_p=tested.equivalence_p if tested else None,
+        failed=alone,
+        large_loss=large_loss,
+        failures=failure_rate(list(lost[~bad_b]), list(names_of[~bad_b])),
         higher_is_better=higher_is_better,
         names=names,
         measure=measure,

@@ -35,6 +35,17 @@ def test_small_samples_with_ties_and_zeros_are_exact(values):
     assert signed_rank(values).p == pytest.approx(enumerated(values), abs=1e-9)
 
 
+def test_zeros_are_ranked_and_then_dropped():
+    """By hand, beside four zeros the ranks of 1, 2, 4, 4, 5, 6 are 5, 6, 7.5, 7.5, 9, 10, and W+ is 11.
+
+    8 of the 64 choices of signs give 11 or less (none, each rank alone, 5 + 6), as many the opposite: 16.
+    Dropped before ranking, as Wilcoxon did, the zeros would leave 8 of 64.
+    """
+    values = [0, 0, 0, 0, 1, 2, -5, -4, -6, -4]
+    assert signed_rank(values).p == pytest.approx(enumerated(values), abs=1e-12)
+    assert signed_rank(values).p == pytest.approx(0.25)
+
+
 def test_no_difference_at_all():
     result = signed_rank([0.0, 1e-17, 0.0])
     assert (result.p, result.effect_size, result.zeros) == (1.0, 0.0, 3)
