@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from adaloraqat.bundle.shipped import shipped_names, shipped_path
+from adaloraqat.bundle.shipped import kept_bundle, shipped_names, shipped_path
 from adaloraqat.errors import BundleError
 from adaloraqat.files import sha256, write_json
 from adaloraqat.radiograph import Preprocessing
@@ -192,6 +192,9 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
     given = os.fspath(name_or_path)
     if given in shipped_names():
         return shipped_path(given)
+    kept = kept_bundle(given)
+    if kept is not None:
+        return kept
     try:
         return _folder(Path(given))
     except OSError as error:  # pathlib passes on what is neither there nor missing
@@ -207,7 +210,7 @@ def _folder(path: Path) -> Path:
     if not path.exists():
         raise BundleError(
             f"There is no model called or stored at {path.name!r}: name a shipped one ({shipped}), "
-            f"or give the path of a bundle folder."
+            f"give the path of a bundle folder, or bring published weights with `adaloraqat weights get`."
         )
     if not (path / DOCUMENT).is_file():
         raise BundleError(

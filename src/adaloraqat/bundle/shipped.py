@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from adaloraqat.errors import BundleError
+from adaloraqat.files import cache_root
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 DEFAULT_MODEL = "lung-field"
@@ -25,6 +26,23 @@ def shipped_path(name: str) -> Path:
         shipped = ", ".join(shipped_names()) or "none in this installation"
         raise BundleError(f"No model called {name!r} ships with the package: choose one of {shipped}.")
     return WEIGHTS / name
+
+
+def kept_bundle(name: str) -> Path | None:
+    """Folder of the bundle of published weights that `adaloraqat weights get` wrote; None: there is none."""
+    if name != Path(name).name or name.startswith("."):
+        return None  # a path
+    try:
+        root = cache_root()
+    except RuntimeError:
+        return None
+    folder = bundle_folder(root, name) if root is not None else None
+    return folder if folder is not None and (folder / "bundle.json").is_file() else None
+
+
+def bundle_folder(root: Path, name: str) -> Path:
+    """Where in a cache the bundle of published weights belongs."""
+    return root / "bundles" / name
 
 
 def shipped_base() -> Path:

@@ -11,14 +11,16 @@ from adaloraqat.errors import RecipeError
 
 log = logging.getLogger("adaloraqat")
 
+RUN, WEIGHTS, CHECKPOINT = "run", "weights", "checkpoint"
 _PYTORCH = (".pth", ".pt")  # what a published checkpoint that is not there would have been
 
 
 def export(
     run: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A run folder written by train, or a checkpoint of AdaLoRA-QAT's public code (.pth).",
+            help="A run folder written by train, base weights (a name such as lite-medsam, a folder or a "
+            "file), or a checkpoint of AdaLoRA-QAT's public code (.pth).",
             show_default=False,
         ),
     ],
@@ -27,7 +29,7 @@ def export(
         str | None,
         typer.Option(
             help="fp32, paper, int8, qmedsam, reference, reference-weights or auto; default: what stage 2 "
-            "trained, else int8; of a checkpoint: reference."
+            "trained, else int8; of base weights: fp32; of a checkpoint: reference."
         ),
     ] = None,
     max_drop: Annotated[
@@ -59,7 +61,7 @@ def export(
         str | None, typer.Option(help="Checkpoint of adapters alone: the weights that they belong to.")
     ] = None,
 ) -> None:
-    """Write a finished stage of RUN, or a published checkpoint, as a checked bundle or as float weights."""
+    """Write a finished stage of RUN, base weights or a checkpoint as a checked bundle or as float weights."""
     from adaloraqat.cli.options import set_up_torch
 
     if to not in ("onnx", "openvino", "huggingface"):
@@ -67,21 +69,26 @@ def export(
     set_up_torch()
     from adaloraqat.export.export_checkpoint import Options, export_checkpoint, export_checkpoint_base
     from adaloraqat.export.export_run import DEFAULT_MAX_DROP, export_base, export_run
+    from adaloraqat.export.export_weights import export_weights
 
     def report(line: str) -> None:
         log.info("%s", line)
 
-    reading = Options(alpha, target_rank, base)
-    published = run.is_file() or (run.suffix in _PYTORCH and not run.is_dir())
-    if published and (stage is not None or max_drop != DEFAULT_MAX_DROP):
-        raise RecipeError("--stage and --max-drop are for runs: leave them out for a checkpoint.")
-    if not published and reading != Options():
-        raise RecipeError("--alpha, --target-rank and --base are for checkpoints: leave them out for a run.")
+    reading, path = Options(alpha, target_rank, base), Path(run)
+    kind = _kind(run)
+    if kind != RUN and (stage is not None or max_drop != DEFAULT_MAX_DROP):
+        raise RecipeError("--stage and --max-drop are for runs: leave them out for weights.")
+    if kind != CHECKPOINT and reading != Options():
+        raise RecipeError(
+            "--alpha, --target-rank and --base are for checkpoints of AdaLoRA-QAT: leave them out."
+        )
     if to == "huggingface":
-        if published:
-            export_checkpoint_base(run, out, reading, half, report)
+        if kind == WEIGHTS:
+            raise RecipeError(f"{path.name} holds float weights already: use them as they are.")
+        if kind == CHECKPOINT:
+            export_checkpoint_base(path, out, reading, half, report)
         else:
-            export_base(run, out, half)
+            export_base(path, out, half)
         log.info("Done: %s holds float weights that transformers and a recipe's base.weights read.", out.name)
         return
     common: dict[str, Any] = {
@@ -92,10 +99,29 @@ def export(
         "openvino": to == "openvino",
         "report": report,
     }
-    if published:
-        bundle = export_checkpoint(run, out, reading, **common)
+    if kind == CHECKPOINT:
+        bundle = export_checkpoint(path, out, reading, **common)
+    elif kind == WEIGHTS:
+        bundle = export_weights(run, out, **common)
     else:
-        bundle = export_run(run, out, stage=stage, max_drop=max_drop, **common)
+        bundle = export_run(path, out, stage=stage, max_drop=max_drop, **common)
     log.info("Done. Next: adaloraqat segment FILM --model %s", out.name if out.is_absolute() else out)
     if bundle.training["films_left_out"]:
         raise typer.Exit(SOME_FAILED)
+
+
+def _kind(source: str) -> str:
+    """Return what there is to export: names go before paths, and a run before other folders."""
+    from adaloraqat.models.adalora_qat_checkpoint import is_adalora_qat_file
+    from adaloraqat.models.published import is_name
+    from adaloraqat.training.run import is_run
+
+    path = Path(source)
+    if is_name(source):
+        return WEIGHTS
+    if path.is_file():
+        pickled = path.suffix in _PYTORCH or path.suffix == ".bin"
+        return CHECKPOINT if pickled and is_adalora_qat_file(path) else WEIGHTS
+    if path.is_dir() and not is_run(path) and (path / "config.json").is_file():
+        return WEIGHTS
+    return CHECKPOINT if path.suffix in _PYTORCH and not path.is_dir() else RUN

@@ -1,13 +1,16 @@
 """`adaloraqat weights`: published weights by name: which there are, fetching them, where they lie."""
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from adaloraqat.bundle.shipped import bundle_folder, kept_bundle
 from adaloraqat.cli.console import print_json, print_line
 from adaloraqat.errors import CheckpointError
+from adaloraqat.files import cache_root
 from adaloraqat.models import published
 from adaloraqat.models.published import Kept, Published
 from adaloraqat.models.published_fetch import get as fetch
@@ -18,6 +21,7 @@ weights_app = typer.Typer(
     name="weights", help="List, fetch and find weights that others published.", no_args_is_help=True
 )
 
+_SMALL = ("lite_medsam", "mobile_sam")  # architectures whose graphs are written in seconds
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `weights list` shows.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -47,11 +51,16 @@ def get_weights(
     revision: Annotated[
         str | None, typer.Option(help="Another commit, branch or tag of a Hugging Face repository.")
     ] = None,
+    bundle: Annotated[
+        bool, typer.Option(help="Also write the bundle that `segment --model NAME` runs (small models).")
+    ] = True,
     as_json: _Json = False,
 ) -> None:
     """Fetch published weights, check them, and keep them in the cache (ADALORAQAT_CACHE)."""
     entry = published.named(name)
     found = fetch(entry, source, revision, say=log.info)
+    if bundle and entry.architecture in _SMALL:
+        _write_bundle(entry)
     if entry.caution:
         log.info("%s: %s", entry.name, entry.caution)
     if as_json:
@@ -59,7 +68,7 @@ def get_weights(
         return
     for file, about in found.record["files"].items():
         print_line(f"{entry.name}: {file}, {about['bytes']:,} bytes, SHA-256 {about['sha256']}")
-    print_line(f"Use it as base.weights: {entry.name}.")
+    print_line(f"Use it in a recipe as base.weights: {entry.name}.")
 
 
 @weights_app.command("path")
@@ -70,6 +79,30 @@ def path_of_weights(name: _Name) -> None:
         published.named(name)  # which says what there is to choose from
         raise CheckpointError(f"{name} has no path.")
     print_line(str(path))
+
+
+def _write_bundle(entry: Published) -> None:
+    """Write the bundle that `segment --model NAME` runs, unless it is there; only this needs PyTorch."""
+    if kept_bundle(entry.name) is not None:
+        return
+    root = cache_root()
+    if root is None:
+        return
+    if find_spec("torch") is None:
+        log.info(
+            "To segment with it, its bundle is needed, and PyTorch to write that once: install the training "
+            "packages (pip install '.[train]') and run this again, or `adaloraqat export %s --out FOLDER` "
+            "elsewhere and copy the folder.",
+            entry.name,
+        )
+        return
+    from adaloraqat.cli.options import set_up_torch
+
+    set_up_torch()
+    from adaloraqat.export.export_weights import export_weights
+
+    export_weights(entry.name, bundle_folder(root, entry.name), report=lambda line: log.info("%s", line))
+    log.info("Next: adaloraqat segment FILM --model %s", entry.name)
 
 
 def facts(entry: Published) -> dict[str, Any]:

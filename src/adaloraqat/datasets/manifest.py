@@ -338,3 +338,22 @@ def _relative(path: Path, folder: Path) -> str:
         return Path(os.path.relpath(real, folder)).as_posix()
     except ValueError:  # another drive on Windows
         return str(real)
+
+
+def split_for_export(manifest: Path | None) -> tuple[list[Entry], list[Entry]]:
+    """Return the films of a manifest that calibrate, and those that validate; test films do neither.
+
+    Of films of no split every second one calibrates where the manifest knows no splits.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
+    entries = read_manifest(manifest, files_exist=False) if manifest is not None else []
+    of = {
+        split: sorted((entry for entry in entries if entry.split == split), key=lambda entry: entry.id)
+        for split in ("train", "val", None)
+    }
+    free = of[None]
+    if of["train"] or of["val"]:
+        return of["train"] or free, of["val"] or (free if of["train"] else [])
+    return free[::2], free[1::2]

@@ -17,7 +17,7 @@ from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import Prompt
-from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest
+from adaloraqat.datasets.manifest import Entry, evenly_spread, split_for_export
 from adaloraqat.errors import OutputError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.checkpoint_sizes import rounded_layers, size_sentences, sizes
@@ -119,7 +119,7 @@ def export_checkpoint(
     if openvino:
         openvino_package()  # refuse before minutes of work
     policy = _policy(precision, weight_range)
-    training, validation = _films(manifest)
+    training, validation = split_for_export(manifest)
     if policy.quantizes and not training:
         raise RecipeError(
             f"{file.name} holds no activation range, so {policy.name} needs films to calibrate on: give "
@@ -206,19 +206,6 @@ def _policy(precision: str | None, weight_range: str | None) -> PrecisionPolicy:
             "or fp32."
         )
     return policy_in_range(precision or DEFAULT, weight_range)
-
-
-def _films(manifest: Path | None) -> tuple[list[Entry], list[Entry]]:
-    """Return the films that calibrate and those that validate; test films do neither."""
-    entries = read_manifest(manifest, files_exist=False) if manifest is not None else []
-    of = {
-        split: sorted((entry for entry in entries if entry.split == split), key=lambda entry: entry.id)
-        for split in ("train", "val", None)
-    }
-    free = of[None]
-    if of["train"] or of["val"]:
-        return of["train"] or free, of["val"] or (free if of["train"] else [])
-    return free[::2], free[1::2]
 
 
 def _about(checkpoint: AdaLoRAQATCheckpoint, policy: PrecisionPolicy) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from adaloraqat.models.architecture import SamArchitecture
 from adaloraqat.models.checkpoint_files import WRAPPERS, load_pickled
 from adaloraqat.models.checkpoints import load_base, model_from_state
 from adaloraqat.models.meta_naming import count_indices, decoder_measures, vit_measures
+from adaloraqat.models.published import TABLE
 from adaloraqat.radiograph import Preprocessing
 
 _KEPT = ("epoch", "val_dice", "val_metrics", "stage1_dice", "quantized_layers", "timestamp", "max_rank")
@@ -112,18 +113,23 @@ def read_adalora_qat(
 
 
 def sam_preprocessing(size: int) -> Preprocessing:
-    """Return the preprocessing of the authors' `inference.py`: SAM's, on films in a fixed range of 0 to 255.
+    """Return the preprocessing of the authors' `inference.py`: SAM's, of the fixed range 0 to 255."""
+    return replace(TABLE["sam-vit-base"].preprocessing, image_size=size)
 
-    PLACEHOLDER of the fixed range: percentiles 0 and 100 equal it for films that use the whole range only.
+
+def is_adalora_qat_file(path: Path) -> bool:
+    """Whether a file holds a checkpoint, or adapters alone, of AdaLoRA-QAT's public code.
+
+    Raises:
+        CheckpointError: no PyTorch file, or a damaged one.
     """
-    return Preprocessing(
-        size,
-        3,
-        percentile_low=0.0,
-        percentile_high=100.0,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-    )
+    content = load_pickled(path)
+    if not isinstance(content, dict):
+        return False
+    if "adalora_state_dict" in content:
+        return True
+    state, _ = _state_in(content)
+    return is_adalora_qat_naming(map(str, state))
 
 
 def _whole(content: object, source: Path, given: Scaling | None) -> AdaLoRAQATCheckpoint:

@@ -1,0 +1,187 @@
+"""From base weights alone, by name, folder or file, to a bundle that segments at once."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adaloraqat.bundle import Bundle
+from adaloraqat.bundle.cpu import weight_range_warning
+from adaloraqat.bundle.engine import openvino_package
+from adaloraqat.bundle.format import PROPOSED_BOX, PROPOSED_LUNGS, WHOLE, Prompt
+from adaloraqat.datasets.manifest import evenly_spread, split_for_export
+from adaloraqat.errors import RecipeError
+from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign
+from adaloraqat.export.export_run import (
+    CALIBRATION_FILMS,
+    PARITY_FILMS,
+    Pair,
+    Report,
+    choose_passes,
+    mean_dice,
+    measure_parity,
+    policy_in_range,
+    read_pairs,
+)
+from adaloraqat.export.mask_parity import parity_shortfalls
+from adaloraqat.models.families import SegmentationModel
+from adaloraqat.models.published import SHIPPED_BASE, Published, by_file_name, find
+from adaloraqat.quantize.calibration import in_precision
+from adaloraqat.quantize.policy import PrecisionPolicy
+from adaloraqat.radiograph import Preprocessing
+from adaloraqat.training.batches import calibration_batches
+from adaloraqat.training.run import load_published
+from adaloraqat.training.run_films import UsableFilms
+from adaloraqat.training.torch_engine import model_segmenter
+
+logger = logging.getLogger(__name__)
+
+DEFAULT = "fp32"
+OUTLINES = "what the box encloses: a promptable model, not trained for lungs alone"
+UNKNOWN_LICENCE = "Not known to this tool: see where the weights come from."
+_SEED = 0
+
+
+def export_weights(
+    weights: str,
+    out: Path,
+    *,
+    precision: str | None = None,
+    weight_range: str | None = None,
+    manifest: Path | None = None,
+    name: str | None = None,
+    openvino: bool = False,
+    report: Report = logger.info,
+) -> Bundle:
+    """Write weights that nobody adapted here as a bundle.
+
+    A promptable model was not trained on whole films: without a box its bundle takes boxes that the small
+    shipped model proposes, one for both lungs or one a lung, whichever validates better on `manifest` (one
+    for both without films: it was better for LiteMedSAM on the validation films of three sources).
+
+    Args:
+        weights: as for `load_base`.
+        out: the bundle to write.
+        precision: a policy; None is `fp32`. Integers are calibrated on films: post-training quantisation.
+        weight_range: `portable` or `full`; None is the policy's own.
+        manifest: films: those of split train calibrate, those of split val choose the prompt and measure
+            parity. Of films of no split every second one calibrates, the others measure.
+        name: the bundle's name; None is that of the weights.
+        openvino: also write OpenVINO IR.
+        report: receives one line of progress at a time.
+
+    Raises:
+        CheckpointError: the weights cannot be used.
+        RecipeError: an unknown precision or range, or films are needed and there are none.
+        ManifestError: `manifest` cannot be used.
+        FilmError: no film can be read.
+        OutputError: `out` exists and is no bundle, or cannot be written.
+        BundleError: `openvino`, and OpenVINO is not installed.
+    """
+    refuse_foreign(out)
+    if openvino:
+        openvino_package()  # refuse before minutes of work
+    policy = policy_in_range(precision or DEFAULT, weight_range)
+    training, validation = split_for_export(manifest)
+    if policy.quantizes and not training:
+        raise RecipeError(
+            f"{policy.name} needs films to calibrate on: give --data with films of split train or of no split."
+        )
+    mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
+    if mismatch:
+        logger.warning("%s", mismatch)
+    report(f"reading {Path(weights).name}")
+    float_model, structure = load_published(weights)
+    preprocessing, usable = structure.preprocessing_at(), UsableFilms()
+    batches: Any = ()
+    if policy.quantizes:
+        films = usable.load(evenly_spread(training, CALIBRATION_FILMS), preprocessing)
+        report(f"calibrating activation ranges on {len(films)} films")
+        batches = calibration_batches(films, preprocessing, len(films), _SEED)
+    model, _ = in_precision(float_model, policy, None, batches)
+    pairs = read_pairs(evenly_spread(validation, PARITY_FILMS), usable)
+    entry = find(weights) or by_file_name(weights)
+    prompt, smallest_part, metrics = _prompt(model, preprocessing, weights, entry, pairs, report)
+    report("writing the graphs" + (f" and measuring parity on {len(pairs)} films" if pairs else ""))
+    bundle = export_bundle(
+        model,
+        out,
+        policy=policy,
+        preprocessing=preprocessing,
+        name=name or (entry.name if entry else Path(weights).stem),
+        outlines=OUTLINES if prompt.automatic != WHOLE else "the lungs as outlined in the training masks",
+        second_pass=prompt.second_pass,
+        smallest_part=smallest_part,
+        quality_trained=prompt.quality_trained,
+        training=_training(weights, entry, policy, len(usable.left_out)),
+        metrics=metrics,
+        prompt={} if prompt.automatic == WHOLE else {"automatic": prompt.automatic},
+        openvino=openvino,
+        parity=(lambda written: measure_parity(model, preprocessing, written, pairs)) if pairs else None,
+        licence=_licence(weights, entry),
+    )
+    for sentence in parity_shortfalls(bundle.parity):
+        logger.warning("%s", sentence)
+    report(f"{out.name}: {policy.name}, {sum(f.bytes for f in bundle.files.values()) / 1e6:.2f} MB")
+    return bundle
+
+
+def _prompt(
+    model: SegmentationModel,
+    preprocessing: Preprocessing,
+    weights: str,
+    entry: Published | None,
+    films: Sequence[Pair],
+    report: Report,
+) -> tuple[Prompt, float, dict[str, Any]]:
+    """Choose by validation what stands in for a box."""
+    if weights == SHIPPED_BASE:  # it was trained on whole films
+        segmenter = functools.partial(_whole_film, model, preprocessing)
+        second_pass, smallest_part, metrics = choose_passes(segmenter, True, films)
+        return Prompt(second_pass, quality_trained=True), smallest_part, metrics
+    trained = entry is not None
+    if not films:
+        report(
+            "no validation films: the automatic prompt and parity are not measured; give --data with films "
+            "of split val to choose and measure them"
+        )
+        return Prompt(False, trained, automatic=PROPOSED_BOX), 0.0, {}
+    report(f"choosing the automatic prompt on {len(films)} validation films")
+    prompts = [Prompt(False, trained, automatic=choice) for choice in (PROPOSED_BOX, PROPOSED_LUNGS)]
+    scores = [mean_dice(model_segmenter(model, preprocessing, prompt), films) for prompt in prompts]
+    best = prompts[scores[1] > scores[0]]
+    dices = {f"dice_{prompt.automatic}": score for prompt, score in zip(prompts, scores, strict=True)}
+    for prompt, score in zip(prompts, scores, strict=True):
+        report(f"{prompt.automatic}: validation Dice {score:.4f}")
+    return best, 0.0, {"validation": {"films": len(films), **dices}}
+
+
+def _whole_film(
+    model: SegmentationModel, preprocessing: Preprocessing, second_pass: bool, smallest_part: float
+) -> Any:
+    return model_segmenter(model, preprocessing, Prompt(second_pass, True), smallest_part=smallest_part)
+
+
+def _training(
+    weights: str, entry: Published | None, policy: PrecisionPolicy, left_out: int
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "weights": entry.name if entry else Path(weights).name,
+        "stage": "none: not adapted here",
+        "post_training_quantisation": policy.quantizes,
+        "films_left_out": left_out,
+    }
+    if entry is not None:
+        document |= {"origin": str(entry.origin), "about": entry.about, "caution": entry.caution}
+    return document
+
+
+def _licence(weights: str, entry: Published | None) -> str:
+    if weights == SHIPPED_BASE:
+        return LICENCE
+    return (
+        UNKNOWN_LICENCE if entry is None else f"{entry.licence}, as published; see THIRD_PARTY_LICENCES.md."
+    )
