@@ -193,6 +193,8 @@ def page(result: dict[str, Any]) -> str:
                     f"| {model} | {source} | {prompt.replace('_', ' ')} | {n['films']} | {n['dice_mean']:.4f}{interval(n)} | "
                     f"{n['dice_sd']:.4f} | {n['dice_worst']:.3f} | {n['iou_mean']:.4f} | {n['failed']} |"
                 )
+    if "withdrawn" in result["evaluation"]:
+        lines += ["", result["evaluation"]["withdrawn"]]
     lines += [
         "",
         "Files on disk: " + ", ".join(f"{k} {v / 1e6:.2f} MB" for k, v in result["bytes"].items()) + ".",

@@ -132,8 +132,9 @@ def legend(document: Mapping[str, Any]) -> str:
     return (
         "Scores of saved masks on each film's own grid: mean ± SD [95 % bootstrap interval, patients drawn; "
         "none for fewer than 8 patients]. A failed film has the worst score; the interval is then that of "
-        "the mean of the films with a mask (“kept”). Differences, of films on which neither failed, are "
-        f"from “{document['reference']}” with the same prompt; p: Wilcoxon's signed-rank test, corrected by "
+        "the mean of the films with a mask (“kept”). "
+        f"Differences are from “{document['reference']}” on films "
+        "on which neither failed, with the same prompt; p: Wilcoxon's signed-rank test, corrected by "
         f"Holm; non-inferior: worse by less than {document['margin']:g} Dice (one-sided 0.025), a margin "
         "fixed in the recipe, and no film failed that the reference did not. "
         "A dash: not trained, or not defined."
