@@ -16,6 +16,7 @@ from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.sam import build_sam
 from adaloraqat.training import parse_recipe
+from adaloraqat.training.loop import Pace
 from adaloraqat.training.optimizer import trainable_groups
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_run
@@ -317,3 +318,49 @@ def test_a_rebuilt_model_has_the_memory_of_a_trained_one(finished: Path) -> None
 def test_a_run_is_never_overwritten(finished: Path, both_stages: Make, manifest: Path) -> None:
     with pytest.raises(OutputError, match="run already holds a run; continue it with --resume"):
         train(parse_recipe(both_stages()), manifest, finished)
+
+
+def test_no_phase_is_silent(manifest, tmp_path):
+    """Each long phase says what it does before it begins: nobody waits for a first score in the dark."""
+    lines: list[str] = []
+    recipe = parse_recipe(
+        {
+            "name": "told",
+            "base": {"architecture": "tiny"},
+            "stages": [
+                {
+                    "name": "stage1",
+                    "kind": "adalora",
+                    "r_max": 24,
+                    "r_target": 12,
+                    "prune_at": [],
+                    "schedule": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2},
+                },
+                {
+                    "name": "stage2",
+                    "kind": "quantize",
+                    "calibration_films": 2,
+                    "schedule": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2},
+                },
+            ],
+        }
+    )
+    train(recipe, manifest, tmp_path / "run", report=lines.append)
+    said = "\n".join(lines)
+    assert lines[0] == "reading the base architecture, with random weights"
+    assert "reading " in lines[1]
+    assert "validation films" in lines[1]
+    assert "stage1: r_max 24 is capped to 4, an eighth of the smallest adapted width (32)" in said
+    assert "and r_target 12 becomes 2" in said
+    assert "prune_at is empty, so nothing is pruned to r_target 12: every matrix keeps rank 4" in said
+    assert "stage1: scoring" in said
+    assert "stage2: calibrating ranges on 2 films" in said
+    assert said.index("stage1: scoring") < said.index("stage1 epoch 0/1")
+
+
+def test_a_slow_phase_tells_how_far_it_is():
+    told: list[str] = []
+    pace = Pace(told.append, every=0.0)
+    pace.tell(lambda: "step 3 of 9")
+    Pace(told.append, every=1000.0).tell(lambda: "too soon")
+    assert told == ["step 3 of 9"]

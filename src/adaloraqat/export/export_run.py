@@ -92,6 +92,7 @@ def export_run(
     refuse_foreign(out)
     if openvino:
         openvino_package()  # refuse before minutes of work
+    report(f"reading the run {folder.name}")
     run = load_run(folder, stage)
     merge_lora(run.model)
     trained = run.policy
@@ -107,6 +108,8 @@ def export_run(
     mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
     if mismatch:
         logger.warning("%s", mismatch)
+    if policy.quantizes and policy != trained:
+        report(f"calibrating activation ranges on {_calibration_films(run.recipe)} films")
     model, post_training = _in_precision(run, policy, trained, calibration)
     if post_training:
         report(
@@ -122,12 +125,14 @@ def export_run(
     deployed = LoadedRun(
         model, run.structure, run.preprocessing, run.recipe, run.stage, run.result, run.fingerprint
     )
+    if films:
+        report(f"validating on {len(films)} films without a box: one pass, two passes, without specks")
     second_pass, smallest_part, metrics = choose_passes(
         functools.partial(run_segmenter, deployed), accepts_boxes(model), films
     )
     if proposal is not None:
         metrics |= {"auto": _described(proposal, max_drop)}
-    report("writing the graphs" + (" and measuring parity" if films else ""))
+    report("writing the graphs" + (f" and measuring parity on {len(films)} films" if films else ""))
     bundle = export_bundle(
         model,
         out,

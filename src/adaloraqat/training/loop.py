@@ -42,6 +42,23 @@ Saved = tuple[dict[str, Tensor], dict[str, Any]]
 """A checkpoint: tensors, and a JSON document."""
 
 
+PLAIN_EVERY_SECONDS = 30.0
+"""How often a long phase says how far it is."""
+
+
+class Pace:
+    """Reports a line now and then, so that no phase is silent for minutes."""
+
+    def __init__(self, report: Report, every: float = PLAIN_EVERY_SECONDS) -> None:
+        self._report, self._every, self._last = report, every, time.monotonic()
+
+    def tell(self, line: Callable[[], str]) -> None:
+        """Report `line()` if nothing was told for a while."""
+        if time.monotonic() - self._last >= self._every:
+            self._report(line())
+            self._last = time.monotonic()
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What all stages of a run share.
@@ -120,6 +137,7 @@ class StageTraining:
         films_a_pass = self.batches.sampler.pass_length
         self.steps_per_epoch, self.total_steps = self.stage.schedule.steps(films_a_pass)
         self._entered, self._resumed = structure, saved is not None
+        self._pace = Pace(context.report)
         if saved is not None:
             self._restore(*saved)
 
@@ -157,7 +175,7 @@ class StageTraining:
         if not self._resumed:
             self._fit_distiller()
             # The base, or plain post-training quantisation:
-            progress.first = validate(self.model, self.validation, self.preprocessing)
+            progress.first = self._validate("before the first step")
             self._log({"loss": None, "validation": progress.first}, 0.0)
             self._checkpoint()
         if stage.start_counts and progress.epoch == 0:
@@ -213,11 +231,12 @@ class StageTraining:
             for name, value in self.step().items():
                 sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
             self.context.steps(self.stage.name, progress.step, self.total_steps)
+            self._pace.tell(self._step_in_words)
         # A last step that no other follows, whose loss would tell:
         self._check_finite(get_total_norm([p.detach() for p in self._parameters()]), "norm of the weights")
         progress.epoch += 1
         self.hooks.after("epoch", progress.epoch)
-        scores = validate(self.model, self.validation, self.preprocessing)
+        scores = self._validate(f"after epoch {progress.epoch}")
         entry: dict[str, Any] = {"loss": sums, "validation": scores}
         if self.batches.several_modalities:
             seen = range(progress.step - self.steps_per_epoch, progress.step)
@@ -225,6 +244,21 @@ class StageTraining:
         self._log(entry | self.stage.metrics(self.model), time.perf_counter() - started)
         self._keep_if_best(scores)
         self._checkpoint()
+
+    def _step_in_words(self) -> str:
+        progress = self.progress
+        return f"{self.stage.name}: step {progress.step} of {self.total_steps}"
+
+    def _validate(self, when: str) -> dict[str, float]:
+        """Score the validation films; say so at once, and how far it is where that takes long."""
+        name, count = self.stage.name, len(self.validation)
+        if not self.progress.epoch:
+            self.context.report(f"{name}: scoring {count} validation films {when}")
+
+        def tell(done: int, total: int) -> None:
+            self._pace.tell(lambda: f"{name}: scored {done} of {total} validation films {when}")
+
+        return validate(self.model, self.validation, self.preprocessing, tell)
 
     def step(self) -> dict[str, float]:
         """Take one optimiser step on the next batch; return the loss terms, and their sum as `total`."""

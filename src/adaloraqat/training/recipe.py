@@ -38,6 +38,11 @@ class BaseModelChoice(Strict):
     preprocessing: dict[str, Any] | None = None
     decoder_norm_eps: float | None = Field(default=None, gt=0, lt=1)
 
+    @property
+    def source(self) -> str:
+        """What it starts from, for people."""
+        return Path(self.weights).name if self.weights else "architecture, with random weights"
+
     @model_validator(mode="after")
     def _one_of_both(self) -> "BaseModelChoice":
         if (self.weights is None) == (self.architecture is None):

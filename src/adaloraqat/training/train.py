@@ -74,7 +74,9 @@ def train(
     if finished is not None:
         report("This run is finished already.")
         return finished
+    report(f"reading the base {recipe.base.source}" if not resume else "reading the last checkpoint")
     position = _position(recipe, run, resume)
+    report(f"reading {len(training)} training and {len(validation)} validation films")
     films = RunFilms(training, validation, cache)
     structure, stage = position.structure, recipe.stages[position.number]
     usable, _ = films.at(structure.preprocessing_at(stage.size_within(structure.architecture["image_size"])))
@@ -224,10 +226,16 @@ def _run_stage(context: RunContext, position: _Position) -> _Position:
     stage, model, structure = recipe.stages[number], position.model, position.structure
     if position.saved is None:
         model, structure = enter_stage(stage, model, structure, recipe.seed)
+        for note in stage.notes(model):
+            context.report(f"{stage.name}: {note}")
     preprocessing = structure.preprocessing_at()
     films, _ = context.films.at(preprocessing)
     model.to(context.device)
     if position.saved is None:
+        if stage.calibrated_on:
+            context.report(
+                f"{stage.name}: calibrating ranges on {min(stage.calibrated_on, len(films))} films"
+            )
         stage.calibrate(model, films, preprocessing, recipe.seed)
     training = StageTraining(context, number, model, structure, position.lines, position.saved)
     result = training.train()

@@ -1,6 +1,6 @@
 """Scores during training: Dice of the mask on each film's original grid, with a box and with none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,11 +16,16 @@ BATCH = 8
 
 
 @torch.no_grad()
-def validate(model: SegmentationModel, films: FilmSet, preprocessing: Preprocessing) -> dict[str, float]:
+def validate(
+    model: SegmentationModel,
+    films: FilmSet,
+    preprocessing: Preprocessing,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, float]:
     """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
 
-    A film whose truth is empty has no ground-truth box and counts only without one. A network that takes no
-    box has no `dice_box`.
+    `tell` receives how many films of how many are done. A film whose truth is empty has no ground-truth box
+    and counts only without one. A network that takes no box has no `dice_box`.
     """
     training = model.training
     model.eval()
@@ -29,6 +34,7 @@ def validate(model: SegmentationModel, films: FilmSet, preprocessing: Preprocess
     boxed: list[float] = []
     for start in range(0, len(films), BATCH):
         indices = range(start, min(start + BATCH, len(films)))
+        tell(start, len(films))
         images, _, valid = films.batch(indices)
         embedding = embed(model, images, valid, preprocessing)
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]

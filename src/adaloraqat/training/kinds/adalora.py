@@ -81,6 +81,23 @@ class AdaLoRAStage(Stage):
         add_adapters(model, r_max=self.r_max, seed=seed)
         return model, replace(structure, ranks=capacities(model))
 
+    def notes(self, model: SegmentationModel) -> list[str]:
+        """Say where a small width caps the ranks, and where no prune will bring them to r_target."""
+        width = adapted_width(model)
+        rank, target = scaled_ranks(self.r_max, self.r_target, width)
+        found = []
+        if rank < self.r_max:
+            found.append(
+                f"r_max {self.r_max} is capped to {rank}, an eighth of the smallest adapted width ({width}), "
+                f"and r_target {self.r_target} becomes {target}"
+            )
+        if not self.prune_at and self.r_target < self.r_max:
+            found.append(
+                f"prune_at is empty, so nothing is pruned to r_target {self.r_target}: every matrix keeps "
+                f"rank {rank}"
+            )
+        return found
+
     def learns(self, part: str) -> bool:
         """Whether it belongs to the adapters, or is the decoder where it learns too."""
         return part in ("adapters", "singular_values") or (part == "decoder" and self.train_decoder)

@@ -228,6 +228,10 @@ class Stage(Strict):
         """Return what a person should know about this computer before the stage trains on it."""
         return []
 
+    def notes(self, model: SegmentationModel) -> list[str]:
+        """Return what the stage makes of its own settings on this model, where that is not as they read."""
+        return []
+
     # ---- entering ----------------------------------------------------------------------------------------
 
     def size_within(self, image_size: int) -> int:
