@@ -145,7 +145,7 @@ class Segmenter:
         shape = film.shape
         prompt = Box.whole(shape) if box is None else Box(*map(float, box)).checked(shape)
         source = WHOLE_FILM if box is None else GIVEN
-        embedded = self.embed(film.pixels)
+        embedded = self.embed(film.pixels, film.aspect)
         frame = embedded.frame
         [(logits, quality)] = self.decode(embedded, [prompt])  # (4g, 4g)
         if box is None and self.bundle.prompt.second_pass:
@@ -177,17 +177,17 @@ class Segmenter:
         self.check_box()
         film = _as_film(film)
         prompts = [Box(*map(float, box)).checked(film.shape) for box in boxes]
-        embedded = self.embed(film.pixels)
+        embedded = self.embed(film.pixels, film.aspect)
         for logits, quality in self.decode(embedded, prompts):
             yield embedded.frame.logits_to_original(logits) > 0, quality
 
-    def embed(self, pixels: NDArray[Any]) -> Embedded:
-        """Preprocess and encode (H, W), or (H, W, 3) coloured, pixels in [0, 1].
+    def embed(self, pixels: NDArray[Any], aspect: float = 1.0) -> Embedded:
+        """Preprocess and encode (H, W), or (H, W, 3) coloured, pixels in [0, 1], `aspect` times as high as wide.
 
         Raises:
             BundleError: the encoder does not run on what the bundle's preprocessing gives.
         """
-        image, frame = self.bundle.preprocessing(pixels)  # (C, S, S)
+        image, frame = self.bundle.preprocessing(pixels, aspect)  # (C, S, S)
         return Embedded(self.engine.encode(image), frame)
 
     def decode(self, embedded: Embedded, boxes: Sequence[Box]) -> Iterator[tuple[FloatArray, float | None]]:
