@@ -17,6 +17,7 @@ from adaloraqat.bundle.plausibility import doubts
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
 from adaloraqat.errors import BundleError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
+from adaloraqat.radiograph.formats.inputs import FilmSource
 
 GIVEN = "given"
 WHOLE_FILM = "whole film"
@@ -25,7 +26,7 @@ SECOND_PASS = "second pass"
 BOXES_AT_ONCE = 8
 """Boxes in one call of the decoder: its memory grows with them, its time a box hardly falls."""
 
-FilmLike = str | os.PathLike[str] | Film | NDArray[Any]
+FilmLike = FilmSource | Film | NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Segmenter:
             )
 
     def segment(self, film: FilmLike, box: Sequence[float] | None = None) -> Segmentation:
-        """Segment one film: a path, a `Film`, or a 2-D array (bright = dense).
+        """Segment one film: whatever `read_film` takes, a `Film`, or a 2-D array (bright = dense).
 
         Args:
             film: an array is read as `Film.from_array` says.
@@ -207,7 +208,9 @@ class Segmenter:
     ) -> Segmentation:
         mask = logits > 0  # (H, W)
         probability = _sigmoid(logits)
-        warnings = doubts(film.pixels, mask, probability, quality, box if source == GIVEN else None)
+        warnings = doubts(
+            film.pixels, mask, probability, quality, box if source == GIVEN else None, film.told
+        )
         return Segmentation(
             mask=mask,
             probability=probability,

@@ -8,6 +8,7 @@ from adaloraqat.errors import AdaloraqatError, ManifestError
 from adaloraqat.measure.film_scores import FilmScores, worst_scores
 from adaloraqat.measure.surface import Spacing, diagonal
 from adaloraqat.radiograph import read_header
+from adaloraqat.radiograph.film import possible_spacing
 
 ALL_SPLITS = "all"
 NOMINAL_SHAPE = (1024, 1024)
@@ -72,5 +73,5 @@ def _grids(entries: Iterable[Entry]) -> list[_Grid]:
             header = read_header(entry.path_image)
         except AdaloraqatError:
             continue
-        grids.append((header.shape, entry.spacing_mm or header.spacing_mm))
+        grids.append((header.shape, possible_spacing(entry.spacing_mm, header.shape) or header.spacing_mm))
     return grids

@@ -31,6 +31,7 @@ from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, LABELS, SIDES, sc
 from adaloraqat.measure.surface import Spacing
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
+from adaloraqat.radiograph.film import possible_spacing
 
 AS_IS = "as is"
 """The condition in which a film is scored as its file has it, its labelled lungs apart as well."""
@@ -179,7 +180,7 @@ def _view(entry: Entry, condition: str, settings: Settings) -> _View:
     truth = read_mask(entry.path_mask, film.shape)
     labels = None
     # No corruption resamples, and the ward's file says nothing of it: the film's own spacing holds.
-    spacing = entry.spacing_mm or film.spacing_mm
+    spacing = possible_spacing(entry.spacing_mm, film.shape) or film.spacing_mm
     if condition != AS_IS:
         corrupted = corrupt(condition, film.pixels, truth, _seed(settings.seed, entry.id, condition))
         film, truth = _read_back(corrupted.content), corrupted.mask

@@ -42,7 +42,9 @@ def kind_of_class(sop_class: str) -> tuple[str, str] | None:
     if not sop_class.startswith(_STORAGE):
         return None
     part = sop_class.removeprefix(_STORAGE)
-    return next(((w, name) for start, w, name in _KINDS if part == start or part.startswith(start + ".")), None)
+    return next(
+        ((w, name) for start, w, name in _KINDS if part == start or part.startswith(start + ".")), None
+    )
 
 
 def kind_of_file(path: Path) -> str | None:
@@ -71,4 +73,6 @@ def check_holds_film(sop_class: str, name: str) -> None:
     """
     kind = kind_of_class(sop_class)
     if kind:
-        raise FilmError(f"{name} is {kind[1]} ({kind[0]}) and holds no film: give the CR or DX film it belongs to.")
+        raise FilmError(
+            f"{name} is {kind[1]} ({kind[0]}) and holds no film: give the CR or DX film it belongs to."
+        )

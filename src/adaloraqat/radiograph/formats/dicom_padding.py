@@ -19,7 +19,11 @@ def stored_words(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated or values.ndim != 2 or "PixelData" not in dataset:
         return values
     size = int(dataset.BitsAllocated) // 8
-    if size not in (1, 2, 4) or int(dataset.get("SamplesPerPixel") or 1) != 1 or values.dtype.kind not in "ui":
+    if (
+        size not in (1, 2, 4)
+        or int(dataset.get("SamplesPerPixel") or 1) != 1
+        or values.dtype.kind not in "ui"
+    ):
         return values
     little = dataset.original_encoding[1] is not False
     kind = np.dtype(f"{'<' if little else '>'}{'i' if values.dtype.kind == 'i' else 'u'}{size}")
@@ -51,7 +55,10 @@ def _declared(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | Non
     if first is None:
         return None
     bits = 8 * stored.dtype.itemsize
-    ends = [_as_stored(round(value), bits, stored.dtype.kind) for value in (first, first if last is None else last)]
+    ends = [
+        _as_stored(round(value), bits, stored.dtype.kind)
+        for value in (first, first if last is None else last)
+    ]
     low, high = sorted(ends)
     found: NDArray[np.bool_] = (stored >= low) & (stored <= high)
     return found if found.any() else None

@@ -150,7 +150,9 @@ def _decoded_apart(dataset: Dataset, frame: bytes) -> NDArray[Any]:
         "pixel_keyword": "PixelData",
     }
     if syntax in JPEG_2000:
-        frame = frame[max(0, frame.find(JPEG_2000_START)) :]  # without a file's header, which pydicom can loop in
+        frame = frame[
+            max(0, frame.find(JPEG_2000_START)) :
+        ]  # without a file's header, which pydicom can loop in
         told = get_j2k_parameters(frame)
         precision = int(told.get("precision", stored))
         options |= {  # the stream's own word goes before the header's (PS3.5 8.2.4)

@@ -93,9 +93,7 @@ def _check(dataset: Dataset, name: str) -> None:
     if rows == 0 or columns == 0:
         raise FilmError(f"{name} holds no DICOM image, or is cut short: give a CR or DX film.")
     if frames > 1:
-        raise FilmError(
-            f"{name} holds {frames} frames: export the one film to segment as a file of its own."
-        )
+        raise FilmError(f"{name} holds {frames} frames: export the one film to segment as a file of its own.")
     check_size(name, rows, columns)
     if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise FilmError(f"{name} has no pixel data: it is cut short or no image; export or copy it again.")

@@ -7,7 +7,19 @@ from pydicom import Dataset
 from adaloraqat.radiograph.film import Told
 from adaloraqat.radiograph.formats.dicom_elements import values, words
 
-_LATERAL_VIEWS = {"LL", "RL", "LAT", "LLAT", "RLAT", "LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "XTL", "ML", "LM"}
+_LATERAL_VIEWS = {
+    "LL",
+    "RL",
+    "LAT",
+    "LLAT",
+    "RLAT",
+    "LATERAL",
+    "LEFT LATERAL",
+    "RIGHT LATERAL",
+    "XTL",
+    "ML",
+    "LM",
+}
 _OBLIQUE_VIEWS = {"LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LO", "RO", "OBL", "OBLIQUE"}
 _FRONTAL_VIEWS = {"PA", "AP", "LLD", "RLD"}  # decubitus films are frontal
 _LATERAL = re.compile(r"\b(lat|lateral|latero-?lateral|seitlich|profil)\b(?! decub)")
@@ -37,7 +49,9 @@ def _view(dataset: Dataset) -> str | None:
     orientation = _orientation(dataset)
     if _OBLIQUE.search(coded):
         return "oblique"
-    if _LATERAL.search(coded) or (not coded and orientation and orientation[0] in "AP" and orientation[1] in "HF"):
+    if _LATERAL.search(coded) or (
+        not coded and orientation and orientation[0] in "AP" and orientation[1] in "HF"
+    ):
         return "lateral"
     if coded or position:
         return "frontal" if _FRONTAL.search(f"{coded} {position.lower()}") else None
@@ -62,4 +76,6 @@ def _is_on_its_side(dataset: Dataset) -> bool:
 def _orientation(dataset: Dataset) -> tuple[str, str] | None:
     """Return the main direction of rows and of columns: one of A, P, L, R, H, F each."""
     given = [part.strip().upper()[:1] for part in values(dataset, "PatientOrientation")]
-    return (given[0], given[1]) if len(given) == 2 and all(part and part in "APLRHF" for part in given) else None
+    return (
+        (given[0], given[1]) if len(given) == 2 and all(part and part in "APLRHF" for part in given) else None
+    )

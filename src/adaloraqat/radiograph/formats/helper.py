@@ -63,7 +63,9 @@ class Helper:
             DecoderDied: the process ended, or took too long.
             ValueError: the decoder refuses the frame.
         """
-        if os.getpid() != self._owner:  # a forked child must not talk over its parent's pipe, nor wait for its lock
+        if (
+            os.getpid() != self._owner
+        ):  # a forked child must not talk over its parent's pipe, nor wait for its lock
             self._lock, self._process, self._owner = threading.Lock(), None, os.getpid()
         question = json.dumps({"syntax": syntax, "plugin": plugin, **options}).encode()
         with self._lock:
