@@ -183,7 +183,9 @@ class Segmenter:
             yield embedded.frame.logits_to_original(logits) > 0, quality
 
     def embed(self, pixels: NDArray[Any], aspect: float = 1.0) -> Embedded:
-        """Preprocess and encode (H, W), or (H, W, 3) coloured, pixels in [0, 1], `aspect` times as high as wide.
+        """Preprocess and encode (H, W), or (H, W, 3) coloured, pixels in [0, 1].
+
+        They are `aspect` times as high as wide.
 
         Raises:
             BundleError: the encoder does not run on what the bundle's preprocessing gives.

@@ -48,9 +48,9 @@ class Refusal:
 def plan(inputs: Sequence[Path], out: Path, overlay: bool) -> tuple[list[Job], list[Refusal]]:
     """List the films of all inputs with their outputs, and the inputs that cannot be used.
 
-    Folders are searched with their subfolders, which the outputs mirror. A film named twice is done once. Films
-    that differ in their suffix alone keep it in the names of their outputs. What a folder holds beside films is
-    counted by kind in one message.
+    Folders are searched with their subfolders, which the outputs mirror. A film named twice is done once.
+    Films that differ in their suffix alone keep it in the names of their outputs. What a folder holds beside
+    films is counted by kind in one message.
 
     Raises:
         OutputError: two films would write the same file, or a result would overwrite an input.
@@ -78,7 +78,7 @@ def shown(folder: Path, path: Path) -> str:
 
 
 def _jobs(given: Path, refusals: list[Refusal], others: Counter[str]) -> list[Job]:
-    """List the films of one input; a folder in it that cannot be opened goes to `refusals`, other files are counted."""
+    """List the films of one input; folders that cannot be opened are refused, other files counted."""
 
     def refuse(folder: Path, sentence: str) -> None:
         inside = folder.relative_to(given)
@@ -101,7 +101,7 @@ def _name(given: Path) -> str:
 
 
 def _apart(jobs: list[Job], out: Path) -> list[Job]:
-    """Return the jobs, those that would write the same file with their films' whole names: `film.dcm_mask.png`."""
+    """Return the jobs; those that would write the same file take whole names, as `film.dcm_mask.png`."""
     while True:
         sharing: dict[str, list[int]] = {}
         for place, job in enumerate(jobs):

@@ -41,7 +41,7 @@ class Film:
         spacing_mm: distance of pixel centres (row, column) in mm, None where unknown.
         patient: first 16 hexadecimal digits of the SHA-256 of the patient's number, None where unknown.
         notices: what the reader had to decide, one sentence each, free of patient data.
-        aspect: how much higher than wide a pixel is (row over column spacing); known also where the mm are not.
+        aspect: row over column spacing: how much higher than wide a pixel is; can be known without mm.
         told: what the header says of the content.
     """
 
@@ -84,8 +84,8 @@ def possible_spacing(
 ) -> tuple[float, float] | None:
     """Return (row, column) spacing in mm if a film of (H, W) pixels can have it, else None.
 
-    A chest film is 100 to 600 mm wide, and its pixels are at most four times as long as wide; a spacing in cm, in
-    m or of one pixel to the mm gives a film that nobody has.
+    A chest film is 100 to 600 mm wide, and its pixels are at most four times as long as wide; a spacing in cm
+    or m gives a film that nobody has.
     """
     if spacing_mm is None:
         return None

@@ -66,9 +66,9 @@ def looks_upside_down(pixels: NDArray[Any]) -> bool:
 
 
 def looks_on_its_side(pixels: NDArray[Any]) -> bool:
-    """Tell whether (H, W) `pixels`, in any unit, show a chest film turned by 90 or 270 degrees, mirrored or not.
+    """Tell whether (H, W) `pixels`, in any unit, show a chest film turned by 90 or 270 degrees.
 
-    In doubt they do not: too little alike, a negative, or nearly as much like an upright or a turned film.
+    In doubt they do not: too little alike, a negative, or nearly as much like another turn.
     """
     upright, left, turned, right = _turned_likeness(pixels)
     return max(left, right) > max(_LEAST_LIKENESS, upright + _LEAST_DIFFERENCE, turned + _LEAST_DIFFERENCE)

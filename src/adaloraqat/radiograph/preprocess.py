@@ -38,8 +38,8 @@ class Frame:
     def of(cls, original: tuple[int, int], image_size: int, aspect: float = 1.0) -> "Frame":
         """Return the frame of a film of (H, W) pixels on a square of `image_size`.
 
-        Pixels on the square are square: where the film's are `aspect` times as high as wide, its two sides are
-        resized by different factors, and all that leads back (`logits_to_original`, boxes) undoes that.
+        Pixels on the square are square: where the film's are `aspect` times as high as wide, its two sides
+        are resized by different factors, and all that leads back (`logits_to_original`, boxes) undoes that.
         """
         sides = original[0] * aspect, float(original[1])  # in widths of a pixel
         scale = image_size / max(sides)
@@ -176,7 +176,8 @@ class Preprocessing:
     def resize(self, pixels: NDArray[Any], aspect: float = 1.0) -> tuple[NDArray[np.float32], Frame]:
         """Return (S, S) float32 in [0, 1], 0 in the padding, before normalisation, and its frame.
 
-        Of (H, W, 3) colours (3, S, S), stretched together, so that they keep their hue. `aspect` is as for a call.
+        Of (H, W, 3) colours (3, S, S), stretched together, so that they keep their hue. `aspect` is as for
+        a call.
         """
         frame = Frame.of((pixels.shape[0], pixels.shape[1]), self.image_size, aspect)
         stretched = self.stretch(pixels)

@@ -66,8 +66,8 @@ def read_film(source: FilmSource) -> Film:
             Dataset or a nibabel image.
 
     Raises:
-        FilmError: the file is missing, empty, damaged, of another kind, or not one usable film; or `source` is
-            of another type.
+        FilmError: the file is missing, empty, damaged, of another kind, or not one usable film; or `source`
+            is of another type.
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)

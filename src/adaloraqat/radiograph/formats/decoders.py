@@ -1,23 +1,23 @@
-"""Which decoder reads which DICOM transfer syntax: one table, and what is said of the syntaxes that none reads.
+"""Which decoder reads which DICOM transfer syntax: one table, and what is said of those that none reads.
 
-Each syntax has one decoder, so that a film gives the same pixels everywhere. `apart`: it runs in the helper process
-(`helper`), because damaged bytes can end its process. gdcm 3.2 does so at a lossless JPEG of more than 16 bits and at
-JPEG 2000 of 38 bits and more, so it decodes only what nothing else here does. OpenJPEG died of none of the
-bytes tried, but is C that parses a format as rich as JPEG 2000.
+Each syntax has one decoder, so that a film gives the same pixels everywhere. `apart`: it runs in the helper
+process (`helper`), because damaged bytes can end its process. gdcm 3.2 ends at a lossless JPEG of more than
+16 bits and at JPEG 2000 of 38 bits and more, so it decodes only what nothing else here does. OpenJPEG is C that
+parses a format as rich as JPEG 2000.
 """
 
 from typing import NamedTuple
 
 from pydicom.uid import (
-    UID,
     HTJ2K,
+    JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -75,7 +75,7 @@ _KINDS = (
 
 
 def unknown_syntax(syntax: UID) -> str | None:
-    """Return why nothing decodes a transfer syntax, as a part of a sentence; None where a decoder is there."""
+    """Return why nothing decodes a transfer syntax, as a part of a sentence; None where something does."""
     if syntax in DECODERS:
         return None
     known = next((kind for start, kind in _KINDS if syntax == start or syntax.startswith(start)), None)

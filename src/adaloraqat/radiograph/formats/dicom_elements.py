@@ -60,7 +60,7 @@ def values(dataset: Dataset, key: str) -> list[str]:
     value = element(dataset, key)
     if value is None or value == "":
         return []
-    return [value] if isinstance(value, str | int | float) else [str(part) for part in value]
+    return [str(value)] if isinstance(value, str | int | float) else [str(part) for part in value]
 
 
 def flatten(dataset: Dataset) -> None:

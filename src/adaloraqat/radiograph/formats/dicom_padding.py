@@ -15,7 +15,7 @@ _LEVELS = 32  # fewer grey levels than these are a drawing
 
 
 def stored_words(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
-    """Return (H, W) the words that the file holds for decoded `values`: bits above BitsStored may mark padding."""
+    """Return (H, W) the words that the file holds for `values`: bits above BitsStored may mark padding."""
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated or values.ndim != 2 or "PixelData" not in dataset:
         return values
     size = int(dataset.BitsAllocated) // 8
@@ -35,9 +35,9 @@ def stored_words(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
 def padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Return (H, W) where `stored` words are padding, None where nothing is.
 
-    Declared padding is one value or a range of them (PS3.3 C.7.5.1.1.2); its tag may have another sign than the
-    pixels. Undeclared padding is the greatest or least value, at the film's edge and far beyond all others.
-    """
+    Declared padding is one value or a range of them (PS3.3 C.7.5.1.1.2); its tag may have another sign than
+    the pixels. Undeclared padding is the greatest or least value, at the film's edge and far beyond all
+    others. """
     if stored.dtype.kind not in "ui" or stored.ndim != 2:
         return None
     found = _declared(dataset, stored)

@@ -166,8 +166,8 @@ def _decoded_apart(dataset: Dataset, frame: bytes) -> NDArray[Any]:
 def own_bits(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     """Return decoded (H, W) values without what is not theirs: bits above BitsStored, a sign that is none.
 
-    The header's bits and sign and the stream's can differ, and either may be wrong. A film is smooth, and bits of
-    something else are not: of the readings that differ, the smoothest is the film.
+    The header's bits and sign and the stream's can differ, and either may be wrong. A film is smooth, and
+    bits of something else are not: of the readings that differ, the smoothest is the film.
 
     Args:
         dataset: the file, with BitsStored and PixelRepresentation.

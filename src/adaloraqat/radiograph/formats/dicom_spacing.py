@@ -15,8 +15,8 @@ _MOST_MAGNIFIED = 2.0  # a chest half way to the tube; what is told beyond is a 
 def spacing_of(dataset: Dataset, notices: list[str]) -> tuple[float, float] | None:
     """Return (row, column) spacing in mm, None where it is unknown or cannot be that of a film.
 
-    The detector's spacing is divided by the magnification where the header tells it, else a notice says that it is
-    the detector's; also where an uncalibrated PixelSpacing merely repeats it (PS3.3 10.7.1.3).
+    The detector's spacing is divided by the magnification where the header tells it, else a notice says that
+    it is the detector's; also where an uncalibrated PixelSpacing merely repeats it (PS3.3 10.7.1.3).
     """
     shape = int(dataset.Rows), int(dataset.Columns)
     for key in _KEYS:

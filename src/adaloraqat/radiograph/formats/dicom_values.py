@@ -1,4 +1,4 @@
-"""Films in DICOM files: the stored values as a viewer would show them, and what the header says; no patient data.
+"""Films in DICOM files: the stored values as a viewer would show them, and what the header says.
 
 The grey-scale pipeline is that of DICOM PS3.3 C.11 and PS3.4 N.2: modality LUT or rescale, VOI LUT or window,
 then inversion for MONOCHROME1. pydicom computes it, once for each grey level instead of each pixel.
@@ -40,9 +40,9 @@ _UNUSABLE = (AttributeError, KeyError, TypeError, ValueError, IndexError, NotImp
 _MOST_LEVELS = 1 << 20  # beyond, as in 32-bit numbers, each pixel is looked at
 _FAR = np.array([-1e12, 1e12])  # below and above any window
 
-# How much of the film a window may clip, by what real films lose: of 14 films under 12 windows, Dice falls by at most
-# 0.016 within these limits (0.02 where a window is at the limit), by 0.03 to 0.3 beyond. Windows at percentiles 5 and
-# 95, or 10 and 90, clip 0.12 at most.
+# How much of the film a window may clip: of 14 real films under 12 windows, Dice falls by 0.01 at most within
+# these limits, and by 0.02 to 0.3 where 0.4 and more are too bright. Windows at the percentiles 5 and 95, or
+# 10 and 90, clip 0.12 at most.
 _MOST_DARK, _MOST_BRIGHT, _MOST_BOTH = 0.4, 0.35, 0.5
 _CLIPPED = 0.002  # of the output's range: nearer to its end a sigmoid shows nothing
 _LEAST_SPAN = 0.1  # of the output's range: a window that is wider shows hardly any grey levels
@@ -177,7 +177,7 @@ def _presented(
 def _levels(
     stored: NDArray[Any], outside: NDArray[np.bool_] | None
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[Any]]:
-    """Return the grey levels in rising order, how many pixels inside have each, and each pixel's place among them."""
+    """Return the grey levels, rising, how many pixels inside have each, and each pixel's place among them."""
     weights = np.ones(stored.shape, np.bool_) if outside is None else ~outside
     if stored.dtype.kind in "ui":
         low, high = int(stored.min()), int(stored.max())
@@ -202,7 +202,7 @@ def _shown(
 
 
 def _modality(dataset: Dataset, levels: NDArray[Any], notices: list[str]) -> NDArray[Any]:
-    """Apply the modality LUT, or slope and intercept (PS3.3 C.11.1); an unusable one is taken off the data set."""
+    """Apply the modality LUT, or slope and intercept (PS3.3 C.11.1); an unusable one is taken off."""
     try:
         if dataset.get("ModalityLUTSequence"):
             return apply_modality_lut(levels, dataset)
@@ -225,7 +225,7 @@ def _modality(dataset: Dataset, levels: NDArray[Any], notices: list[str]) -> NDA
 def _interest(
     dataset: Dataset, values: NDArray[Any], counts: NDArray[np.int64], notices: list[str]
 ) -> NDArray[Any] | None:
-    """Return the first view, VOI LUTs before windows (PS3.3 C.11.2), that shows the film; None without one."""
+    """Return the first view that shows the film, VOI LUTs before windows (PS3.3 C.11.2); None without."""
     if dataset.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         return None  # views are defined for grey films only
     tables = element(dataset, "VOILUTSequence") or ()

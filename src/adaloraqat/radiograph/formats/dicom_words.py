@@ -27,7 +27,8 @@ _OBLIQUE = re.compile(r"\boblique\b")
 _FRONTAL = re.compile(r"\b(pa|ap|p\.a\.?|a\.p\.?|postero-?anterior|antero-?posterior|frontal|decub\w*)\b")
 _FREE_TEXT = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 _CHEST = re.compile(
-    r"chest|thora|torax|thx|cxr|lung|pulm|\brib|cost(al|ae)|heart|cardia|torso|trunk|whole ?body|babygram|babygramm|brust"
+    r"chest|thora|torax|thx|cxr|lung|pulm|\brib|cost(al|ae)|heart|cardia|torso|trunk|whole ?body|babygram|"
+    r"brust"
 )
 _NO_PART = {"", "UNKNOWN", "OTHER", "NONE", "NA", "N/A", "UNDEFINED", "UNSPECIFIED", "SKULL TO FEET"}
 
@@ -68,7 +69,7 @@ def _body_part(dataset: Dataset) -> str | None:
 
 
 def _is_on_its_side(dataset: Dataset) -> bool:
-    """Tell by PatientOrientation: along a row of an upright film nobody gets nearer to the head or the feet."""
+    """Tell by PatientOrientation: the rows of an upright film do not run to the head or the feet."""
     orientation = _orientation(dataset)
     return orientation is not None and orientation[0] in "HF" and orientation[1] not in "HF"
 

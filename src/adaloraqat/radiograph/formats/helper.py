@@ -1,8 +1,8 @@
 """One lasting helper process for decoders that damaged bytes can kill.
 
 gdcm ends the whole process (SIGABRT, SIGSEGV) at damaged JPEG streams, and OpenJPEG is C, too. They run in a
-process of their own, which is started by the first film that needs it and again after a death; starting it takes as
-long as importing pydicom. Pixels come back through a pipe, as raw numbers: nothing is unpickled.
+process of their own, which is started by the first film that needs it and again after a death; starting it
+takes as long as importing pydicom. Pixels come back through a pipe, as raw numbers: nothing is unpickled.
 """
 
 import atexit
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,10 +93,8 @@ class Helper:
         process.kill()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                try:
+                with suppress(OSError):  # what was not yet sent to it
                     pipe.close()
-                except OSError:  # what was not yet sent to it
-                    pass
         process.wait()
 
     def _running(self) -> "subprocess.Popen[bytes]":

@@ -1,8 +1,8 @@
-"""The process that decodes what can end a process: see `helper`. It is run as a script and imports no package of ours.
+"""The process that decodes what can end a process, see `helper`; a script that imports nothing of ours.
 
-A question on stdin is two lengths (>II), as many bytes of JSON (`syntax`, `plugin`, and pydicom's decoding options) and as
-many of one compressed frame. The answer on stdout is laid out alike: {"dtype", "shape"} and the pixels, or
-{"error": text} and nothing. It ends with its parent, whose end closes stdin.
+A question on stdin is two lengths (>II), as many bytes of JSON (`syntax`, `plugin`, pydicom's options for
+decoders) and as many of one compressed frame. The answer on stdout is laid out alike: {"dtype", "shape"} and
+the pixels, or {"error": text} and nothing. It ends with its parent, whose end closes stdin.
 """
 
 import json

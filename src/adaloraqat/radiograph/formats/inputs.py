@@ -1,11 +1,13 @@
 """Films that are no files: what a Python program may hold in its memory instead of a path."""
 
+import copy
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from PIL import Image, ImageOps
 
@@ -14,14 +16,8 @@ from adaloraqat.radiograph.film import Film, check_size, scaled
 from adaloraqat.radiograph.formats.base import quiet
 from adaloraqat.radiograph.formats.picture import grey_of
 
-if TYPE_CHECKING:
-    import os
-
-    from pydicom import Dataset
-
-    FilmSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Dataset | Any
-else:
-    FilmSource = Any
+FilmSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Any
+"""What `read_film` takes; the last stands for pydicom's Dataset and nibabel's images."""
 
 _ANY_NAME = "film"  # has no suffix: only the content tells what it is
 
@@ -59,8 +55,8 @@ def film_of_object(source: Any) -> Film:
 
         return film_of_nifti(source, "The image")
     raise FilmError(
-        f"A film cannot be made of {type(source).__name__}: give a path, bytes, an open file, a NumPy array, a PIL "
-        "image, a pydicom Dataset or a nibabel image."
+        f"A film cannot be made of {type(source).__name__}: give a path, bytes, an open file, a NumPy "
+        "array, a PIL image, a pydicom Dataset or a nibabel image."
     )
 
 
@@ -71,8 +67,6 @@ def _film_of_picture(picture: Image.Image) -> Film:
 
 
 def _film_of_dataset(dataset: Any) -> Film:
-    import copy
-
     from adaloraqat.radiograph.formats.dicom_values import film_of_dataset
 
     with quiet(), refused_as(FilmError("The data set is not a readable DICOM film: read it again.")):

@@ -1,7 +1,7 @@
 """NIfTI: 2-D films as research tools save them. Read with nibabel, which the extra `nifti` installs.
 
-The format has no rule for pictures: SimpleITK and nnU-Net save the columns first, others the rows as they had them.
-The film's content tells which it is; in doubt columns come first.
+The format has no rule for pictures: SimpleITK and nnU-Net save the columns first, others the rows. The film's
+content tells which it is; in doubt columns come first.
 """
 
 from importlib.util import find_spec
