@@ -43,7 +43,8 @@ def find_films(
             are returned, which may be none. Without it, such a folder is an error.
         left_out: called with each file that is no film and what it is, to count it by: SEG, SR, PR, KO, RT
             for objects of a study, else its suffix. Of hidden files and the tool's own outputs it hears
-nothing. 
+            nothing.
+
     Raises:
         FilmError: no such path, one that cannot be opened, or a folder without films.
     """

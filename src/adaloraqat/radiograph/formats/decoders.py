@@ -2,8 +2,8 @@
 
 Each syntax has one decoder, so that a film gives the same pixels everywhere. `apart`: it runs in the helper
 process (`helper`), because damaged bytes can end its process. gdcm 3.2 ends at a lossless JPEG of more than
-16 bits and at JPEG 2000 of 38 bits and more, so it decodes only what nothing else here does. OpenJPEG is C that
-parses a format as rich as JPEG 2000.
+16 bits and at JPEG 2000 of 38 bits and more, so it decodes only what nothing else here does. OpenJPEG is C
+that parses a format as rich as JPEG 2000.
 """
 
 from typing import NamedTuple

@@ -38,7 +38,7 @@ def pair(dataset: Dataset, *keys: str) -> tuple[float, float] | tuple[None, None
     first, second = (number(dataset, key) for key in keys)
     if first is not None and second is not None:
         return first, second
-    if any(key in dataset and not _is_empty(dataset, key) for key in keys):
+    if any(key in dataset and not is_empty(dataset, key) for key in keys):
         raise ValueError("not two numbers")
     return None, None
 
@@ -70,7 +70,7 @@ def flatten(dataset: Dataset) -> None:
     """
     for macro in list(_macros(dataset)):
         for key in macro:
-            if key.keyword and key.keyword not in dataset:
+            if key.keyword and (key.keyword not in dataset or is_empty(dataset, key.keyword)):
                 dataset[key.tag] = key
 
 
@@ -82,7 +82,7 @@ def _macros(dataset: Dataset) -> Iterator[Dataset]:
                     yield from list(inner.value or ())[:1]
 
 
-def _is_empty(dataset: Dataset, key: str) -> bool:
+def is_empty(dataset: Dataset, key: str) -> bool:
     """Tell whether an element has no value but blanks, also where it cannot be parsed."""
     value = dataset.get_item(key).value
     return not (value.strip(b" \0") if isinstance(value, bytes) else value or value == 0)

@@ -37,7 +37,8 @@ def padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
 
     Declared padding is one value or a range of them (PS3.3 C.7.5.1.1.2); its tag may have another sign than
     the pixels. Undeclared padding is the greatest or least value, at the film's edge and far beyond all
-    others. """
+    others.
+    """
     if stored.dtype.kind not in "ui" or stored.ndim != 2:
         return None
     found = _declared(dataset, stored)

@@ -300,6 +300,8 @@ def _fault(
         return None
     if first == last:
         return "hides the film"
+    if most - least < _LEAST_SPAN:
+        return "shows hardly any of the film's grey levels"
     inner = counts.copy()
     inner[[used[0], used[-1]]] = 0
     dark = inner[seen <= _CLIPPED].sum() / total
@@ -308,8 +310,6 @@ def _fault(
         dark, bright = bright, dark
     if dark > _MOST_DARK or bright > _MOST_BRIGHT or dark + bright > _MOST_BOTH:
         return f"clips {dark + bright:.0%} of the film"
-    if most - least < _LEAST_SPAN:
-        return "is far wider than the film's values"
     return None
 
 
