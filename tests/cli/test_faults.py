@@ -1,4 +1,4 @@
-"""Films that hospitals send, by command: faulty ones cost nobody anything, and each is told by its true cause."""
+"""Films that hospitals send, by command: faulty ones cost nobody anything, each told by its true cause."""
 
 import json
 import os
@@ -23,7 +23,11 @@ REFUSED = {
     "q_jpegxl.dcm": "JPEG XL",
     "p_private_ts.dcm": "a manufacturer's own",
 }
-WARNED = {"view_lateral_tag.dcm": "lateral", "body_hand.dcm": "not-a-chest", "orient_rot90.dcm": "on-its-side"}
+WARNED = {
+    "view_lateral_tag.dcm": "lateral",
+    "body_hand.dcm": "not-a-chest",
+    "orient_rot90.dcm": "on-its-side",
+}
 NOTED = {
     "window_bone_only.dcm": "window",
     "window_for_8bit_on_12.dcm": "window",
@@ -164,12 +168,16 @@ def test_what_the_header_says_is_a_warning(
     written(tmp_path / "told.dcm", DX, two_lungs(), **elements)
     ended = run("segment", "plain.dcm", "told.dcm", "--model", bundle, "--json")
     assert ended.code == 0, ended.err
-    plain, told = ([w.split(":")[0] for w in entries(ended)[n]["warnings"]] for n in ("plain.dcm", "told.dcm"))
+    plain, told = (
+        [w.split(":")[0] for w in entries(ended)[n]["warnings"]] for n in ("plain.dcm", "told.dcm")
+    )
     assert set(told) - set(plain) == {code}
     assert f"told.dcm: {code}: the header says" in ended.err
 
 
-def test_pixels_that_are_not_square_give_the_mask_of_square_ones(run: Run, bundle: Path, tmp_path: Path) -> None:
+def test_pixels_that_are_not_square_give_the_mask_of_square_ones(
+    run: Run, bundle: Path, tmp_path: Path
+) -> None:
     """A film squeezed to half of its width, which says so: the same lungs, on the film's own grid."""
     film = two_lungs()
     squeezed = film[:, ::2]
@@ -179,7 +187,9 @@ def test_pixels_that_are_not_square_give_the_mask_of_square_ones(run: Run, bundl
     written(tmp_path / "ratio.dcm", DX, squeezed, PixelAspectRatio=[1, 2])
     ended = run("segment", "square.dcm", "told.dcm", "ratio.dcm", "--model", bundle, "--out", "out", "--json")
     assert ended.code == 0, ended.err
-    masks = {n: np.asarray(Image.open(tmp_path / f"out/{n}_mask.png")) > 0 for n in ("square", "told", "ratio")}
+    masks = {
+        n: np.asarray(Image.open(tmp_path / f"out/{n}_mask.png")) > 0 for n in ("square", "told", "ratio")
+    }
     assert masks["told"].shape == squeezed.shape
     assert dice(masks["told"], masks["square"][:, ::2]) > 0.95
     assert np.array_equal(masks["told"], masks["ratio"])

@@ -1,4 +1,4 @@
-"""Films in DICOM as hospitals have them: odd bits, windows, padding, spacing, header words, transfer syntaxes."""
+"""Films in DICOM as hospitals have them: odd bits, windows, padding, spacing, words, transfer syntaxes."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ _Y, _X = np.mgrid[0:SIDE, 0:SIDE]
 SMOOTH = (2000 + 1500 * np.sin(_X / 17) * np.cos(_Y / 23) + (_X + _Y)).astype(np.uint16)  # 12 bits
 
 
-def film_of(path: Path, stored: np.ndarray = SMOOTH, syntax: Any = ExplicitVRLittleEndian, **elements: Any) -> Film:
+def film_of(
+    path: Path, stored: np.ndarray = SMOOTH, syntax: Any = ExplicitVRLittleEndian, **elements: Any
+) -> Film:
     path.write_bytes(dicom(stored, syntax, **{"PixelSpacing": [3.0, 3.0], **elements}))
     return read_film(path)
 
@@ -69,7 +71,7 @@ def test_an_overlay_above_the_stored_bits_is_no_part_of_the_film(tmp_path: Path,
 def test_a_jpeg_2000_stream_with_another_sign_than_its_tag(
     tmp_path: Path, representation: int, offset: int
 ) -> None:
-    """The stream says what it holds (PS3.5 8.2.4): signed values under an unsigned tag, and the other way round."""
+    """The stream says what it holds (PS3.5 8.2.4): also where its tag has the other sign."""
     values = SMOOTH.astype(np.int16) + offset
     frame = stream(values if offset else values.astype(np.uint16))
     film = film_of(
@@ -105,7 +107,9 @@ def test_a_transfer_syntax_that_is_not_read_is_named(tmp_path: Path, syntax: str
     path = tmp_path / "film.dcm"
     path.write_bytes(dicom(SMOOTH, JPEG2000Lossless, jpeg2000()))
     dataset = pydicom.dcmread(path)
-    stand_in = "1.2.3." + "9" * (len(syntax) - 6)  # pydicom writes no file with an unknown syntax of the standard
+    stand_in = "1.2.3." + "9" * (
+        len(syntax) - 6
+    )  # pydicom writes no file with an unknown syntax of the standard
     dataset.file_meta.TransferSyntaxUID = stand_in
     pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=True)
     path.write_bytes(path.read_bytes().replace(stand_in.encode(), syntax.encode()))
@@ -168,7 +172,11 @@ def framed(value: int, kind: type = np.uint16) -> tuple[np.ndarray, np.ndarray]:
         (65535, np.uint16, {}),  # not declared, above the 12 stored bits
         (-2000, np.int16, {"BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1}),  # not declared
         (63536, np.uint16, {"PixelPaddingValue": -2000}),  # the tag has the other sign
-        (-2000, np.int16, {"BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1, "PixelPaddingValue": 63536}),
+        (
+            -2000,
+            np.int16,
+            {"BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1, "PixelPaddingValue": 63536},
+        ),
         (1, np.uint16, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 3}),
     ],
 )
@@ -197,7 +205,7 @@ def test_a_marker_a_burnt_out_corner_and_a_narrow_gap_are_no_padding(tmp_path: P
     marked[40:50, 40:46] = 65535  # a letter inside the film
     film = film_of(tmp_path / "film", marked, BitsStored=16, HighBit=15)
     assert film.pixels[45, 43] == 1
-    white, frame = framed(int(SMOOTH.max()) + 200)  # shutters
+    white, _ = framed(int(SMOOTH.max()) + 200)  # shutters
     assert film_of(tmp_path / "film", white).pixels[0, 0] == 1
 
 
@@ -237,7 +245,9 @@ def test_spacing_and_aspect(
     assert read_header(tmp_path / "film").spacing_mm == film.spacing_mm
 
 
-@pytest.mark.parametrize(("column", "possible"), [(0.08, False), (0.8, True), (1.4, True), (1.5, False), (8, False)])
+@pytest.mark.parametrize(
+    ("column", "possible"), [(0.08, False), (0.8, True), (1.4, True), (1.5, False), (8, False)]
+)
 def test_a_spacing_is_judged_by_the_films_width(column: float, possible: bool) -> None:
     assert possible_spacing((column, column), (512, 421)) == ((column, column) if possible else None)
 

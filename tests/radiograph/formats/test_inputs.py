@@ -1,4 +1,4 @@
-"""What Python programs hold in memory is read as the file it came from; what is no film is refused in a sentence."""
+"""What Python programs hold in memory is read as its file would be; what is no film is refused."""
 
 import io
 from pathlib import Path
