@@ -62,7 +62,7 @@ def entries(tmp_path):
             Entry(
                 f"f{number}", "b" if second else "a", f"Jane Doe {number // 2}", "test",
                 tmp_path / f"film{number}.png", tmp_path / f"mask{number}.png",
-                None if second else tmp_path / f"labels{number}.png", (0.5, 0.5) if second else None,
+                None if second else tmp_path / f"labels{number}.png", (2.0, 2.0) if second else None,
             )
         )  # fmt: skip
     return found

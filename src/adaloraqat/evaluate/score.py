@@ -23,7 +23,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError, OutputError
-from adaloraqat.evaluate.films import UnreadFilms
+from adaloraqat.evaluate.films import UnreadFilms, scored_spacing
 from adaloraqat.evaluate.predictions import Predictions, mask_name
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, film_row, of_manifest
 from adaloraqat.evaluate.store import Store
@@ -31,7 +31,6 @@ from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, LABELS, SIDES, sc
 from adaloraqat.measure.surface import Spacing
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
-from adaloraqat.radiograph.film import possible_spacing
 
 AS_IS = "as is"
 """The condition in which a film is scored as its file has it, its labelled lungs apart as well."""
@@ -180,7 +179,7 @@ def _view(entry: Entry, condition: str, settings: Settings) -> _View:
     truth = read_mask(entry.path_mask, film.shape)
     labels = None
     # No corruption resamples, and the ward's file says nothing of it: the film's own spacing holds.
-    spacing = possible_spacing(entry.spacing_mm, film.shape) or film.spacing_mm
+    spacing = scored_spacing(entry, film.shape, film.spacing_mm)
     if condition != AS_IS:
         corrupted = corrupt(condition, film.pixels, truth, _seed(settings.seed, entry.id, condition))
         film, truth = _read_back(corrupted.content), corrupted.mask
