@@ -66,7 +66,7 @@ class UnreadFilms:
 
 
 def scored_spacing(entry: Entry, shape: tuple[int, int], own: Spacing | None) -> Spacing | None:
-    """Return the spacing that a film is scored in: the manifest's where a chest film can have it, else its `own`.
+    """Return a film's spacing for its scores: the manifest's where a chest film can have it, else its `own`.
 
     Of another modality, which the manifest names, the manifest's counts as it is.
     """
