@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +102,14 @@ def main() -> None:
         return
     draw = random.Random(options.seed)
     found = {name: attack(*film, options.count, draw) for name, film in films().items()}
-    document = {"count": options.count, "seed": options.seed, "machine": platform.machine(), "codecs": found}
+    versions = {name: version(name) for name in ("python-gdcm", "pylibjpeg-openjpeg", "pyjpegls", "pillow")}
+    about = {
+        "count": options.count,
+        "seed": options.seed,
+        "machine": platform.machine(),
+        "versions": versions,
+    }
+    document = {**about, "codecs": found}
     print(json.dumps(document, indent=1))
     if options.out:
         options.out.write_text(json.dumps(document, indent=1) + "\n")
