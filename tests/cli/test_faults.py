@@ -194,7 +194,7 @@ def test_pixels_that_are_not_square_give_the_mask_of_square_ones(
     assert dice(masks["told"], masks["square"][:, ::2]) > 0.95
     assert np.array_equal(masks["told"], masks["ratio"])
     found = entries(ended)
-    assert found["told.dcm"]["area_mm2"] == pytest.approx(found["square.dcm"]["area_mm2"], rel=0.03)
+    assert found["told.dcm"]["area_mm2"] == pytest.approx(found["square.dcm"]["area_mm2"], rel=0.06)
     assert found["ratio.dcm"]["area_mm2"] is None
 
 
