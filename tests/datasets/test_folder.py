@@ -56,7 +56,7 @@ def test_unusable_folders(tmp_path, folders, message):
 def test_every_film_that_can_be_read_is_indexed_whatever_its_name(tmp_path):
     root = tmp_path / "own"
     save(root / "images" / "picture.png", GREY).rename(root / "images" / "picture.dcm")
-    write_dicom(root / "images" / "whole.dcm", GREY / 255, "film", "patient", (0.2, 0.3))
+    write_dicom(root / "images" / "whole.dcm", GREY / 255, "film", "patient", (10.0, 10.5))
     # a file from before DICOM had a header: neither preamble, nor magic, nor meta information
     old = pydicom.Dataset(dict(pydicom.dcmread(root / "images" / "whole.dcm").items()))
     old.save_as(root / "images" / "old.ima", implicit_vr=True, little_endian=True)
@@ -65,9 +65,9 @@ def test_every_film_that_can_be_read_is_indexed_whatever_its_name(tmp_path):
         save(root / "masks" / f"{name}.png", block(2, 2, 9, 9))
     entries, said = indexed("folder", root, tmp_path / "out")
     assert {name: entry.spacing_mm for name, entry in entries.items()} == {
-        "old": (0.2, 0.3),
+        "old": (10.0, 10.5),
         "picture": None,
-        "whole": (0.2, 0.3),
+        "whole": (10.0, 10.5),
     }
     assert all(read_film(entry.path_image).shape == GREY.shape for entry in entries.values())
     assert ["broken.png" in sentence for sentence in said] == [True]

@@ -39,7 +39,7 @@ def dicom(folder: Path, uid: str, patient: str) -> Path:
     film.Rows, film.Columns, film.SamplesPerPixel = 32, 24, 1
     film.BitsAllocated = film.BitsStored = 8
     film.HighBit, film.PixelRepresentation, film.PhotometricInterpretation = 7, 0, "MONOCHROME2"
-    film.PatientID, film.ViewPosition, film.PixelSpacing = patient, "AP", [0.168, 0.168]
+    film.PatientID, film.ViewPosition, film.PixelSpacing = patient, "AP", [5.0, 5.0]
     film.PixelData = bytes(range(32)) * 24
     path = folder / f"{uid}-study" / f"{uid}-series" / f"{uid}.dcm"
     path.parent.mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_run_lengths_rows_and_patients(siim, tmp_path):
     assert (ill.diagnosis, healthy.diagnosis) == ("pneumothorax", "no pneumothorax")
     assert ill.patient_id == healthy.patient_id != "anna"  # hashed
     assert len(ill.patient_id) == 16
-    assert (ill.view, ill.spacing_mm, ill.outlines) == ("AP", (0.168, 0.168), "pneumothorax")
+    assert (ill.view, ill.spacing_mm, ill.outlines) == ("AP", (5.0, 5.0), "pneumothorax")
     assert any("without a row in the CSV file: 1.2.4" in word for word in said)
     assert any("without a film: 7.7.7" in word for word in said)
     assert any("run lengths of 1.2.3.dcm do not fit" in word for word in said)

@@ -62,7 +62,7 @@ def entries(tmp_path):
             Entry(
                 f"f{number}", "b" if second else "a", f"Jane Doe {number // 2}", "test",
                 tmp_path / f"film{number}.png", tmp_path / f"mask{number}.png",
-                None if second else tmp_path / f"labels{number}.png", (0.5, 0.5) if second else None,
+                None if second else tmp_path / f"labels{number}.png", (2.0, 2.0) if second else None,
             )
         )  # fmt: skip
     return found
@@ -157,7 +157,7 @@ def test_a_film_that_nobody_can_read_fails_for_all_and_proves_no_equality(segmen
     for prompt in (NO_BOX, TRUE_BOX):
         numbers = summary["models"]["two"]["b"][prompt]
         assert (numbers["films"], numbers["failed"], numbers["unit"]) == (2, 1, "mm")
-        assert numbers["hd95_worst"] == pytest.approx(np.hypot(64, 80) / 2)
+        assert numbers["hd95_worst"] == pytest.approx(2 * np.hypot(64, 80))
     rows = [
         row for row in summary["comparisons"]["rows"] if row["source"] == "b" and row["measure"] == "dice"
     ]

@@ -148,13 +148,13 @@ def test_a_missing_film_has_the_worst_distance_of_its_source_in_its_unit(
 ) -> None:
     from dataclasses import replace
 
-    known = [replace(entry, spacing_mm=(0.5, 0.5)) for entry in entries]
+    known = [replace(entry, spacing_mm=(2.0, 2.0)) for entry in entries]
     gone = replace(known[0], path_image=tmp_path / "gone.png", spacing_mm=None)
     models = {"a": segmenter(tmp_path / "a")}
     document = robustness(models, [gone, *known[1:]], tmp_path / "out", settings=Settings(()))
     row = numbers(document)["a", "clean", "no_box"]
     assert (row["films"], row["failed"], row["unit"]) == (4, 1, "mm")
-    assert row["hd95_worst"] == pytest.approx(np.hypot(96, 96) / 2)
+    assert row["hd95_worst"] == pytest.approx(2 * np.hypot(96, 96))
 
 
 def test_patients_are_those_of_the_manifest_though_it_changed_since(

@@ -11,6 +11,7 @@ from adaloraqat.radiograph.inverted import (
     chest_likeness,
     inside_border,
     looks_inverted,
+    looks_on_its_side,
     looks_upside_down,
     righted,
 )
@@ -164,3 +165,9 @@ def test_never_more_than_a_third_is_taken_off_at_an_edge() -> None:
     sheet = np.zeros((100, 100))
     sheet[45:90, 45:90] = np.random.default_rng(0).random((45, 45))
     assert inside_border(sheet) == (slice(35, 90), slice(35, 90))
+
+
+def test_a_film_on_its_side_is_told(phantoms: list[np.ndarray]) -> None:
+    for pixels in phantoms:
+        told = [looks_on_its_side(np.rot90(pixels, turns)) for turns in range(4)]
+        assert told == [False, True, False, True]

@@ -233,3 +233,21 @@ def test_a_network_of_one_channel_sees_the_luma() -> None:
     one = Preprocessing(image_size=32)
     luma = COLOUR @ np.array([0.299, 0.587, 0.114], np.float32)
     assert one(COLOUR)[0] == pytest.approx(one(luma)[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("aspect", [0.5, 2 / 3, 1.5])
+def test_pixels_that_are_not_square_become_square_and_come_back(aspect: float) -> None:
+    """A disc of a film whose pixels are `aspect` times as high as wide is round on the square."""
+    height, width = round(240 / aspect), 200
+    y, x = np.mgrid[0:height, 0:width]
+    round_one = np.hypot((y + 0.5) * aspect - 120, (x + 0.5) - 100) < 70  # in widths of a pixel
+    image, frame = Preprocessing(image_size=128).resize(round_one.astype(np.float32), aspect)
+    assert frame.original == (height, width)
+    assert frame.resized == (128, round(200 * 128 / 240))
+    rows, columns = np.flatnonzero(image.max(axis=1) > 0.5), np.flatnonzero(image.max(axis=0) > 0.5)
+    assert abs(len(rows) - len(columns)) <= 1
+    back = frame.logits_to_original(frame.mask_to_model(round_one) - 0.5) > 0
+    assert back.shape == round_one.shape
+    assert 2 * (back & round_one).sum() / (back.sum() + round_one.sum()) > 0.98
+    box = Box(30, 40, 90, 100)
+    assert frame.box_to_original(frame.box_to_model(box)) == pytest.approx(box, abs=1e-3)

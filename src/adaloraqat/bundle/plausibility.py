@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.parts import Part, connected_parts
 from adaloraqat.radiograph import Box
-from adaloraqat.radiograph.inverted import looks_upside_down
+from adaloraqat.radiograph.film import Told
+from adaloraqat.radiograph.inverted import looks_on_its_side, looks_upside_down
 
 THUMBNAIL = 128  # longest side, in samples, of what the rules look at
 
@@ -35,6 +36,7 @@ UNDECIDED = (0.25, 0.75)  # probabilities that say neither lung nor background
 OUTSIDE_MAX = (
     0.3  # share of the mask outside the given box; right boxes moved by 8 % of a side: 0.105 at most
 )
+NOTHING_TOLD = Told()
 UNDECIDED_MAX = 0.35  # undecided pixels over mask pixels
 
 
@@ -53,6 +55,7 @@ class Result:
     quality: float | None
     parts: list[Part]
     outside: float
+    told: Told
 
     @property
     def area(self) -> float:
@@ -80,6 +83,7 @@ def doubts(
     probability: NDArray[np.float32],
     quality: float | None = None,
     box: Box | None = None,
+    told: Told = NOTHING_TOLD,
 ) -> list[str]:
     """Return the warnings, "code: sentence" each, for one segmented film; none where nothing looks wrong.
 
@@ -90,6 +94,7 @@ def doubts(
         quality: predicted IoU, or None where the model has none.
         box: the prompt that was given, in pixels of the film; without one both lungs are expected, and rules
             about the pair apply only then.
+        told: what the film's header says of it.
     """
     step = max(1, -(-max(mask.shape) // THUMBNAIL))
     thin = mask[::step, ::step]
@@ -102,6 +107,7 @@ def doubts(
         quality=quality,
         parts=parts,
         outside=0.0 if box is None else _share_outside(mask, box),
+        told=told,
     )
     if mask.any():
         rules = _FILM_RULES + _MASK_RULES + (_PAIR_RULES if box is None else ())
@@ -171,6 +177,35 @@ _FILM_RULES = (
         lambda result: min(result.shape) >= TINY_SIDE and looks_upside_down(result.pixels),
         "the film looks like a chest film turned upside down; turn it, and try again.",
     ),
+    Rule(
+        "lateral",
+        lambda result: result.told.view == "lateral",
+        "the header says that this is a lateral film; only frontal ones are outlined rightly.",
+    ),
+    Rule(
+        "oblique",
+        lambda result: result.told.view == "oblique",
+        "the header says that this is an oblique film; only frontal ones are outlined rightly.",
+    ),
+    Rule(
+        "not-a-chest",
+        lambda result: result.told.body_part is not None,
+        "the header says that the film shows another part of the body ({result.told.body_part}).",
+    ),
+    Rule(
+        "on-its-side",
+        lambda result: result.told.on_its_side,
+        "the header says that the film lies on its side; turn it, and try again.",
+    ),
+    Rule(
+        "on-its-side",
+        lambda result: (
+            not result.told.on_its_side
+            and min(result.shape) >= TINY_SIDE
+            and looks_on_its_side(result.pixels)
+        ),
+        "the film looks like a chest film that lies on its side; turn it, and try again.",
+    ),
 )
 _EMPTY = Rule(
     "empty-mask",
@@ -233,5 +268,5 @@ _PAIR_RULES = (
     ),
 )
 
-FILM_CODES = tuple(rule.code for rule in _FILM_RULES)
+FILM_CODES = tuple(dict.fromkeys(rule.code for rule in _FILM_RULES))
 """The warnings that speak of the film alone, whatever the mask."""

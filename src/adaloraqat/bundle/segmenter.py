@@ -19,6 +19,7 @@ from adaloraqat.bundle.proposer import DEFAULT_PROPOSER, propose_boxes
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
 from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
+from adaloraqat.radiograph.formats.inputs import FilmSource
 
 GIVEN = "given"
 WHOLE_FILM = "whole film"
@@ -37,7 +38,7 @@ _NOTHING_PROPOSED = (
 BOXES_AT_ONCE = 8
 """Boxes in one call of the decoder: its memory grows with them, its time a box hardly falls."""
 
-FilmLike = str | os.PathLike[str] | Film | NDArray[Any]
+FilmLike = FilmSource | Film | NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Segmenter:
         return self._proposer
 
     def segment(self, film: FilmLike, box: Sequence[float] | None = None, prompt: str = AUTO) -> Segmentation:
-        """Segment one film: a path, a `Film`, or a 2-D array (bright = dense).
+        """Segment one film: whatever `read_film` takes, a `Film`, or a 2-D array (bright = dense).
 
         Args:
             film: an array is read as `Film.from_array` says.
@@ -179,7 +180,7 @@ class Segmenter:
             self.check_box()
         film = _as_film(film)
         prompts, source, doubt = self._prompts(film, box, prompt)
-        embedded = self.embed(film.pixels)
+        embedded = self.embed(film.pixels, film.aspect)
         frame = embedded.frame
         logits, quality = self._union(embedded, prompts)  # (4g, 4g)
         if source == WHOLE_FILM and self.bundle.prompt.second_pass:
@@ -234,17 +235,19 @@ class Segmenter:
         self.check_box()
         film = _as_film(film)
         prompts = [Box(*map(float, box)).checked(film.shape) for box in boxes]
-        embedded = self.embed(film.pixels)
+        embedded = self.embed(film.pixels, film.aspect)
         for logits, quality in self.decode(embedded, prompts):
             yield embedded.frame.logits_to_original(logits) > 0, quality
 
-    def embed(self, pixels: NDArray[Any]) -> Embedded:
+    def embed(self, pixels: NDArray[Any], aspect: float = 1.0) -> Embedded:
         """Preprocess and encode (H, W), or (H, W, 3) coloured, pixels in [0, 1].
+
+        They are `aspect` times as high as wide.
 
         Raises:
             BundleError: the encoder does not run on what the bundle's preprocessing gives.
         """
-        image, frame = self.bundle.preprocessing(pixels)  # (C, S, S)
+        image, frame = self.bundle.preprocessing(pixels, aspect)  # (C, S, S)
         return Embedded(self.engine.encode(image), frame)
 
     def decode(self, embedded: Embedded, boxes: Sequence[Box]) -> Iterator[tuple[FloatArray, float | None]]:
@@ -271,7 +274,9 @@ class Segmenter:
         box = _around(prompts)
         mask = logits > 0  # (H, W)
         probability = _sigmoid(logits)
-        warnings = doubts(film.pixels, mask, probability, quality, box if source == GIVEN else None)
+        warnings = doubts(
+            film.pixels, mask, probability, quality, box if source == GIVEN else None, film.told
+        )
         return Segmentation(
             mask=mask,
             probability=probability,

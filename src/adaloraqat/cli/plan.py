@@ -1,14 +1,18 @@
 """Which films a call means, and where each result goes: settled, or refused, before work starts."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaloraqat.cli.case import is_case
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import find_films
 from adaloraqat.radiograph.folder import film_stem
+
+log = logging.getLogger("adaloraqat")
 
 
 @dataclass(frozen=True)
@@ -45,20 +49,27 @@ def plan(inputs: Sequence[Path], out: Path, overlay: bool) -> tuple[list[Job], l
     """List the films of all inputs with their outputs, and the inputs that cannot be used.
 
     Folders are searched with their subfolders, which the outputs mirror. A film named twice is done once.
+    Films that differ in their suffix alone keep it in the names of their outputs. What a folder holds beside
+    films is counted by kind in one message.
 
     Raises:
         OutputError: two films would write the same file, or a result would overwrite an input.
     """
     jobs: dict[tuple[Path, Path], Job] = {}
     refusals: list[Refusal] = []
+    others: Counter[str] = Counter()
     for given in inputs:
         try:
-            for job in _jobs(given, refusals):
+            for job in _jobs(given, refusals, others):
                 jobs.setdefault((Path(os.path.realpath(job.source)), job.target), job)
         except FilmError as error:
             refusals.append(Refusal(_name(given), str(error)))
-    _check_collisions(jobs.values(), out, overlay)
-    return list(jobs.values()), refusals
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        log.info("Left out, as no films: %s.", kinds)
+    distinct = _apart(list(jobs.values()), out)
+    _check_collisions(distinct, out, overlay)
+    return distinct, refusals
 
 
 def shown(folder: Path, path: Path) -> str:
@@ -66,14 +77,14 @@ def shown(folder: Path, path: Path) -> str:
     return (path if folder.is_absolute() else folder / path).as_posix()
 
 
-def _jobs(given: Path, refusals: list[Refusal]) -> list[Job]:
-    """List the films of one input; a folder in it that cannot be opened goes to `refusals`."""
+def _jobs(given: Path, refusals: list[Refusal], others: Counter[str]) -> list[Job]:
+    """List the films of one input; folders that cannot be opened are refused, other files counted."""
 
     def refuse(folder: Path, sentence: str) -> None:
         inside = folder.relative_to(given)
         refusals.append(Refusal(inside.as_posix() if inside.name else _name(given), sentence))
 
-    films = find_films(given, refuse)
+    films = find_films(given, refuse, lambda path, kind: others.update((kind,)))
     if films == [given]:
         return [Job(given, _name(given), Path(film_stem(given.name)), is_case(given))]
     inside = [film.relative_to(given) for film in films]
@@ -87,6 +98,22 @@ def _name(given: Path) -> str:
     if given.is_absolute() or ".." in given.parts:
         return given.name or Path(os.path.realpath(given)).name
     return given.as_posix()
+
+
+def _apart(jobs: list[Job], out: Path) -> list[Job]:
+    """Return the jobs; those that would write the same file take whole names, as `film.dcm_mask.png`."""
+    while True:
+        sharing: dict[str, list[int]] = {}
+        for place, job in enumerate(jobs):
+            output = job.outputs(out, overlay=False)[0]
+            sharing.setdefault(os.path.normcase(os.path.realpath(output)), []).append(place)
+        changed = False
+        for place in (place for places in sharing.values() if len(places) > 1 for place in places):
+            whole = jobs[place].target.with_name(jobs[place].source.name)
+            changed |= whole != jobs[place].target
+            jobs[place] = replace(jobs[place], target=whole)
+        if not changed:
+            return jobs
 
 
 def _check_collisions(jobs: Iterable[Job], out: Path, overlay: bool) -> None:

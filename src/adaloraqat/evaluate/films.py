@@ -8,6 +8,7 @@ from adaloraqat.errors import AdaloraqatError, ManifestError
 from adaloraqat.measure.film_scores import FilmScores, worst_scores
 from adaloraqat.measure.surface import Spacing, diagonal
 from adaloraqat.radiograph import read_header
+from adaloraqat.radiograph.film import possible_spacing
 
 ALL_SPLITS = "all"
 NOMINAL_SHAPE = (1024, 1024)
@@ -64,6 +65,15 @@ class UnreadFilms:
         return max(grids, key=lambda grid: diagonal(grid[0], grid[1] or (1.0, 1.0)))
 
 
+def scored_spacing(entry: Entry, shape: tuple[int, int], own: Spacing | None) -> Spacing | None:
+    """Return a film's spacing for its scores: the manifest's where a chest film can have it, else its `own`.
+
+    Of another modality, which the manifest names, the manifest's counts as it is.
+    """
+    given = entry.spacing_mm if entry.modality else possible_spacing(entry.spacing_mm, shape)
+    return given or own
+
+
 def _grids(entries: Iterable[Entry]) -> list[_Grid]:
     """Return shape and spacing of the films whose headers can be read."""
     grids = []
@@ -72,5 +82,5 @@ def _grids(entries: Iterable[Entry]) -> list[_Grid]:
             header = read_header(entry.path_image)
         except AdaloraqatError:
             continue
-        grids.append((header.shape, entry.spacing_mm or header.spacing_mm))
+        grids.append((header.shape, scored_spacing(entry, header.shape, header.spacing_mm)))
     return grids

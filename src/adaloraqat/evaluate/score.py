@@ -23,7 +23,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError, OutputError
-from adaloraqat.evaluate.films import UnreadFilms
+from adaloraqat.evaluate.films import UnreadFilms, scored_spacing
 from adaloraqat.evaluate.predictions import Predictions, mask_name
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, film_row, of_manifest
 from adaloraqat.evaluate.store import Store
@@ -179,7 +179,7 @@ def _view(entry: Entry, condition: str, settings: Settings) -> _View:
     truth = read_mask(entry.path_mask, film.shape)
     labels = None
     # No corruption resamples, and the ward's file says nothing of it: the film's own spacing holds.
-    spacing = entry.spacing_mm or film.spacing_mm
+    spacing = scored_spacing(entry, film.shape, film.spacing_mm)
     if condition != AS_IS:
         corrupted = corrupt(condition, film.pixels, truth, _seed(settings.seed, entry.id, condition))
         film, truth = _read_back(corrupted.content), corrupted.mask

@@ -229,7 +229,7 @@ def measure_parity(
     boxes: list[Box | None] = [
         Box.around(truth) if truth.any() else Box.whole(film.shape) for _, film, truth in films
     ]
-    image, frame = preprocessing(pictures[0].pixels)
+    image, frame = preprocessing(pictures[0].pixels, pictures[0].aspect)
     prompt = torch.from_numpy(frame.box_to_model(Box.whole(pictures[0].shape))).reshape(1, 1, 4)
     files = [bundle / "encoder.onnx", bundle / "decoder.onnx"]
     names = [entry.id for entry in entries]

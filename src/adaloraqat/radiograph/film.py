@@ -1,6 +1,6 @@
 """The film: one X-ray as a value, whatever file it came from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,23 @@ MAX_PIXELS = 100_000_000
 """Films with more pixels are refused before they are decoded; flat-panel detectors give under 20 million."""
 
 
+_FILM_WIDTH_MM = (100.0, 600.0)
+"""An adult's chest film is 250 to 500 mm wide, an infant's at least 100."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a film's header says of its content; None or False where it says nothing.
+
+    `view` is "frontal", "lateral" or "oblique"; `body_part` a word for a part that is not the chest;
+    `on_its_side`: the rows run from head to feet or back.
+    """
+
+    view: str | None = None
+    body_part: str | None = None
+    on_its_side: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Film:
     """One chest X-ray.
@@ -24,12 +41,16 @@ class Film:
         spacing_mm: distance of pixel centres (row, column) in mm, None where unknown.
         patient: first 16 hexadecimal digits of the SHA-256 of the patient's number, None where unknown.
         notices: what the reader had to decide, one sentence each, free of patient data.
+        aspect: row over column spacing: how much higher than wide a pixel is; can be known without mm.
+        told: what the header says of the content.
     """
 
     pixels: NDArray[np.float32]
     spacing_mm: tuple[float, float] | None = None
     patient: str | None = None
     notices: tuple[str, ...] = ()
+    aspect: float = 1.0
+    told: Told = field(default_factory=Told)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -56,6 +77,22 @@ class Film:
             )
         check_size(name, *array.shape[:2])
         return cls(scaled(grey(array) if colour else array, name))
+
+
+def possible_spacing(
+    spacing_mm: tuple[float, float] | None, shape: tuple[int, int]
+) -> tuple[float, float] | None:
+    """Return (row, column) spacing in mm if a film of (H, W) pixels can have it, else None.
+
+    A chest film is 100 to 600 mm wide, and its pixels are at most four times as long as wide; a spacing in cm
+    or m gives a film that nobody has.
+    """
+    if spacing_mm is None:
+        return None
+    row, column = spacing_mm
+    low, high = _FILM_WIDTH_MM
+    possible = row > 0 and column > 0 and low <= column * shape[1] <= high
+    return spacing_mm if possible and 0.25 <= row / column <= 4 else None
 
 
 def check_size(name: str, height: int, width: int) -> None:

@@ -13,17 +13,21 @@ from adaloraqat.radiograph.formats import FILM_SUFFIXES, FORMATS, KINDS, format_
 _IMAGES = re.compile(r"^(images?|imgs?|films?|cxr|dicoms?)([^a-z].*|tr|ts)?$|_(images?|png)$")
 _MASKS = re.compile(r"masks?\b|mask[_s]|^(labels?|gts?|annotations?|segmentations?|segs?)([^a-z].*|tr|ts)?$")
 _OUTPUTS = ("_mask.png", "_overlay.png")
+_DOUBLE = tuple(suffix for suffix in FILM_SUFFIXES if suffix.count(".") > 1)
 _INDEX = "DICOMDIR"  # lists the DICOM files around it, and is one itself
 
 
 def film_stem(name: str) -> str:
     """Return a film's name without the suffix of a kind of film; of UIDs and the like the whole name."""
-    path = Path(name)
-    return path.stem if path.suffix.lower() in FILM_SUFFIXES else path.name
+    plain = Path(name).name
+    suffix = _suffix(Path(name))
+    return plain[: -len(suffix)] if suffix in FILM_SUFFIXES else plain
 
 
 def find_films(
-    path: str | os.PathLike[str], unopened: Callable[[Path, str], object] | None = None
+    path: str | os.PathLike[str],
+    unopened: Callable[[Path, str], object] | None = None,
+    left_out: Callable[[Path, str], object] | None = None,
 ) -> list[Path]:
     """Return the films at `path`: itself if it is a file, else those below the folder, sorted by path.
 
@@ -37,6 +41,9 @@ def find_films(
         path: a film, or a folder.
         unopened: called with each folder that cannot be opened and a sentence on it; the films of the others
             are returned, which may be none. Without it, such a folder is an error.
+        left_out: called with each file that is no film and what it is, to count it by: SEG, SR, PR, KO, RT
+            for objects of a study, else its suffix. Of hidden files and the tool's own outputs it hears
+            nothing.
 
     Raises:
         FilmError: no such path, one that cannot be opened, or a folder without films.
@@ -47,7 +54,12 @@ def find_films(
     errors: list[OSError] = []
     films = []
     for folder, names in walk(path, _searched, errors.append):
-        films += [folder / name for name in names if _is_film(folder / name)]
+        for file in (folder / name for name in names if not _is_own_or_hidden(name)):
+            kind = _other_kind(file)
+            if kind is None:
+                films.append(file)
+            elif left_out is not None:
+                left_out(file, kind)
     for error in errors:
         place = Path(error.filename)
         if unopened is None:
@@ -113,21 +125,30 @@ def _searched(folders: Sequence[str]) -> list[str]:
     return [name for name in open_folders if name not in masks] if films else open_folders
 
 
-def _is_film(path: Path) -> bool:
-    if path.name.startswith(".") or path.name.endswith(_OUTPUTS) or path.name.upper() == _INDEX:
-        return False
-    suffix = path.suffix.lower()
-    if suffix in FILM_SUFFIXES:
-        return any(form.holds_film(path) for form in FORMATS if suffix in form.suffixes)
-    return (suffix == "" or suffix[1:].isdigit()) and _is_film_without_suffix(path)
+def _is_own_or_hidden(name: str) -> bool:
+    return name.startswith(".") or name.endswith(_OUTPUTS) or name.upper() == _INDEX
 
 
-def _is_film_without_suffix(path: Path) -> bool:
-    try:
-        return not format_of(path).needs_suffix
-    except FilmError as error:
-        # what may not be read may be a film, and is told; else nothing says that it is one
-        return isinstance(error.__cause__, PermissionError)
+def _other_kind(path: Path) -> str | None:
+    """Return what a file is that is no film, in a word; None where it may be one."""
+    suffix = _suffix(path)
+    form = next((form for form in FORMATS if suffix in form.suffixes), None)
+    if form is None and (suffix == "" or suffix[1:].isdigit()):
+        try:
+            found = format_of(path)
+        except FilmError as error:
+            if isinstance(error.__cause__, PermissionError):
+                return None  # it may be a film, and reading it tells why it is not read
+        else:
+            form = None if found.needs_suffix else found
+    if form is None:
+        return suffix or "no suffix"
+    return None if form.holds_film(path) else form.kind(path)
+
+
+def _suffix(path: Path) -> str:
+    """Return what a name ends in, in small letters: ".nii.gz" where it does, else from the last point on."""
+    return next((end for end in _DOUBLE if path.name.lower().endswith(end)), path.suffix.lower())
 
 
 def _leads_back(link: Path, home: str) -> bool:

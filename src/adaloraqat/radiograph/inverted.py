@@ -65,6 +65,15 @@ def looks_upside_down(pixels: NDArray[Any]) -> bool:
     return turned > max(_LEAST_LIKENESS, upright + _LEAST_DIFFERENCE, left, right)
 
 
+def looks_on_its_side(pixels: NDArray[Any]) -> bool:
+    """Tell whether (H, W) `pixels`, in any unit, show a chest film turned by 90 or 270 degrees.
+
+    In doubt they do not: too little alike, a negative, or nearly as much like another turn.
+    """
+    upright, left, turned, right = _turned_likeness(pixels)
+    return max(left, right) > max(_LEAST_LIKENESS, upright + _LEAST_DIFFERENCE, turned + _LEAST_DIFFERENCE)
+
+
 def righted(film: Film) -> Film:
     """Return the film with bright = dense: inverted, with a notice, if its content says so."""
     if not looks_inverted(film.pixels):

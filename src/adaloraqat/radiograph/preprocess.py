@@ -36,10 +36,15 @@ class Frame:
     image_size: int
 
     @classmethod
-    def of(cls, original: tuple[int, int], image_size: int) -> "Frame":
-        """Return the frame of a film of (H, W) pixels on a square of `image_size`."""
-        scale = image_size / max(original)
-        height, width = (max(1, round(side * scale)) for side in original)
+    def of(cls, original: tuple[int, int], image_size: int, aspect: float = 1.0) -> "Frame":
+        """Return the frame of a film of (H, W) pixels on a square of `image_size`.
+
+        Pixels on the square are square: where the film's are `aspect` times as high as wide, its two sides
+        are resized by different factors, and all that leads back (`logits_to_original`, boxes) undoes that.
+        """
+        sides = original[0] * aspect, float(original[1])  # in widths of a pixel
+        scale = image_size / max(sides)
+        height, width = (max(1, round(side * scale)) for side in sides)
         return cls((int(original[0]), int(original[1])), (height, width), image_size)
 
     def box_to_model(self, box: Box) -> NDArray[np.float32]:
@@ -167,22 +172,24 @@ class Preprocessing:
         if problem:
             raise FilmError(f"The preprocessing is not usable: {problem}.")
 
-    def __call__(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], Frame]:
+    def __call__(self, pixels: NDArray[Any], aspect: float = 1.0) -> tuple[NDArray[np.float32], Frame]:
         """Return the network's input (C, S, S) float32 of `pixels`, and where the film lies in it.
 
         `pixels` are (H, W), or (H, W, 3) colours: a network of three channels sees them, another their grey.
+        They are `aspect` times as high as wide (`Film.aspect`); those that the network sees are square.
         """
         if pixels.ndim == 3 and self.channels != 3:
             pixels = grey(pixels)
-        square, frame = self.resize(pixels)
+        square, frame = self.resize(pixels, aspect)
         return self.normalise(square, frame), frame
 
-    def resize(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], Frame]:
+    def resize(self, pixels: NDArray[Any], aspect: float = 1.0) -> tuple[NDArray[np.float32], Frame]:
         """Return (S, S) float32 in [0, 1], 0 in the padding, before normalisation, and its frame.
 
-        Of (H, W, 3) colours (3, S, S), stretched together, so that they keep their hue.
+        Of (H, W, 3) colours (3, S, S), stretched together, so that they keep their hue. `aspect` is as for
+        a call.
         """
-        frame = Frame.of((pixels.shape[0], pixels.shape[1]), self.image_size)
+        frame = Frame.of((pixels.shape[0], pixels.shape[1]), self.image_size, aspect)
         scaled = self.stretch(pixels) if self.grey_range == PERCENTILES else np.asarray(pixels, np.float32)
         if pixels.ndim == 2:
             square = frame._place(scaled)

@@ -5,8 +5,8 @@ and label files' bytes, the preprocessing, the format and the versions of what d
 makes another name, so that a stale file is never opened; a checksum over the whole file finds a damaged one,
 which is written again. Files appear whole, so that several trainings may share a folder; all may be deleted.
 
-Layout: (N, 4, S, S) uint8 (film, right lung, left lung, both), then JSON with the films' original sizes, then
-the SHA-256 of both, then the length of the JSON as 8 bytes.
+Layout: (N, 4, S, S) uint8 (film, right lung, left lung, both), then JSON with the films' sizes, original and
+resized, then the SHA-256 of both, then the length of the JSON as 8 bytes.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ from adaloraqat.radiograph import (
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 PLANES = 4
 _DECODERS = ("adaloraqat", "numpy", "pillow", "pydicom", "python-gdcm", "scipy")
 _DIGEST, _LENGTH = 32, 8
@@ -166,7 +166,7 @@ def _decode(
     """Yield (4, S, S) uint8 film, right lung, left lung, both, and the frame, of each entry in turn."""
     for number, entry in enumerate(entries, start=1):
         film, sides = _read(entry)
-        image, frame = preprocessing.resize(film.pixels)
+        image, frame = preprocessing.resize(film.pixels, film.aspect)
         masks = [frame.mask_to_model(side) for side in sides]
         yield np.round(np.stack([image, *masks]) * 255).astype(np.uint8), frame
         if number % _REPORTED == 0:
@@ -282,7 +282,7 @@ def _write(path: Path, decode: Iterable[tuple[NDArray[np.uint8], Frame]]) -> Non
             data = np.ascontiguousarray(planes).tobytes()
             digest.update(data)
             stream.write(data)
-            shapes.append(frame.original)
+            shapes.append((*frame.original, *frame.resized))
         document = json.dumps(shapes).encode()
         digest.update(document)
         stream.write(document + digest.digest() + len(document).to_bytes(_LENGTH, "little"))
@@ -309,7 +309,9 @@ def _opened(path: Path, count: int, side: int) -> Decoded | None:
             if digest.digest() != stream.read(_DIGEST):
                 return None
         shapes = json.loads(document)
-        frames = tuple(Frame.of((int(height), int(width)), side) for height, width in shapes)
+        frames = tuple(
+            Frame((int(h), int(w)), (int(rows), int(columns)), side) for h, w, rows, columns in shapes
+        )
         # Mapped for copying on write: torch wants writable memory, and nothing ever reaches the file.
         planes = np.memmap(path, np.uint8, mode="c", shape=(count, PLANES, side, side))
     except (OSError, ValueError):

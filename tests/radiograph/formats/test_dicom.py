@@ -57,9 +57,9 @@ def ramp(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("rle", [False, True])
 def test_stored_values_spacing_and_a_hashed_patient(tmp_path: Path, rle: bool) -> None:
-    film = read_film(written(tmp_path / "film", rle=rle, BitsStored=12, PixelSpacing=[0.15, 0.2]))
+    film = read_film(written(tmp_path / "film", rle=rle, BitsStored=12, PixelSpacing=[3.0, 4.0]))
     assert film.pixels == pytest.approx(ramp(STORED), abs=1e-6)
-    assert film.spacing_mm == (0.15, 0.2)
+    assert film.spacing_mm == (3.0, 4.0)
     assert film.patient == hashlib.sha256(b"4711").hexdigest()[:16]
     assert film.notices == ()
     assert "Doe" not in repr(film)
@@ -81,22 +81,22 @@ def test_signed_values_of_the_whole_range_do_not_wrap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "wanted"),
     [
-        ("LINEAR", lambda v: np.clip((v - (2000 - 0.5)) / (1000 - 1) + 0.5, 0, 1)),
-        ("LINEAR_EXACT", lambda v: np.clip((v - 2000) / 1000 + 0.5, 0, 1)),
-        ("SIGMOID", lambda v: 1 / (1 + np.exp(-4 * (v - 2000) / 1000))),
+        ("LINEAR", lambda v: np.clip((v - (2000 - 0.5)) / (2400 - 1) + 0.5, 0, 1)),
+        ("LINEAR_EXACT", lambda v: np.clip((v - 2000) / 2400 + 0.5, 0, 1)),
+        ("SIGMOID", lambda v: 1 / (1 + np.exp(-4 * (v - 2000) / 2400))),
     ],
 )
 def test_windows(tmp_path: Path, function: str, wanted: Any) -> None:
     path = written(
-        tmp_path / "film", WindowCenter=[2000, 50], WindowWidth=[1000, 10], VOILUTFunction=function
+        tmp_path / "film", WindowCenter=[2000, 50], WindowWidth=[2400, 10], VOILUTFunction=function
     )
     assert read_film(path).pixels == pytest.approx(wanted(STORED.astype(float)), abs=1e-5)
 
 
 def test_the_rescale_comes_before_the_window(tmp_path: Path) -> None:
-    elements = {"RescaleSlope": -1, "RescaleIntercept": 4000, "WindowCenter": 2000, "WindowWidth": 1001}
+    elements = {"RescaleSlope": -1, "RescaleIntercept": 4000, "WindowCenter": 2000, "WindowWidth": 2401}
     film = read_film(written(tmp_path / "film", **elements))
-    wanted = np.clip((4000.0 - STORED - 1999.5) / 1000 + 0.5, 0, 1)
+    wanted = np.clip((4000.0 - STORED - 1999.5) / 2400 + 0.5, 0, 1)
     assert film.pixels == pytest.approx(wanted, abs=1e-5)
 
 
@@ -132,13 +132,13 @@ def test_padding_is_black(tmp_path: Path) -> None:
     assert film.pixels[0, -1] == 1
 
 
-@pytest.mark.parametrize("spacing", [[0, 0], [0.1, -0.1], [100, 100]])
+@pytest.mark.parametrize("spacing", [[0, 0], [0.1, -0.1], [100, 100], [0.2, 0.2], [16, 16], [1.0, 4.1]])
 def test_implausible_spacing_is_left_out(tmp_path: Path, spacing: list[float]) -> None:
     film = read_film(written(tmp_path / "film", PixelSpacing=spacing))
     assert film.spacing_mm is None
     assert "PixelSpacing" in film.notices[0]
-    film = read_film(written(tmp_path / "film", PixelSpacing=spacing, ImagerPixelSpacing=[0.143, 0.143]))
-    assert film.spacing_mm == (0.143, 0.143)
+    film = read_film(written(tmp_path / "film", PixelSpacing=spacing, ImagerPixelSpacing=[4.3, 4.3]))
+    assert film.spacing_mm == (4.3, 4.3)
     assert "detector" in film.notices[1]
 
 
@@ -207,13 +207,13 @@ def test_a_range_of_padding_is_black(tmp_path: Path) -> None:
 
 
 def test_a_spacing_that_repeats_the_detectors_or_is_too_oblong_says_so(tmp_path: Path) -> None:
-    both = {"PixelSpacing": [0.143, 0.143], "ImagerPixelSpacing": [0.143, 0.143]}
+    both = {"PixelSpacing": [4.3, 4.3], "ImagerPixelSpacing": [4.3, 4.3]}
     film = read_film(written(tmp_path / "film", **both))
-    assert film.spacing_mm == (0.143, 0.143)
+    assert film.spacing_mm == (4.3, 4.3)
     assert "detector" in film.notices[0]
     film = read_film(written(tmp_path / "film", **both, PixelSpacingCalibrationType="FIDUCIAL"))
     assert film.notices == ()
-    assert read_film(written(tmp_path / "film", PixelSpacing=[0.1, 3.0])).spacing_mm is None
+    assert read_film(written(tmp_path / "film", PixelSpacing=[0.9, 4.0])).spacing_mm is None
 
 
 def encapsulated(path: Path, frame: bytes, shape: tuple[int, int]) -> Path:
@@ -318,12 +318,12 @@ def test_big_endian_tables_and_files_without_a_meta_header(tmp_path: Path) -> No
         (b"2000", b"abcd", "window"),
         (b"3000", b"inf ", "window"),
         (b"3000.0", b"      ", "window"),
-        (b"1.5 ", b"1.x ", "rescale"),
+        (b"1.2 ", b"1.x ", "rescale"),
         (b"10.5", b"nan ", "rescale"),
     ],
 )
 def test_a_number_that_cannot_be_parsed_is_told(tmp_path: Path, good: bytes, bad: bytes, words: str) -> None:
-    numbers = {"WindowCenter": 2000, "WindowWidth": 3000, "RescaleSlope": "1.5", "RescaleIntercept": "10.5"}
+    numbers = {"WindowCenter": 2000, "WindowWidth": 3000, "RescaleSlope": "1.2", "RescaleIntercept": "10.5"}
     path = written(tmp_path / "film", **numbers)
     assert read_film(path).notices == ()
     content = path.read_bytes()

@@ -33,11 +33,11 @@ def test_header_of_a_dicom_film(tmp_path):
     film.BitsAllocated = film.BitsStored = 8
     film.HighBit, film.PixelRepresentation = 7, 0
     film.PhotometricInterpretation = "MONOCHROME2"
-    film.PixelSpacing, film.ViewPosition, film.PatientID = [0.2, 0.3], "PA", "Jane"
+    film.PixelSpacing, film.ViewPosition, film.PatientID = [2.5, 3.0], "PA", "Jane"
     film.PixelData = bytes(range(32)) * 48
     film.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     header, read = read_header(tmp_path / "a.dcm"), read_film(tmp_path / "a.dcm")
-    assert header == Header((32, 48), (0.2, 0.3), read.patient, "PA")
+    assert header == Header((32, 48), (2.5, 3.0), read.patient, "PA")
     assert read.shape == (32, 48)
     assert "Jane" not in str(header)
 
@@ -48,7 +48,7 @@ def test_the_content_decides_of_the_header_too(tmp_path):
     picture.save(tmp_path / "turned.ima", format="PNG")
     np.savez(tmp_path / "film.npz", imgs=np.asarray(picture))
     (tmp_path / "film.npz").rename(tmp_path / "archive.png")
-    write_dicom(tmp_path / "film.png", np.asarray(picture) / 255, "film", "patient", (0.2, 0.3))
+    write_dicom(tmp_path / "film.png", np.asarray(picture) / 255, "film", "patient", (2.5, 3.0))
     # as files from before DICOM had a header: neither preamble, nor magic, nor meta information
     dataset = pydicom.dcmread(tmp_path / "film.png")
     old = pydicom.Dataset(dict(dataset.items()))
@@ -56,7 +56,7 @@ def test_the_content_decides_of_the_header_too(tmp_path):
         old.save_as(tmp_path / f"old{suffix}", implicit_vr=True, little_endian=True)
     for path in tmp_path.iterdir():
         assert read_header(path).shape == read_film(path).shape == (32, 48), path.name
-    assert read_header(tmp_path / "old.ima").spacing_mm == (0.2, 0.3)
+    assert read_header(tmp_path / "old.ima").spacing_mm == (2.5, 3.0)
 
 
 @pytest.mark.parametrize("content", [b"", b"no film", b"PK\x03\x04broken", b"\x89PNG\r\n\x1a\nbroken"])

@@ -14,21 +14,23 @@ from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.formats.base import Format, Header, quiet
 from adaloraqat.radiograph.formats.dicom import Dicom
+from adaloraqat.radiograph.formats.inputs import FilmSource, as_file, film_of_object
 from adaloraqat.radiograph.formats.jpeg import Jpeg
 from adaloraqat.radiograph.formats.jsrt import Jsrt
+from adaloraqat.radiograph.formats.nifti import Nifti
 from adaloraqat.radiograph.formats.npz import Npz
-from adaloraqat.radiograph.formats.picture import Bmp, Picture, opened
+from adaloraqat.radiograph.formats.picture import Bmp, Picture, WebP, opened
 from adaloraqat.radiograph.formats.png import Png
 from adaloraqat.radiograph.formats.tiff import Tiff
 from adaloraqat.radiograph.inverted import righted
 
-PICTURES: tuple[Picture, ...] = (Png(), Jpeg(), Tiff(), Bmp())
+PICTURES: tuple[Picture, ...] = (Png(), Jpeg(), Tiff(), Bmp(), WebP())
 """The formats that Pillow decodes, of films, masks and labels."""
 
-FORMATS: tuple[Format, ...] = (Dicom(), *PICTURES, Npz(), Jsrt())
+FORMATS: tuple[Format, ...] = (Dicom(), *PICTURES, Npz(), Nifti(), Jsrt())
 """Every format. DICOM comes first: what stands before its mark is free, and may look like a picture."""
 
-KINDS = "PNG, JPEG, TIFF, BMP, DICOM or npz"
+KINDS = "PNG, JPEG, TIFF, BMP, WebP, DICOM, NIfTI or npz"
 """The formats, for sentences."""
 
 _START = 132  # bytes: the longest way to a mark, DICOM's
@@ -56,14 +58,24 @@ PILLOW_NAMES = tuple(form.pillow[0] for form in PICTURES)
 _BY_PILLOW_NAME = {name: form for form in PICTURES for name in form.pillow}
 
 
-def read_film(path: str | os.PathLike[str]) -> Film:
-    """Return the film in a PNG, JPEG, TIFF, BMP, DICOM or npz file; inverted ones are righted.
+def read_film(source: FilmSource) -> Film:
+    """Return the film in a PNG, JPEG, TIFF, BMP, WebP, DICOM, NIfTI or npz file; inverted ones are righted.
+
+    Args:
+        source: a path; or a file's bytes, or a file opened for reading bytes; or a PIL image, a pydicom
+            Dataset or a nibabel image.
 
     Raises:
-        FilmError: the file is missing, empty, damaged, of another kind, or not one usable film.
+        FilmError: the file is missing, empty, damaged, of another kind, or not one usable film; or `source`
+            is of another type.
     """
-    path = Path(path)
-    return righted(format_of(path).read(path))
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        return righted(format_of(path).read(path))
+    if isinstance(source, bytes | bytearray | memoryview) or callable(getattr(source, "read", None)):
+        with as_file(source) as path:
+            return righted(format_of(path).read(path))
+    return righted(film_of_object(source))
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:

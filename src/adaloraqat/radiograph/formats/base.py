@@ -51,6 +51,10 @@ class Format(ABC):
         """Tell whether a folder's file with one of `suffixes` is to be taken for a film."""
         return True
 
+    def kind(self, path: Path) -> str:
+        """Return one word for a file of this format that holds no film, to count it by."""
+        return path.suffix.lower() or "no suffix"
+
     @abstractmethod
     def header(self, path: Path) -> Header:
         """Return what the header says; the pixels are not looked at and may still be damaged.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.formats.base import Format, Header, quiet
+from adaloraqat.radiograph.formats.dicom_objects import kind_of_file
 
 
 class Dicom(Format):
@@ -19,6 +20,14 @@ class Dicom(Format):
     def claims(self, path: Path) -> bool:
         """See `Format.claims`: old files have no mark."""
         return path.suffix.lower() in self.suffixes
+
+    def holds_film(self, path: Path) -> bool:
+        """See `Format.holds_film`; segmentations, reports and other objects of a study hold none."""
+        return kind_of_file(path) is None
+
+    def kind(self, path: Path) -> str:
+        """See `Format.kind`: Modality's word, as SEG, SR, PR, KO or RT."""
+        return kind_of_file(path) or super().kind(path)
 
     def header(self, path: Path) -> Header:
         """See `Format.header`."""

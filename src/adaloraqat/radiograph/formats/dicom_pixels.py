@@ -3,32 +3,26 @@
 Endless inflation, endless zeros, damaged JPEG, frames that end too early or do not fit their header.
 """
 
-import os
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import generate_frames, parse_basic_offsets
 from pydicom.filereader import read_partial
 from pydicom.pixels import pixel_array
-from pydicom.pixels.utils import get_expected_length
+from pydicom.pixels.utils import get_expected_length, get_j2k_parameters
 from pydicom.tag import BaseTag
-from pydicom.uid import (
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-)
+from pydicom.uid import JPEGBaseline8Bit, JPEGLossless, JPEGLosslessSV1
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import MAX_PIXELS
-from adaloraqat.radiograph.formats.jpeg import decode, ends_early, frame_size, is_well_formed
+from adaloraqat.radiograph.formats.decoders import DECODERS, JPEG_2000
+from adaloraqat.radiograph.formats.helper import HELPER
+from adaloraqat.radiograph.formats.jpeg import JPEG_2000_START, decode, ends_early, frame_size
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_START = 132
@@ -97,7 +91,16 @@ def check_fits(dataset: Dataset, pixels: NDArray[Any], name: str) -> None:
             f"{name} holds more frames than its header says, or the header has a wrong size: export the one "
             "film to segment as a file of its own."
         )
-    if "PixelData" in dataset and not _has_size(dataset, shape):
+    check_size_of_pixels(dataset, name)
+
+
+def check_size_of_pixels(dataset: Dataset, name: str) -> None:
+    """Refuse what is stored in another size than the header's; needs no decoding.
+
+    Raises:
+        FilmError: as `check_fits`.
+    """
+    if "PixelData" in dataset and not _has_size(dataset, (int(dataset.Rows), int(dataset.Columns))):
         raise FilmError(f"{name} holds pixels of another size than its header says: export or copy it again.")
 
 
@@ -114,22 +117,88 @@ def _has_size(dataset: Dataset, shape: tuple[int, int]) -> bool:
 
 
 def decoded(dataset: Dataset) -> NDArray[Any]:
-    """Return the stored values, (H, W) or (H, W, 3), of one frame.
+    """Return the stored values, (H, W) or (H, W, 3), of one frame, by the decoder that `DECODERS` names.
 
-    gdcm 3.2 ends the whole process (SIGABRT) at damaged JPEG headers, so it is asked only where nothing else
-    decodes, and for lossless JPEG only if every segment of the header is in its place.
+    Bits above BitsStored, where old scanners keep overlays, are taken off.
 
     Raises:
         Exception: of many kinds, for what cannot be decoded.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
-        return pixel_array(dataset, decoding_plugin="pillow")
-    if syntax in (JPEGLSLossless, JPEGLSNearLossless):
-        return pixel_array(dataset, decoding_plugin="pyjpegls")
-    if syntax in (JPEGLossless, JPEGLosslessSV1) and not is_well_formed(_frame(dataset)):
-        raise ValueError("the JPEG header is damaged")
-    return pixel_array(dataset)
+    decoder = DECODERS[syntax]
+    if not decoder.apart:
+        pixels = pixel_array(dataset, decoding_plugin=decoder.plugin)
+        return own_bits(dataset, pixels) if syntax.is_encapsulated else pixels
+    if len(parse_basic_offsets(dataset.PixelData)) > 1:
+        raise ValueError("more than one frame")
+    return own_bits(dataset, _decoded_apart(dataset, _frame(dataset)))
+
+
+def _decoded_apart(dataset: Dataset, frame: bytes) -> NDArray[Any]:
+    """Return the values of one frame as the helper process decodes them, (H, W) or (H, W, 3)."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    rows, columns, stored = (int(dataset[key].value) for key in ("Rows", "Columns", "BitsStored"))
+    options = {
+        "rows": rows,
+        "columns": columns,
+        "samples_per_pixel": int(dataset.SamplesPerPixel),
+        "photometric_interpretation": str(dataset.PhotometricInterpretation),
+        "pixel_representation": int(dataset.get("PixelRepresentation") or 0),
+        "bits_allocated": int(dataset.BitsAllocated),
+        "bits_stored": stored,
+        "planar_configuration": int(dataset.get("PlanarConfiguration") or 0),
+        "pixel_keyword": "PixelData",
+    }
+    if syntax in JPEG_2000:
+        frame = frame[
+            max(0, frame.find(JPEG_2000_START)) :
+        ]  # without a file's header, which pydicom can loop in
+        told = get_j2k_parameters(frame)
+        precision = int(told.get("precision", stored))
+        options |= {  # the stream's own word goes before the header's (PS3.5 8.2.4)
+            "pixel_representation": int(told.get("is_signed", options["pixel_representation"])),
+            "bits_stored": precision,
+            "bits_allocated": 8 if precision <= 8 else 16 if precision <= 16 else 32,
+        }
+    return HELPER.decode(str(syntax), DECODERS[syntax].plugin, frame, options)
+
+
+def own_bits(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
+    """Return decoded (H, W) values without what is not theirs: bits above BitsStored, a sign that is none.
+
+    The header's bits and sign and the stream's can differ, and either may be wrong. A film is smooth, and
+    bits of something else are not: of the readings that differ, the smoothest is the film.
+
+    Args:
+        dataset: the file, with BitsStored and PixelRepresentation.
+        values: as decoded; of colours nothing is changed.
+    """
+    stored = int(dataset.get("BitsStored") or 0)
+    if values.ndim != 2 or values.dtype.kind not in "ui" or not 0 < stored < 32:
+        return values
+    low, high = int(values.min()), int(values.max())
+    readings = [values]
+    if high >= 1 << stored or low < 0:
+        readings.append((values.astype(np.int64) & ((1 << stored) - 1)).astype(np.uint32))
+    if int(dataset.get("PixelRepresentation") or 0) and high >= 1 << (stored - 1):
+        lowest = readings[-1].astype(np.int64)
+        readings.append((lowest - ((lowest >> (stored - 1) & 1) << stored)).astype(np.int32))
+    return _narrowed(min(readings, key=_roughness))
+
+
+def _roughness(values: NDArray[Any]) -> int:
+    """Return the sum of the steps from pixel to pixel in every fourth row."""
+    return int(np.abs(np.diff(values[::4].astype(np.int64), axis=1)).sum())
+
+
+def _narrowed(values: NDArray[Any]) -> NDArray[Any]:
+    """Return integers in 16 bits where they fit."""
+    low, high = int(values.min()), int(values.max())
+    if values.dtype.itemsize <= 2:
+        return values
+    if low >= 0:
+        return values.astype(np.uint16) if high < 1 << 16 else values
+    return values.astype(np.int16) if low >= -(1 << 15) and high < 1 << 15 else values
 
 
 def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
@@ -145,17 +214,7 @@ def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
     frame = _frame(dataset)
     if syntax == JPEGBaseline8Bit:
         return ends_early(frame, decode(frame), decode)
-
-    def again(data: bytes) -> NDArray[Any]:
-        dataset.PixelData = encapsulate([data])
-        try:
-            with _silent():
-                return pixel_array(dataset)
-        finally:
-            dataset.PixelData = original
-
-    original = dataset.PixelData
-    return ends_early(frame, pixels, again)
+    return ends_early(frame, pixels, lambda data: own_bits(dataset, _decoded_apart(dataset, data)))
 
 
 def _check_inflated_size(path: Path, start: bytes) -> None:
@@ -171,16 +230,3 @@ def _check_inflated_size(path: Path, start: bytes) -> None:
             data = inflater.unconsumed_tail or stream.read(1 << 20)
             if total > _MOST_INFLATED:
                 raise FilmError(f"{path.name} inflates to more than any film: export it uncompressed.")
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the decoder's own remark about the extra bytes off stderr; it writes to the file descriptor."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -21,7 +21,10 @@ from adaloraqat.radiograph.formats.picture import Picture
 
 _START_OF_SCAN, _PROGRESSIVE, _LOSSLESS, _END = 0xDA, 0xC2, 0xC3, b"\xff\xd9"
 _JPEG_LS = 0xF7  # what follows this start of frame is laid out as in the others
-_JPEG_2000, _JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
+JPEG_2000_START = b"\xff\x4f\xff\x51"
+"""What a JPEG 2000 stream begins with, also inside a JP2 file."""
+
+_JP2 = b"\0\0\0\x0cjP  "
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # ends a scan; stuffed zeros and restarts do not
 _NOISE = np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8).tobytes()  # no 0xFF: no marker
@@ -72,18 +75,10 @@ def ends_early(
     return end > 0 and not np.array_equal(decode(data[:end] + probe + data[end:]), pixels)
 
 
-def is_well_formed(data: bytes) -> bool:
-    """Tell whether a JPEG is a start, segments without a gap, one scan, an end marker (and padding)."""
-    if not data.startswith(b"\xff\xd8"):
-        return False
-    kind, end = _scan(data)
-    return kind >= 0 and end > 0 and data[end : end + 2] == _END and len(data) - end <= 4
-
-
 def frame_size(data: bytes) -> tuple[int, int] | None:
     """Return (rows, columns) that a JPEG, JPEG-LS or JPEG 2000 says it has; None where it does not say so."""
-    if data.startswith((_JPEG_2000, _JP2)):
-        start = data.find(_JPEG_2000)
+    if data.startswith((JPEG_2000_START, _JP2)):
+        start = data.find(JPEG_2000_START)
         right, bottom, left, top = struct.unpack_from(">4I", data.ljust(start + 24, b"\0"), start + 8)
         return (bottom - top, right - left) if start >= 0 else None
     for kind, place in _segments(data):

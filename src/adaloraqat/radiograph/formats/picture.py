@@ -32,7 +32,7 @@ class Picture(Format):
         with quiet(), opened(path, self.pillow[:1]) as image:
             picture, notices = self.decoded(path, image)
         check_size(path.name, picture.height, picture.width)
-        return Film(scaled(_grey(picture), path.name), notices=tuple(notices))
+        return Film(scaled(grey_of(picture), path.name), notices=tuple(notices))
 
     def size(self, image: Image.Image) -> tuple[int, int]:
         """Return (H, W) of an opened picture, upright as `decoded` gives it, from its header alone."""
@@ -68,6 +68,17 @@ class Bmp(Picture):
     suffixes = frozenset({".bmp"})
     marks = (b"BM",)
     pillow = ("BMP",)
+
+
+class WebP(Picture):
+    """WebP, with or without loss; of an animation the first picture."""
+
+    suffixes = frozenset({".webp"})
+    pillow = ("WEBP",)
+
+    def sniff(self, start: bytes) -> bool:
+        """See `Format.sniff`; RIFF holds other formats, too."""
+        return start[:4] == b"RIFF" and start[8:12] == b"WEBP"
 
 
 def opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
@@ -115,8 +126,8 @@ def _is_rare_tiff(path: Path) -> bool:
     return False
 
 
-def _grey(image: Image.Image) -> NDArray[Any]:
-    """Return (H, W) grey values; transparency lies on black."""
+def grey_of(image: Image.Image) -> NDArray[Any]:
+    """Return (H, W) grey values of a decoded picture; transparency lies on black."""
     if image.mode in ("L", "F", "I") or image.mode.startswith("I;16"):
         return np.asarray(image)
     return np.asarray(on_black(image).convert("L"))
