@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaloraqat.cli import dicom
 from adaloraqat.cli.case import is_case
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import find_films
@@ -32,6 +33,10 @@ class Job:
         ends = (".npz" if self.is_case else "_mask.png", "_overlay.png")
         return [out / self.target.with_name(self.target.name + end) for end in ends[: 1 + overlay]]
 
+    def objects(self, out: Path, kinds: Sequence[str]) -> dict[str, Path]:
+        """DICOM objects that the job writes below `out`, by kind."""
+        return dicom.paths(out / self.target, kinds)
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -41,10 +46,13 @@ class Refusal:
     error: str
 
 
-def plan(inputs: Sequence[Path], out: Path, overlay: bool) -> tuple[list[Job], list[Refusal]]:
+def plan(
+    inputs: Sequence[Path], out: Path, overlay: bool, kinds: Sequence[str] = ()
+) -> tuple[list[Job], list[Refusal]]:
     """List the films of all inputs with their outputs, and the inputs that cannot be used.
 
     Folders are searched with their subfolders, which the outputs mirror. A film named twice is done once.
+    `kinds` are the DICOM objects that are asked for.
 
     Raises:
         OutputError: two films would write the same file, or a result would overwrite an input.
@@ -57,7 +65,7 @@ def plan(inputs: Sequence[Path], out: Path, overlay: bool) -> tuple[list[Job], l
                 jobs.setdefault((Path(os.path.realpath(job.source)), job.target), job)
         except FilmError as error:
             refusals.append(Refusal(_name(given), str(error)))
-    _check_collisions(jobs.values(), out, overlay)
+    _check_collisions(jobs.values(), out, overlay, kinds)
     return list(jobs.values()), refusals
 
 
@@ -89,12 +97,12 @@ def _name(given: Path) -> str:
     return given.as_posix()
 
 
-def _check_collisions(jobs: Iterable[Job], out: Path, overlay: bool) -> None:
+def _check_collisions(jobs: Iterable[Job], out: Path, overlay: bool, kinds: Sequence[str]) -> None:
     jobs = list(jobs)
     sources = {os.path.realpath(job.source): job for job in jobs}
     writers: dict[str, Job] = {}
     for job in jobs:
-        for output in job.outputs(out, overlay):
+        for output in (*job.outputs(out, overlay), *job.objects(out, kinds).values()):
             key = os.path.normcase(os.path.realpath(output))
             if key in writers:
                 raise OutputError(

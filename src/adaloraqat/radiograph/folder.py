@@ -13,6 +13,9 @@ from adaloraqat.radiograph.formats import FILM_SUFFIXES, FORMATS, KINDS, format_
 _IMAGES = re.compile(r"^(images?|imgs?|films?|cxr|dicoms?)([^a-z].*|tr|ts)?$|_(images?|png)$")
 _MASKS = re.compile(r"masks?\b|mask[_s]|^(labels?|gts?|annotations?|segmentations?|segs?)([^a-z].*|tr|ts)?$")
 _OUTPUTS = ("_mask.png", "_overlay.png")
+_OBJECTS = re.compile(
+    r"_(seg|sr|pr|deidentified)\.dcm$"
+)  # DICOM results; by chance, also the ends of other names
 _INDEX = "DICOMDIR"  # lists the DICOM files around it, and is one itself
 
 
@@ -28,9 +31,9 @@ def find_films(
     """Return the films at `path`: itself if it is a file, else those below the folder, sorted by path.
 
     A film is known by its suffix, or by the DICOM magic where the name has none (or a number, as in UIDs).
-    Hidden files and folders, the tool's own `*_mask.png` and `*_overlay.png`, npz files of masks alone
-    (`segs`, `gts`) and a DICOMDIR are skipped; and so is a folder of masks or labels that lies beside one of
-    images, as in a data set's `images/` and `masks/`. Given by itself, such a folder is searched. Linked
+    Hidden files and folders, the tool's own results (`*_mask.png`, and `*_seg.dcm` and the like beside it),
+    npz files of masks alone (`segs`, `gts`) and a DICOMDIR are skipped; and so is a folder of masks or labels
+    that lies beside one of images, as in a data set's `images/` and `masks/`. Given by itself, such a folder is searched. Linked
     subfolders are searched as any other, by the rules of `walk`.
 
     Args:
@@ -115,6 +118,8 @@ def _searched(folders: Sequence[str]) -> list[str]:
 
 def _is_film(path: Path) -> bool:
     if path.name.startswith(".") or path.name.endswith(_OUTPUTS) or path.name.upper() == _INDEX:
+        return False
+    if _OBJECTS.search(path.name) and path.with_name(_OBJECTS.sub("_mask.png", path.name)).exists():
         return False
     suffix = path.suffix.lower()
     if suffix in FILM_SUFFIXES:
