@@ -126,13 +126,16 @@ def read_source(path: Path, deidentifier: Deidentifier | None = None) -> Source:
             f"{path.name} is no DICOM file, so that DICOM results have no patient and no study to belong to: "
             f"give the film as DICOM ({', '.join(sorted(DICOM_SUFFIXES))}), or leave out --dicom."
         )
-    with (
-        refused_as(FilmError(f"{path.name} is not a readable DICOM film: export or copy it again.")),
-        quiet(),
-    ):
+    with quiet():  # pydicom warns of each value that bends the standard
+        return _source(path, deidentifier)
+
+
+def _source(path: Path, deidentifier: Deidentifier | None) -> Source:
+    with refused_as(FilmError(f"{path.name} is not a readable DICOM film: export or copy it again.")):
         dataset = read_dataset(path, before_pixels=deidentifier is None)
     for key in _UIDS:
-        if not UID(str(_value(dataset, key) or "")).is_valid or not _value(dataset, key):
+        uid = str(_value(dataset, key) or "")
+        if not uid or not UID(uid).is_valid:
             raise FilmError(
                 f"{path.name} has no valid {key}, to which DICOM results must refer: "
                 f"export it from the archive again, or leave out --dicom."
@@ -143,11 +146,8 @@ def read_source(path: Path, deidentifier: Deidentifier | None = None) -> Source:
         raise FilmError(
             f"{path.name} has no DICOM file header, so that it cannot be de-identified: export it again."
         )
-    with (
-        refused_as(
-            FilmError(f"{path.name} cannot be de-identified: its header is damaged; export it again.")
-        ),
-        quiet(),
+    with refused_as(
+        FilmError(f"{path.name} has a damaged header and cannot be de-identified: export it again.")
     ):
         deidentifier(dataset)
     return Source(path.name, dataset, dataset)
@@ -174,6 +174,9 @@ def _fit(dataset: Dataset) -> Dataset:
             kind(header[key].value)
         except (TypeError, ValueError):
             setattr(header, key, "")
+    if sets := _value(header, "SpecificCharacterSet"):  # an empty first one of several is the default
+        sets = [sets] if isinstance(sets, str) else list(sets)
+        header.SpecificCharacterSet = [one or "ISO 2022 IR 6" for one in sets]
     if header.PatientSex not in ("M", "F", "O", ""):
         header.PatientSex = ""
     _check_grey_scale(header)

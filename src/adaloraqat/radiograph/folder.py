@@ -33,8 +33,8 @@ def find_films(
     A film is known by its suffix, or by the DICOM magic where the name has none (or a number, as in UIDs).
     Hidden files and folders, the tool's own results (`*_mask.png`, and `*_seg.dcm` and the like beside it),
     npz files of masks alone (`segs`, `gts`) and a DICOMDIR are skipped; and so is a folder of masks or labels
-    that lies beside one of images, as in a data set's `images/` and `masks/`. Given by itself, such a folder is searched. Linked
-    subfolders are searched as any other, by the rules of `walk`.
+    that lies beside one of images, as in a data set's `images/` and `masks/`. Given by itself, such a folder
+    is searched. Linked subfolders are searched as any other, by the rules of `walk`.
 
     Args:
         path: a film, or a folder.
