@@ -19,7 +19,19 @@ from adaloraqat.radiograph import read_mask
 
 Run = Callable[..., Any]
 KEYS = {
-    *("path", "mask", "overlay", "width", "height", "box", "box_source", "quality", "area_px", "area_mm2"),
+    *(
+        "path",
+        "mask",
+        "overlay",
+        "dicom",
+        "width",
+        "height",
+        "box",
+        "box_source",
+        "quality",
+        "area_px",
+        "area_mm2",
+    ),
     *("spacing_mm", "milliseconds", "warnings", "notices", "error"),
 }
 
