@@ -220,6 +220,13 @@ def test_a_station_shows_the_film_as_before(
     assert (voi.WindowCenter, voi.WindowWidth) == (source.WindowCenter, source.WindowWidth)
 
 
+def test_a_coloured_film_gets_no_grey_scale_state(write: Callable[..., Written], tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.dcm", PhotometricInterpretation="RGB")
+    with pytest.raises(FilmError, match=r"film.dcm is in colour, .* leave out pr"):
+        write(film, result_of(lungs()))
+    assert set(write(film, result_of(lungs()), ("seg", "sr"))) == {"seg", "sr"}
+
+
 def test_doubts_are_shown_on_the_film(write: Callable[..., Written], tmp_path: Path) -> None:
     result = result_of(lungs(), warnings=["one-part: look", "odd-area: look"])
     state = write(write_film(tmp_path / "film.dcm"), result, ("pr",))["pr"]

@@ -58,6 +58,10 @@ def write_objects(
         FilmError: the film's header does not allow it.
         OutputError: a file cannot be written.
     """
+    if "pr" in paths and source.header.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
+        raise FilmError(
+            f"{source.name} is in colour, for which no presentation state is written: leave out pr."
+        )
     sentence = (
         f"The header of {source.name} does not allow DICOM results: export the film from the archive again."
     )
