@@ -19,9 +19,8 @@ from adaloraqat.radiograph import read_mask
 
 Run = Callable[..., Any]
 KEYS = {
-    "prompts",
-    "proposer",
-    *("path", "mask", "overlay", "width", "height", "box", "box_source", "quality", "area_px", "area_mm2"),
+    *("path", "mask", "overlay", "dicom", "width", "height", "box", "box_source", "prompts", "proposer"),
+    *("quality", "area_px", "area_mm2"),
     *("spacing_mm", "milliseconds", "warnings", "notices", "error"),
 }
 

@@ -46,13 +46,13 @@ def tidy(logits: NDArray[np.float32], smallest: float) -> NDArray[np.float32]:
     """
     if smallest <= 0:
         return logits
-    labels, areas = _labelled(logits > 0)
+    labels, areas = labelled(logits > 0)
     if not areas.size:
         return logits
     limit = smallest * areas.max()
     specks = np.isin(labels, np.flatnonzero(areas < limit) + 1)
     tidied = np.where(specks, -np.abs(logits), logits)
-    labels, areas = _labelled(tidied <= 0)
+    labels, areas = labelled(tidied <= 0)
     edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     enclosed = np.setdiff1d(np.flatnonzero(areas < limit) + 1, edge)
     return np.where(np.isin(labels, enclosed), np.abs(logits), tidied).astype(np.float32)
@@ -60,12 +60,12 @@ def tidy(logits: NDArray[np.float32], smallest: float) -> NDArray[np.float32]:
 
 def touching(logits: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return logits (H, W) without the positive parts that share no cell with `mask` (H, W)."""
-    labels, _ = _labelled(logits > 0)
+    labels, _ = labelled(logits > 0)
     kept = np.unique(labels[mask & (labels > 0)])
     return np.where((labels > 0) & ~np.isin(labels, kept), -np.abs(logits), logits).astype(np.float32)
 
 
-def _labelled(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def labelled(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number the 4-connected parts of a mask (H, W) from 1; also return the area of each, in cells."""
     (_, starts, ends), part, areas = _parts(mask)
     labels = np.zeros(mask.shape, np.int64)

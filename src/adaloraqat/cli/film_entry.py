@@ -14,6 +14,7 @@ class FilmEntry:
         path: as given, or relative to the folder that was given.
         mask: file of the mask, or of a case's `segs`; relative to `--out` unless that was given relative.
         overlay: as `mask`, of the picture.
+        dicom: as `mask`, of each DICOM object by kind ("seg", "sr", "pr", "film").
         width: px.
         height: px.
         slices: of a case that is a volume.
@@ -31,13 +32,14 @@ class FilmEntry:
         encoded: how many slices of a case were encoded.
         warnings: what makes the result doubtful, "code: sentence" each.
         notices: what reading the film took note of.
-        error: why there is no mask, or no overlay.
+        error: why there is no mask, no overlay or no DICOM object.
         milliseconds_of: a case's time by part.
     """
 
     path: str | None = None
     mask: str | None = None
     overlay: str | None = None
+    dicom: dict[str, str] | None = None
     width: int | None = None
     height: int | None = None
     slices: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adaloraqat.cli import dicom
 from adaloraqat.cli.case import is_case
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import find_films
@@ -36,6 +37,10 @@ class Job:
         ends = (".npz" if self.is_case else "_mask.png", "_overlay.png")
         return [out / self.target.with_name(self.target.name + end) for end in ends[: 1 + overlay]]
 
+    def objects(self, out: Path, kinds: Sequence[str]) -> dict[str, Path]:
+        """DICOM objects that the job writes below `out`, by kind."""
+        return dicom.paths(out / self.target, kinds)
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -45,12 +50,14 @@ class Refusal:
     error: str
 
 
-def plan(inputs: Sequence[Path], out: Path, overlay: bool) -> tuple[list[Job], list[Refusal]]:
+def plan(
+    inputs: Sequence[Path], out: Path, overlay: bool, kinds: Sequence[str] = ()
+) -> tuple[list[Job], list[Refusal]]:
     """List the films of all inputs with their outputs, and the inputs that cannot be used.
 
     Folders are searched with their subfolders, which the outputs mirror. A film named twice is done once.
     Films that differ in their suffix alone keep it in the names of their outputs. What a folder holds beside
-    films is counted by kind in one message.
+    films is counted by kind in one message. `kinds` are the DICOM objects that are asked for.
 
     Raises:
         OutputError: two films would write the same file, or a result would overwrite an input.
@@ -65,10 +72,10 @@ def plan(inputs: Sequence[Path], out: Path, overlay: bool) -> tuple[list[Job], l
         except FilmError as error:
             refusals.append(Refusal(_name(given), str(error)))
     if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        log.info("Left out, as no films: %s.", kinds)
+        counted = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        log.info("Left out, as no films: %s.", counted)
     distinct = _apart(list(jobs.values()), out)
-    _check_collisions(distinct, out, overlay)
+    _check_collisions(distinct, out, overlay, kinds)
     return distinct, refusals
 
 
@@ -116,12 +123,12 @@ def _apart(jobs: list[Job], out: Path) -> list[Job]:
             return jobs
 
 
-def _check_collisions(jobs: Iterable[Job], out: Path, overlay: bool) -> None:
+def _check_collisions(jobs: Iterable[Job], out: Path, overlay: bool, kinds: Sequence[str]) -> None:
     jobs = list(jobs)
     sources = {os.path.realpath(job.source): job for job in jobs}
     writers: dict[str, Job] = {}
     for job in jobs:
-        for output in job.outputs(out, overlay):
+        for output in (*job.outputs(out, overlay), *job.objects(out, kinds).values()):
             key = os.path.normcase(os.path.realpath(output))
             if key in writers:
                 raise OutputError(

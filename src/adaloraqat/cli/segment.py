@@ -8,18 +8,22 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter
 from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
+from adaloraqat.cli.dicom import Objects, asked
 from adaloraqat.cli.film_entry import FilmEntry
 from adaloraqat.cli.options import Threads, named
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
+
+if TYPE_CHECKING:
+    from adaloraqat.dicom_out import Source
 
 log = logging.getLogger("adaloraqat")
 
@@ -57,6 +61,13 @@ def segment(
         Path, typer.Option(metavar="DIR", help="Folder for the results.", parser=named)
     ] = DEFAULT_OUT,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write pictures with the outline.")] = False,
+    dicom: Annotated[
+        str | None,
+        typer.Option(metavar="seg,sr,pr", help="Also write DICOM: segmentation, report, presentation state."),
+    ] = None,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="De-identify the DICOM results, and a copy of the film.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     propagate: Annotated[
         Propagate, typer.Option(help="What a volume's slice hands on to the next: its box, or its mask.")
@@ -69,18 +80,22 @@ def segment(
     Writes <stem>_mask.png (0/255, on the film's own grid) into the output folder; subfolders are mirrored,
     linked ones too (each real folder once). A name without a film's suffix, as a UID, is a stem as it is.
     A challenge case (.npz with boxes, or with a volume) gives <stem>.npz with segs, one label a box.
+    --dicom writes <stem>_seg.dcm, _sr.dcm, _pr.dcm beside the mask, of DICOM films; --deidentify adds
+    <stem>_deidentified.dcm, the film to which they then refer.
     With --json, paths are relative to the folders that were given.
     """
-    jobs, refusals = plan(inputs, out, overlay)
+    kinds = asked(dicom, deidentify)
+    objects = Objects(kinds) if kinds else None
+    jobs, refusals = plan(inputs, out, overlay, kinds)
     entries = [FilmEntry(refusal.name, error=refusal.error) for refusal in refusals]
     for refusal in refusals:
         log.error("%s", refusal.error)
     segmenter = Segmenter.load(model, engine, threads) if jobs else None
     if segmenter is not None and box is not None:
         segmenter.check_box()
-    how = _How(
-        Box(*box) if box else None, prompt.value, overlay, propagate, quiet=as_json, alone=len(jobs) == 1
-    )
+    alone = len(jobs) == 1
+    given = Box(*box) if box else None
+    how = _How(given, prompt.value, overlay, propagate, as_json, alone, kinds, objects)
     work = _Work(segmenter, out, how)
     code = None
     try:
@@ -105,7 +120,7 @@ def segment(
 
 @dataclass(frozen=True)
 class _How:
-    """What was asked for; `alone`: there is one input, so its own progress may show."""
+    """What was asked for; `alone`: there is one input, so its own progress may show; `kinds`: of DICOM."""
 
     box: Box | None
     prompt: str
@@ -113,6 +128,8 @@ class _How:
     propagate: Propagate
     quiet: bool
     alone: bool
+    kinds: tuple[str, ...] = ()
+    objects: Objects | None = None
 
 
 class _Work:
@@ -137,7 +154,9 @@ class _Work:
         """
         outputs = job.outputs(self._out, self._how.overlay)
         try:
-            entry, unwritten = self._case(job, outputs) if job.is_case else self._film(job, outputs)
+            objects = self._how.objects
+            source = objects.source(job.source) if objects else None  # refused before there is a mask
+            entry, unwritten = self._case(job, outputs) if job.is_case else self._film(job, outputs, source)
         except FilmError as error:
             return FilmEntry(job.name, error=self._told(job, str(error)))
         except OutputError as error:
@@ -153,18 +172,35 @@ class _Work:
             entry = replace(entry, error=self._told(job, sentence))
             outputs = outputs[:1]
         names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
-        for name in () if self._how.quiet else names:
+        for name in () if self._how.quiet else (*names, *(entry.dicom or {}).values()):
             print_line(name)
         return replace(entry, path=job.name, mask=names[0], overlay=names[1] if names[1:] else None)
 
-    def _film(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
+    def _film(
+        self, job: Job, outputs: list[Path], source: "Source | None"
+    ) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
         film = read_film(job.source)
         result = self._segmenter.segment(film, self._how.box, self._how.prompt)
         write_mask(outputs[0], result.mask)
+        entry = _entry(result) if source is None else self._with_objects(job, source, result)
         if not self._how.overlay:
-            return _entry(result), None
-        return _entry(result), failure(partial(write_overlay, outputs[1], film, result.mask, result.box))
+            return entry, None
+        return entry, failure(partial(write_overlay, outputs[1], film, result.mask, result.box))
+
+    def _with_objects(self, job: Job, source: "Source", result: Segmentation) -> FilmEntry:
+        """Write the DICOM objects of a film; return its entry with their names, or with what is wrong."""
+        assert self._segmenter is not None
+        assert self._how.objects is not None
+        paths = job.objects(self._out, self._how.kinds)
+        try:
+            self._how.objects.write(paths, source, result, self._segmenter.bundle)
+        except (FilmError, OutputError) as error:
+            reason = self._judged(job, error) if isinstance(error, OutputError) else str(error)
+            sentence = f"The mask is written, the DICOM results are not: {reason}"
+            return replace(_entry(result), error=self._told(job, sentence))
+        names = {kind: shown(self._out, path.relative_to(self._out)) for kind, path in paths.items()}
+        return replace(_entry(result), dicom=names)
 
     def _case(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None

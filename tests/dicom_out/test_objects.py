@@ -1,0 +1,344 @@
+"""What is written is read back by pydicom and highdicom, and judged by dciodvfy."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from dicom_films import lungs, result_of, write_film
+from drawn_back import edge, farthest, filled, polylines, walked
+from pydicom import Dataset
+
+from adaloraqat import __version__
+from adaloraqat.bundle.format import Bundle
+from adaloraqat.dicom_out import KINDS, Deidentifier, read_source, write_objects
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import Box, read_film
+from adaloraqat.radiograph.formats.base import quiet
+
+UPRIGHT = ["L", "F"]
+OF_PATIENT_AND_STUDY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate"),
+    *("StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName"),
+)
+Written = dict[str, Dataset]
+
+
+@pytest.fixture
+def write(model: Bundle, tmp_path: Path) -> Callable[..., Written]:
+    """Write the objects of a film and read them back with pydicom."""
+
+    def call(film: Path, result: Any, kinds: tuple[str, ...] = KINDS, **more: Any) -> Written:
+        paths = {kind: tmp_path / f"{film.stem}_{kind}.dcm" for kind in kinds}
+        write_objects(paths, read_source(film, more.pop("deidentifier", None)), result, model, **more)
+        with quiet():
+            return {kind: pydicom.dcmread(path) for kind, path in paths.items()}
+
+    return call
+
+
+def test_patient_and_study_stay_and_uids_are_new(write: Callable[..., Written], tmp_path: Path) -> None:
+    changes = {
+        "PatientBirthDate": "19500102",
+        "PatientSex": "F",
+        "StudyDate": "20240506",
+        "StudyTime": "0708",
+    }
+    film = write_film(tmp_path / "film.dcm", AccessionNumber="A7", StudyID="S1", **changes)
+    source = pydicom.dcmread(film)
+    objects = write(film, result_of(lungs()))
+    for written in objects.values():
+        for key in OF_PATIENT_AND_STUDY:
+            assert written.get(key) == source.get(key, ""), key
+        assert __version__ in written.SoftwareVersions
+        assert written.SeriesDescription.startswith("Research only, not for diagnosis")
+        assert written.SeriesNumber > 9000
+    everyone = [source, *objects.values()]
+    assert (
+        len({one.SeriesInstanceUID for one in everyone}) == len({one.SOPInstanceUID for one in everyone}) == 4
+    )
+    again = write(film, result_of(lungs()))
+    assert all(again[kind].SOPInstanceUID != objects[kind].SOPInstanceUID for kind in KINDS)
+    assert [objects[kind].Modality for kind in KINDS] == ["SEG", "SR", "PR"]
+
+
+def test_a_segmentation_holds_the_mask(write: Callable[..., Written], tmp_path: Path, model: Bundle) -> None:
+    film = write_film(tmp_path / "film.dcm")
+    mask = lungs()
+    written = write(film, result_of(mask))["seg"]
+    np.testing.assert_array_equal(written.pixel_array.astype(bool), mask)
+    read = highdicom.seg.segread(tmp_path / "film_seg.dcm")
+    pixels = read.get_pixels_by_source_instance([pydicom.dcmread(film).SOPInstanceUID])
+    np.testing.assert_array_equal(pixels[0, :, :, 0].astype(bool), mask)
+    segment = read.get_segment_description(1)
+    assert segment.segment_label == "Lung"
+    assert (segment.segmented_property_type.value, segment.algorithm_type.value) == ("39607008", "AUTOMATIC")
+    [algorithm] = segment.algorithm_identification
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("AdaLoRA-QAT tiny", __version__)
+    assert all(record.sha256 in algorithm.AlgorithmParameters for record in model.files.values())
+    assert "Research only" in segment.SegmentDescription
+
+
+@pytest.mark.parametrize(("toward", "labels"), [("L", ["Right", "Left"]), ("R", ["Left", "Right"])])
+def test_sides_where_the_header_tells_them(
+    write: Callable[..., Written], tmp_path: Path, toward: str, labels: list[str]
+) -> None:
+    film = write_film(tmp_path / "film.dcm", PatientOrientation=[toward, "F"])
+    mask = lungs()
+    mask[2, 78] = True  # a speck: of the lung that is nearer
+    written = write(film, result_of(mask))
+    frames = written["seg"].pixel_array.astype(bool)
+    assert frames.shape == (2, *mask.shape)
+    np.testing.assert_array_equal(frames[0] | frames[1], mask)
+    assert not (frames[0] & frames[1]).any()
+    assert frames[0].nonzero()[1].max() < 40 <= frames[1].nonzero()[1].min()
+    for number, label in enumerate(labels):
+        segment = written["seg"].SegmentSequence[number]
+        assert segment.SegmentLabel == f"{label} lung"
+        [kind] = segment.SegmentedPropertyTypeCodeSequence
+        assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == label
+    groups = highdicom.sr.srread(tmp_path / "film_sr.dcm").content.get_planar_roi_measurement_groups()
+    assert [group.finding_sites[0].laterality.meaning for group in groups] == labels
+    assert [group.get_measurements()[0].value for group in groups] == [int(half.sum()) for half in frames]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "changes"),
+    [
+        (None, {}),
+        (["P", "F"], {}),  # a lateral film
+        (["F", "R"], {}),  # one that lies on its side
+        (UPRIGHT, {"warnings": ["one-part: …"]}),
+        (UPRIGHT, {"box_source": "given", "box": Box(0, 0, 40, 96)}),
+    ],
+)
+def test_no_sides_where_they_are_not_clear(
+    write: Callable[..., Written], tmp_path: Path, orientation: list[str] | None, changes: dict[str, Any]
+) -> None:
+    film = write_film(tmp_path / "film.dcm", PatientOrientation=orientation)
+    segments = write(film, result_of(lungs(), **changes), ("seg",))["seg"].SegmentSequence
+    assert [segment.SegmentLabel for segment in segments] == ["Lung"]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "unit", "factor"), [((0.2, 0.3), "mm2", 0.06), (None, "{pixels}", 1)], ids=["mm", "px"]
+)
+@pytest.mark.parametrize("kinds", [("sr",), ("seg", "sr")])
+def test_a_report_gives_areas(
+    write: Callable[..., Written],
+    tmp_path: Path,
+    spacing: tuple[float, float] | None,
+    unit: str,
+    factor: float,
+    kinds: tuple[str, ...],
+) -> None:
+    film = write_film(tmp_path / "film.dcm")
+    written = write(film, result_of(lungs(), spacing), kinds, cardiothoracic_ratio=0.4567)
+    report = highdicom.sr.srread(tmp_path / "film_sr.dcm")
+    assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+    content = report.content
+    whole = content.get_image_measurement_groups()
+    if "seg" in kinds:
+        [group] = content.get_planar_roi_measurement_groups()
+        [reference, _] = group.referenced_segmentation_frame
+        assert reference.referenced_sop_instance_uid == written["seg"].SOPInstanceUID
+    else:
+        group = whole.pop(0)
+    [area] = group.get_measurements()
+    assert area.name.meaning == "Area"
+    assert area.value == pytest.approx(lungs().sum() * factor, abs=0.01)
+    assert area.unit.value == unit
+    [ratio] = whole[-1].get_measurements()
+    assert (ratio.name.meaning, ratio.value) == ("Cardiothoracic ratio", 0.4567)
+
+
+def test_no_ratio_that_was_not_measured(write: Callable[..., Written], tmp_path: Path) -> None:
+    written = write(write_film(tmp_path / "film.dcm"), result_of(lungs()), ("sr",))
+    assert "ardiothoracic" not in str(written["sr"])
+
+
+def all_borders() -> np.ndarray:
+    mask = np.ones((96, 80), bool)
+    mask[20:40, 30:50] = False
+    mask[60:64, 5:9] = False
+    return mask
+
+
+@pytest.mark.parametrize(
+    "mask", [lungs(), all_borders()], ids=["lungs", "touches all four borders, with holes"]
+)
+@pytest.mark.parametrize("spacing", [[0.2, 0.2], [0.3, 0.15], None])
+def test_a_presentation_state_draws_the_edge(
+    write: Callable[..., Written], tmp_path: Path, mask: np.ndarray, spacing: list[float] | None
+) -> None:
+    """Also where pixels are not square: PIXEL units count pixels, and the displayed area has their shape."""
+    film = write_film(tmp_path / "film.dcm", PixelSpacing=spacing, ImagerPixelSpacing=spacing)
+    state = write(film, result_of(mask), ("pr",))["pr"]
+    lines = polylines(state)
+    drawn, wanted = walked(lines), edge(mask)
+    assert max(farthest(drawn, wanted), farthest(wanted, drawn)) <= 0.5
+    np.testing.assert_array_equal(filled(lines, mask.shape), mask)
+    [area] = state.DisplayedAreaSelectionSequence
+    assert area.DisplayedAreaTopLeftHandCorner == [1, 1]
+    assert area.DisplayedAreaBottomRightHandCorner == [80, 96]
+    assert area.get("PresentationPixelSpacing") == spacing
+    assert area.get("PresentationPixelAspectRatio") == (None if spacing else [1, 1])
+    [series] = state.ReferencedSeriesSequence
+    assert series.ReferencedImageSequence[0].ReferencedSOPInstanceUID == pydicom.dcmread(film).SOPInstanceUID
+
+
+def test_oblong_pixels_without_a_spacing(write: Callable[..., Written], tmp_path: Path) -> None:
+    changes = {"PixelSpacing": None, "ImagerPixelSpacing": None, "PixelAspectRatio": [3, 2]}
+    state = write(write_film(tmp_path / "film.dcm", **changes), result_of(lungs()), ("pr",))["pr"]
+    assert state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio == [3, 2]
+
+
+def test_a_very_long_outline_is_whole(write: Callable[..., Written], tmp_path: Path) -> None:
+    """A comb with slanted teeth: one outline, and more points than an element of explicit VR may hold."""
+    mask = np.zeros((420, 300), bool)
+    mask[:, :100] = True
+    rows, columns = np.mgrid[:420, :300]
+    mask |= (rows + columns // 2) % 8 < 3
+    film = write_film(tmp_path / "film.dcm", shape=(420, 300))
+    lines = polylines(write(film, result_of(mask), ("pr",))["pr"])
+    assert sum(map(len, lines)) > 8191 > max(map(len, lines)) > 4000
+    np.testing.assert_array_equal(filled(lines, mask.shape), mask)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_station_shows_the_film_as_before(
+    write: Callable[..., Written], tmp_path: Path, inverted: bool
+) -> None:
+    """By a presentation state a station ignores MONOCHROME1: the film would turn into its negative."""
+    film = write_film(tmp_path / "film.dcm", inverted)
+    state, source = write(film, result_of(lungs()), ("pr",))["pr"], pydicom.dcmread(film)
+    assert state.PresentationLUTShape == ("INVERSE" if inverted else "IDENTITY")
+    [voi] = state.SoftcopyVOILUTSequence
+    assert (voi.WindowCenter, voi.WindowWidth) == (source.WindowCenter, source.WindowWidth)
+
+
+def test_a_coloured_film_gets_no_grey_scale_state(write: Callable[..., Written], tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.dcm", PhotometricInterpretation="RGB")
+    with pytest.raises(FilmError, match=r"film.dcm is in colour, .* leave out pr"):
+        write(film, result_of(lungs()))
+    assert set(write(film, result_of(lungs()), ("seg", "sr"))) == {"seg", "sr"}
+
+
+def test_doubts_are_shown_on_the_film(write: Callable[..., Written], tmp_path: Path) -> None:
+    result = result_of(lungs(), warnings=["one-part: look", "odd-area: look"])
+    state = write(write_film(tmp_path / "film.dcm"), result, ("pr",))["pr"]
+    [text] = state.GraphicAnnotationSequence[0].TextObjectSequence
+    assert "Research only" in text.UnformattedTextValue
+    assert text.UnformattedTextValue.endswith("Doubtful: one-part, odd-area")
+
+
+def test_an_empty_mask(write: Callable[..., Written], tmp_path: Path) -> None:
+    objects = write(write_film(tmp_path / "film.dcm"), result_of(np.zeros((96, 80), bool)))
+    assert not objects["seg"].pixel_array.any()
+    assert polylines(objects["pr"]) == []
+
+
+ODD_HEADERS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "with a frame of reference": {"FrameOfReferenceUID": "1.2.3.4"},
+    "nothing of type 2": dict.fromkeys(("PatientID", "PatientName", "StudyDate", "PatientSex")),
+    "a sex of its own": {"PatientSex": "X"},
+    "a Japanese name": {
+        "SpecificCharacterSet": ["", "ISO 2022 IR 87"],
+        "PatientName": "Yamada^Tarou=山田^太郎",
+    },
+    "UTF-8": {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Ångström^Zoë"},
+    "two windows": {"WindowCenter": [2000, 1000], "WindowWidth": [3000, 500]},
+    "a window without a width": {"WindowWidth": 0},
+    "half a window": {"WindowWidth": None},
+    "a slope of nothing": {"RescaleSlope": 0, "RescaleIntercept": 0},
+    "rescaled": {"RescaleSlope": 2, "RescaleIntercept": -100, "RescaleType": "US"},
+}
+
+
+@pytest.mark.parametrize("changes", ODD_HEADERS.values(), ids=ODD_HEADERS)
+def test_no_error_that_the_film_had_not(
+    write: Callable[..., Written],
+    tmp_path: Path,
+    errors_of: Callable[[Path], set[str]],
+    changes: dict[str, Any],
+) -> None:
+    film = write_film(tmp_path / "film.dcm", **changes)
+    objects = write(film, result_of(lungs()))
+    name = pydicom.dcmread(film).get("PatientName", "")
+    for kind, written in objects.items():
+        assert errors_of(tmp_path / f"film_{kind}.dcm") - errors_of(film) == set()
+        assert written.PatientName == name
+    read = highdicom.seg.segread(tmp_path / "film_seg.dcm")
+    uid = pydicom.dcmread(film).SOPInstanceUID
+    assert (read.get_pixels_by_source_instance([uid])[0, :, :, 0] == lungs()).all()
+
+
+@pytest.mark.parametrize("key", ["StudyInstanceUID", "SOPInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize("value", [None, "no uid"])
+def test_a_film_of_no_study_is_refused(tmp_path: Path, key: str, value: str | None) -> None:
+    film = write_film(tmp_path / "film.dcm")
+    with quiet():
+        dataset = pydicom.dcmread(film)
+        del dataset[key]
+        if value is not None:
+            dataset.add_new(key, "LO", value)
+        dataset.save_as(film, enforce_file_format=False)
+    with pytest.raises(FilmError, match=f"film.dcm has no valid {key}"):
+        read_source(film)
+
+
+def test_deidentified_results_and_film(model: Bundle, tmp_path: Path) -> None:
+    """One patient's two films stay one patient, and none of the old identifiers is left in any file."""
+    person = {
+        "PatientName": "Musterfrau^Erika",
+        "PatientID": "PID-4711",
+        "PatientBirthDate": "19500102",
+        "AccessionNumber": "ACC-0815",
+        "StudyDate": "20240506",
+        "InstitutionName": "Hospital of Somewhere",
+        "ReferringPhysicianName": "Doktor^Who",
+        "PatientComments": "lives in Elsewhere",
+        "StudyDescription": "Thorax of Erika",
+        "OtherPatientIDs": "OTHER-99",
+    }
+    deidentifier = Deidentifier()
+    found = []
+    for name in ("one", "two"):
+        film = write_film(tmp_path / f"{name}.dcm", **person)
+        with quiet():
+            dataset = pydicom.dcmread(film)
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = (
+                f"1.2.3.{len(name)}.{ord(name[0])}"
+            )
+            dataset.private_block(0x0011, "ADALORAQAT TEST", create=True).add_new(1, "LO", "PID-4711")
+            dataset.save_as(film)
+        source = read_source(film, deidentifier)
+        paths = {kind: tmp_path / f"{name}_{kind}.dcm" for kind in (*KINDS, "film")}
+        source.save_film(paths.pop("film"))
+        write_objects(paths, source, result_of(lungs()), model)
+        old = [str(value) for value in person.values()]
+        old += [
+            *["Musterfrau", "Erika", "Doktor"],
+            str(dataset.StudyInstanceUID),
+            str(dataset.SOPInstanceUID),
+        ]
+        for kind in (*KINDS, "film"):
+            data = (tmp_path / f"{name}_{kind}.dcm").read_bytes()
+            assert [one for one in old if one.encode() in data] == []
+        with quiet():
+            objects = {kind: pydicom.dcmread(tmp_path / f"{name}_{kind}.dcm") for kind in (*KINDS, "film")}
+        for key in ("PatientID", "PatientName", "StudyInstanceUID", "StudyDate"):
+            assert len({str(written[key].value) for written in objects.values()}) == 1
+        series = objects["pr"].ReferencedSeriesSequence[0]
+        image = series.ReferencedImageSequence[0]
+        assert image.ReferencedSOPInstanceUID == objects["film"].SOPInstanceUID != dataset.SOPInstanceUID
+        np.testing.assert_array_equal(read_film(tmp_path / f"{name}_film.dcm").pixels, read_film(film).pixels)
+        found.append(objects["film"])
+    assert found[0].PatientID == found[1].PatientID
+    assert found[0].StudyInstanceUID == found[1].StudyInstanceUID
+    assert found[0].SOPInstanceUID != found[1].SOPInstanceUID
+    assert read_source(film, Deidentifier()).header.PatientID != found[1].PatientID  # the key is not kept
