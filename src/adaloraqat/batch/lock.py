@@ -25,14 +25,15 @@ class FolderLock:
             self._handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise OutputError(
-                f"{folder.absolute().name} cannot be written ({error.strerror}): choose another output folder."
+                f"{folder.absolute().name} cannot be written ({error.strerror}): choose another --out."
             ) from error
         try:
             _lock(self._handle)
         except OSError as error:
             os.close(self._handle)
             raise OutputError(
-                f"Another process is writing its results into {folder.absolute().name}: wait for it, or choose another --out."
+                f"Another process is writing its results into {folder.absolute().name}: wait for it, or "
+                "choose another --out."
             ) from error
 
     def release(self) -> None:

@@ -1,7 +1,7 @@
 """results.jsonl: one line a film, written when its files are on the disk, and read again to go on.
 
-The file is the only state of a batch. A line is appended whole and flushed to the disk after the film's mask was;
-so whatever moment a process is killed at, a film either has its mask and its line, or is done again.
+The file is the only state of a batch. A line is appended whole and flushed to the disk after the film's mask
+was; so whatever moment a process is killed at, a film either has its mask and its line, or is done again.
 """
 
 import json
@@ -61,7 +61,7 @@ class FilmStamp:
 
     @classmethod
     def of(cls, name: str, source: Path) -> Self:
-        """Return the stamp of the file `source`, called `name`; a file that cannot be looked at has size -1."""
+        """Return the stamp of the file `source`, called `name`; its size is -1 where it cannot be seen."""
         try:
             found = source.stat()
         except OSError:
@@ -98,7 +98,7 @@ class ResultLine:
         bundle: the model.
         film: the film's file.
         options: of the call that change results.
-        failure: why there is no result, null where there is one: film (the film cannot be used), output (a file
+        failure: why there is no result, null where there is one: film (it cannot be used), output (a file
             cannot be written), memory, or crash (its process died twice).
         entry: what `segment --json` tells of the film; mask and overlay relative to the folder of this file.
     """
@@ -159,8 +159,8 @@ class ResultsFile:
     def _open(self, resume: bool) -> None:
         if not resume and self._holds_results():
             raise OutputError(
-                f"{self._where} holds results of an earlier call: continue it with --resume, or choose another "
-                "--out."
+                f"{self._where} holds results of an earlier call: continue it with --resume, or choose "
+                "another --out."
             )
         self._kept, dropped = self._read()
         if resume:
@@ -287,15 +287,15 @@ class ResultsFile:
         bundle, options = document["bundle"], document["options"]
         if bundle["sha256"] != self._settings.bundle.sha256:
             raise OutputError(
-                f"{where} holds results of another model ({bundle['name']}, SHA-256 {bundle['sha256'][:12]}): "
-                f"choose another --out for {self._settings.bundle.name}."
+                f"{where} holds results of another model ({bundle['name']}, SHA-256 {bundle['sha256'][:12]}):"
+                f" choose another --out for {self._settings.bundle.name}."
             )
         now = self._settings.options
         other = sorted(key for key in {*options, *now} if options.get(key) != now.get(key))
         if other:
             raise OutputError(
-                f"{where} holds results of a call with other options ({', '.join(other)}): give the same, or choose "
-                "another --out."
+                f"{where} holds results of a call with other options ({', '.join(other)}): give the same, or "
+                "choose another --out."
             )
 
     def _rewrite(self) -> None:
@@ -338,5 +338,6 @@ def _sweep(out: Path) -> None:
 
 def _unwritable(error: OSError) -> OutputError:
     return OutputError(
-        f"{RESULTS} cannot be written ({error.strerror or error}): free some disk space, or choose another --out."
+        f"{RESULTS} cannot be written ({error.strerror or error}): free some disk space, or choose another "
+        "--out."
     )

@@ -94,8 +94,8 @@ def run_batch(
 
 def _died(task: FilmTask) -> Outcome:
     sentence = (
-        f"The process that worked on this film died {ATTEMPTS} times: the film may be damaged, or too large for the "
-        "memory."
+        f"The process that worked on this film died {ATTEMPTS} times: the film may be damaged, or too large "
+        "for the memory."
     )
     entry = FilmEntry(task.name, error=sentence)
     return Outcome(FilmStamp.of(task.name, task.source), entry, "crash")

@@ -1,7 +1,7 @@
 """The runtimes and devices that execute a bundle's two graphs, and where their compiled forms are kept.
 
-An engine is named `runtime` or `runtime:device` ("onnxruntime", "onnxruntime:cuda", "openvino:gpu"); here is the one
-place where it is chosen. Only the CPU is what parity was measured on.
+An engine is named `runtime` or `runtime:device` ("onnxruntime", "onnxruntime:cuda", "openvino:gpu"); here is
+the one place where it is chosen. Only the CPU is what parity was measured on.
 """
 
 import os
@@ -60,7 +60,7 @@ def load_engine(bundle: Bundle, engine: str = DEFAULT_ENGINE, threads: int | Non
     `threads=None` leaves the number to the runtime.
 
     Raises:
-        BundleError: the engine is unknown, not installed, or lacks the device, or it refuses the bundle's graphs.
+        BundleError: the engine is unknown, not installed, or lacks the device, or it refuses the graphs.
     """
     runtime, _, device = engine.partition(":")
     if runtime not in ENGINES:
@@ -219,13 +219,14 @@ def openvino_model(
     cache: Path | None = None,
     device: str = CPU,
 ) -> Any:
-    """Compile one ONNX or IR file in OpenVINO for `device` (of `OPENVINO_DEVICES`), for latency; `names` as in `onnxruntime_session`.
+    """Compile one ONNX or IR file in OpenVINO for `device` (of `OPENVINO_DEVICES`), for latency.
 
-    With the folder `cache` the compiled model is kept there, and read from there the next time.
+    `names` as in `onnxruntime_session`. With the folder `cache` the compiled model is kept there, and read
+    from there the next time.
 
     Raises:
-        BundleError: OpenVINO is not installed, lacks the device, refuses the file, or its inputs or outputs are
-            others.
+        BundleError: OpenVINO is not installed, lacks the device, refuses the file, or its inputs or outputs
+            are others.
     """
     core = openvino_package().Core()
     # several GPUs are called GPU.0, GPU.1

@@ -210,7 +210,7 @@ class Segmenter:
         """Segment films in their order; while one is segmented the next ones are read, in a thread.
 
         Args:
-            films: taken one by one, `READ_AHEAD` before they are needed; memory does not grow with their number.
+            films: taken one by one, `READ_AHEAD` before they are needed, so that memory does not grow.
             box: as for `segment`, the same for all.
             errors: "raise", or "return": a film that cannot be used then gives its `FilmError` in its place.
 

@@ -116,8 +116,8 @@ def stdout_lost(error: OSError) -> str:
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """Give the items one by one: with a bar where stderr is a terminal, else with a plain line now and then.
 
-    Both tell about how long it will take yet. `what` is the plural noun of the items ("films"), `total` how many
-    there are where the items cannot tell. A single item shows nothing.
+    Both tell about how long it will take yet. `what` is the plural noun of the items ("films"), `total` how
+    many there are where the items cannot tell. A single item shows nothing.
     """
     count = total if total is not None else len(items) if isinstance(items, Sized) else 0
     if count > 1 and sys.stderr.isatty():
