@@ -5,7 +5,6 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,13 +19,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
 
 
 @pytest.fixture
-def example() -> Any:
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else it writes a token into the user's home
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     spec = importlib.util.spec_from_file_location("ray_segment", EXAMPLE)
     assert spec
     assert spec.loader
-    module = ModuleType("ray_segment")
+    module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # an actor has no file of the test's to import the example from
+    monkeypatch.setitem(sys.modules, "ray_segment", module)
+    ray.cloudpickle.register_pickle_by_value(module)
     yield module
     ray.shutdown()
 
