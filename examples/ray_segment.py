@@ -4,11 +4,12 @@
     python examples/ray_segment.py films/ masks/ --actors 2
 
 `masks/` must be a folder that all machines see. It holds `shard-0`, `shard-1`, …: each a results.jsonl in the
-format of `adaloraqat segment --workers` (docs/batch.md) with the masks it names. The same call again does what
+format of `adaloraqat segment --workers` (docs/batch.md), with its masks. The same call again does what
 is missing.
 """
 
 import argparse
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
@@ -58,9 +59,7 @@ class Shard:
 def left_to_do(films: Path, out: Path, settings: Settings) -> list[dict[str, str]]:
     """Return a row for each film that no shard has; lines of films that changed are taken out."""
     with ExitStack() as held:
-        shards = [
-            held.enter_context(ResultsFile(folder, settings, resume=True)) for folder in out.glob("shard-*")
-        ]
+        shards = [held.enter_context(_when_free(folder, settings)) for folder in out.glob("shard-*")]
         rows = []
         for film in find_films(films):
             name = film.relative_to(films).as_posix()
@@ -70,6 +69,18 @@ def left_to_do(films: Path, out: Path, settings: Settings) -> list[dict[str, str
         for shard in shards:
             shard.forget(row["name"] for row in rows)
     return rows
+
+
+def _when_free(folder: Path, settings: Settings, patience: float = 60) -> ResultsFile:
+    """Open a shard; the actors of an earlier call may take some seconds to end."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return ResultsFile(folder, settings, resume=True)
+        except OutputError as error:
+            if "Another process" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def segment_folder(
