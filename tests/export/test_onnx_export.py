@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto
 
+import adaloraqat
 from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.models.sam import SamArchitecture, build_sam, decode, encode
@@ -11,6 +14,7 @@ from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.integer import convert
 from adaloraqat.quantize.policy import POLICIES
 from adaloraqat.quantize.preparation import prepare
+from adaloraqat.radiograph import Preprocessing
 
 
 def _run(path, engine, feeds, names):
@@ -41,6 +45,28 @@ def test_both_files_answer_as_the_model_does_for_one_box_and_for_five(exported, 
         assert found[1].shape == (count,)
         np.testing.assert_allclose(found[0], logits.numpy(), atol=tolerance * float(logits.abs().max()))
         np.testing.assert_allclose(found[1], quality.numpy(), atol=0.01)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("policy", ["fp32", "int8"])
+def test_eight_images_at_once_answer_as_one_by_one(exported, engine, policy):
+    encoder = exported(policy)[1].encoder
+    images = np.random.default_rng(3).standard_normal((8, 1, 64, 64)).astype(np.float32)
+    [together] = _run(encoder, engine, {"image": images}, ["embedding"])
+    alone = [_run(encoder, engine, {"image": image[None]}, ["embedding"])[0] for image in images]
+    assert together.shape[0] == 8
+    assert np.ptp(together, axis=0).max() > 0.1  # the films differ
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
+
+
+def test_a_graph_says_whose_it_is(exported):
+    bundle = exported("int8")[1]
+    for path in (bundle.encoder, bundle.decoder):
+        labels = onnxruntime_session(path, 1).get_modelmeta().custom_metadata_map
+        assert labels["name"] == bundle.name
+        assert labels["licence"] == bundle.licence
+        assert Preprocessing.from_dict(json.loads(labels["preprocessing"])) == bundle.preprocessing
+        assert labels["adaloraqat_version"] == adaloraqat.__version__
 
 
 def test_the_int8_file_holds_integers_and_sixteen_bits(exported):

@@ -1,11 +1,15 @@
-"""The runtimes that execute a bundle's two graphs on the CPU, and where their compiled forms are kept."""
+"""The runtimes and devices that execute a bundle's two graphs, and where their compiled forms are kept.
+
+An engine is named `runtime` or `runtime:device` ("onnxruntime", "onnxruntime:cuda", "openvino:gpu"); here is
+the one place where it is chosen. Only the CPU is what parity was measured on.
+"""
 
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +22,17 @@ FloatArray = NDArray[np.float32]
 
 ENCODER_NAMES = (("image",), ("embedding",))
 DECODER_NAMES = (("embedding", "boxes"), ("logits", "quality"))
+DEFAULT_ENGINE = "onnxruntime"
+CPU = "cpu"
+PROVIDERS = {
+    CPU: "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+"""ONNX Runtime's execution providers by device."""
+OPENVINO_DEVICES = {CPU: "CPU", "gpu": "GPU"}
+"""OpenVINO's devices."""
 KEPT_MODELS = 8
 """Models that OpenVINO compiled and that are kept; the one used longest ago goes first."""
 
@@ -38,26 +53,40 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(bundle: Bundle, engine: str = "onnxruntime", threads: int | None = None) -> Engine:
-    """Make a bundle ready to run in `engine` ("onnxruntime" or "openvino"), on `threads` CPU threads.
+def load_engine(bundle: Bundle, engine: str = DEFAULT_ENGINE, threads: int | None = None) -> Engine:
+    """Make a bundle ready to run in `engine` (`runtime` or `runtime:device`), on `threads` CPU threads.
 
     `threads=None` leaves the number to the runtime.
 
     Raises:
-        BundleError: the engine is unknown or not installed, or it refuses the bundle's graphs.
+        BundleError: the engine is unknown, not installed, or lacks the device, or it refuses the graphs.
     """
-    if engine not in ENGINES:
-        raise BundleError(f"There is no engine called {engine!r}: choose one of {', '.join(ENGINES)}.")
+    runtime, _, device = engine.partition(":")
+    if runtime not in ENGINES:
+        raise BundleError(f"There is no engine called {runtime!r}: choose one of {', '.join(ENGINES)}.")
+    known = ENGINES[runtime].devices
+    if device and device not in known:
+        raise BundleError(f"{runtime} has no device {device!r}: choose one of {', '.join(known)}.")
     if threads is not None and threads < 1:
         raise BundleError(f"{threads} threads cannot run a model: give 1 or more.")
-    return ENGINES[engine](bundle, threads)
+    return ENGINES[runtime](bundle, threads, device or CPU)
 
 
 class _TwoGraphs(ABC):
     """What the runtimes share: an encoder and a decoder graph, and the names that go in and out."""
 
+    runtime: ClassVar[str]
+    devices: ClassVar[Mapping[str, str]]
     _encoder: Any
     _decoder: Any
+
+    def __init__(self, threads: int | None, device: str) -> None:
+        self.name = self.runtime if device == CPU else f"{self.runtime}:{device}"
+        self.settings = (self.name, threads)
+        """What `load_engine` takes to make the same engine of the same bundle."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, threads={self.settings[1]})"
 
     def encode(self, image: FloatArray) -> FloatArray:
         """See `Engine.encode`."""
@@ -75,13 +104,15 @@ class _TwoGraphs(ABC):
 
 
 class OnnxRuntimeEngine(_TwoGraphs):
-    """ONNX Runtime on the CPU: the base engine, on every platform."""
+    """ONNX Runtime: the base engine, on every platform."""
 
-    name = "onnxruntime"
+    runtime = "onnxruntime"
+    devices = PROVIDERS
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        self._encoder = onnxruntime_session(bundle.encoder, threads, ENCODER_NAMES)
-        self._decoder = onnxruntime_session(bundle.decoder, threads, DECODER_NAMES)
+    def __init__(self, bundle: Bundle, threads: int | None = None, device: str = CPU) -> None:
+        super().__init__(threads, device)
+        self._encoder = onnxruntime_session(bundle.encoder, threads, ENCODER_NAMES, device=device)
+        self._decoder = onnxruntime_session(bundle.decoder, threads, DECODER_NAMES, device=device)
         self._bundle = bundle.name
         sides = self._encoder.get_inputs()[0].shape  # one that varies has a name in place of a number
         _check_image(bundle, [side if isinstance(side, int) else None for side in sides])
@@ -92,14 +123,20 @@ class OnnxRuntimeEngine(_TwoGraphs):
 
 
 class OpenVinoEngine(_TwoGraphs):
-    """OpenVINO on the CPU; only where the `openvino` extra is installed."""
+    """OpenVINO; only where the `openvino` extra is installed."""
 
-    name = "openvino"
+    runtime = "openvino"
+    devices = OPENVINO_DEVICES
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, device: str = CPU) -> None:
+        super().__init__(threads, device)
         encoder, decoder = (openvino_cache(bundle.files[name].sha256) for name in (ENCODER, DECODER))
-        self._encoder = openvino_model(bundle.openvino_graph(ENCODER), threads, ENCODER_NAMES, encoder)
-        self._decoder = openvino_model(bundle.openvino_graph(DECODER), threads, DECODER_NAMES, decoder)
+        self._encoder = openvino_model(
+            bundle.openvino_graph(ENCODER), threads, ENCODER_NAMES, encoder, device
+        )
+        self._decoder = openvino_model(
+            bundle.openvino_graph(DECODER), threads, DECODER_NAMES, decoder, device
+        )
         self._bundle = bundle.name
         sides = self._encoder.inputs[0].partial_shape
         _check_image(bundle, [side.get_length() if side.is_static else None for side in sides])
@@ -112,8 +149,8 @@ class OpenVinoEngine(_TwoGraphs):
 
 
 ENGINES: dict[str, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
-    OnnxRuntimeEngine.name: OnnxRuntimeEngine,
-    OpenVinoEngine.name: OpenVinoEngine,
+    OnnxRuntimeEngine.runtime: OnnxRuntimeEngine,
+    OpenVinoEngine.runtime: OpenVinoEngine,
 }
 
 
@@ -122,17 +159,20 @@ def onnxruntime_session(
     threads: int | None = None,
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
     profile_prefix: str | None = None,
+    device: str = CPU,
 ) -> Any:
-    """Open one ONNX file in ONNX Runtime on the CPU, quietly.
+    """Open one ONNX file in ONNX Runtime on `device` (of `PROVIDERS`), quietly.
 
     `names` are the inputs and outputs it must have. With `profile_prefix` the session records what it
     executes, in a file of that prefix.
 
     Raises:
-        BundleError: the runtime refuses the file, or its inputs or outputs are others.
+        BundleError: the runtime refuses the file, lacks the device, or inputs or outputs are others.
     """
     import onnxruntime
 
+    found_providers = onnxruntime.get_available_providers()
+    _check_device("onnxruntime", device, PROVIDERS, found_providers)
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
@@ -146,7 +186,11 @@ def onnxruntime_session(
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
     with refused_as(_refused(path, "ONNX Runtime")):  # it raises its own classes, which share no base
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # what a device cannot compute the CPU does
+        providers = list(dict.fromkeys((PROVIDERS[device], PROVIDERS[CPU])))
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    # a provider that is listed and cannot start, for want of a driver, is left out in silence
+    _check_device("onnxruntime", device, PROVIDERS, session.get_providers())
     found = ({i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()})
     _check_names(path, found, names)
     return session
@@ -172,15 +216,20 @@ def openvino_model(
     threads: int | None = None,
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
     cache: Path | None = None,
+    device: str = CPU,
 ) -> Any:
-    """Compile one ONNX or IR file in OpenVINO for the CPU, for latency; `names` as in `onnxruntime_session`.
+    """Compile one ONNX or IR file in OpenVINO for `device` (of `OPENVINO_DEVICES`), for latency.
 
-    With the folder `cache` the compiled model is kept there, and read from there the next time.
+    `names` as in `onnxruntime_session`. With the folder `cache` the compiled model is kept there, and read
+    from there the next time.
 
     Raises:
-        BundleError: OpenVINO is not installed, refuses the file, or its inputs or outputs are others.
+        BundleError: OpenVINO is not installed, lacks the device, refuses the file, or its inputs or outputs
+            are others.
     """
-    openvino = openvino_package()
+    core = openvino_package().Core()
+    # several GPUs are called GPU.0, GPU.1
+    _check_device("openvino", device, OPENVINO_DEVICES, [one.split(".")[0] for one in core.available_devices])
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         # the defaults would quietly round float layers to bfloat16 where the CPU has it, and quantise float
@@ -188,12 +237,12 @@ def openvino_model(
         "INFERENCE_PRECISION_HINT": "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
     }
-    if threads is not None:
+    if threads is not None and device == CPU:
         config["INFERENCE_NUM_THREADS"] = threads
     if cache is not None:
         config["CACHE_DIR"] = str(cache)
     with refused_as(_refused(path, "OpenVINO")):
-        model = openvino.Core().compile_model(str(path), "CPU", config)
+        model = core.compile_model(str(path), OPENVINO_DEVICES[device], config)
     found = (set().union(*(i.names for i in model.inputs)), set().union(*(o.names for o in model.outputs)))
     _check_names(path, found, names)
     return model
@@ -227,6 +276,17 @@ def _forget_oldest(models: Path) -> None:
     by_use = sorted(models.iterdir(), key=lambda folder: folder.stat().st_mtime)
     for folder in by_use[:-KEPT_MODELS]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_device(runtime: str, device: str, known: Mapping[str, str], found: Sequence[str]) -> None:
+    """Refuse a device that is not among the `found`, with those that are; the CPU always is."""
+    if device == CPU or known[device] in found:
+        return
+    available = ", ".join(f"{runtime}:{name}" for name, own in known.items() if own in found and name != CPU)
+    raise BundleError(
+        f"{runtime} finds no {device} on this computer: use {available or runtime}, or install the build of "
+        f"{runtime} and the driver that {device} needs."
+    )
 
 
 def _check_names(

@@ -3,8 +3,11 @@
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,8 +20,8 @@ from adaloraqat.bundle.parts import connected_parts, enclosing_box, tidy
 from adaloraqat.bundle.plausibility import doubts
 from adaloraqat.bundle.proposer import DEFAULT_PROPOSER, propose_boxes
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
-from adaloraqat.errors import BundleError, FilmError
-from adaloraqat.radiograph import Box, Film, Frame, read_film
+from adaloraqat.errors import BundleError, FilmError, OutputError
+from adaloraqat.radiograph import Box, Film, Frame, read_film, write_mask
 from adaloraqat.radiograph.formats.inputs import FilmSource
 
 GIVEN = "given"
@@ -37,6 +40,9 @@ _NOTHING_PROPOSED = (
 
 BOXES_AT_ONCE = 8
 """Boxes in one call of the decoder: its memory grows with them, its time a box hardly falls."""
+
+READ_AHEAD = 2
+"""Films that `segment_many` reads before they are needed."""
 
 FilmLike = FilmSource | Film | NDArray[Any]
 
@@ -85,6 +91,36 @@ class Segmentation:
             return None
         return self.area_px * self.spacing_mm[0] * self.spacing_mm[1]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the pixels, as JSON has it: `width` and `height` (px), and the numbers rounded."""
+        height, width = self.mask.shape
+        area = self.area_mm2
+        return {
+            "width": width,
+            "height": height,
+            "box": [round(side, 2) for side in self.box],
+            "box_source": self.box_source,
+            "prompts": [[round(side, 2) for side in box] for box in self.prompts],
+            "proposer": self.proposer,
+            "quality": None if self.quality is None else round(self.quality, 4),
+            "area_px": self.area_px,
+            "area_mm2": None if area is None else round(area, 2),
+            "spacing_mm": self.spacing_mm,
+            "milliseconds": round(self.milliseconds, 2),
+            "warnings": tuple(self.warnings),
+            "notices": self.notices,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the mask as an 8-bit PNG of 0 and 255, on the film's own grid, atomically.
+
+        Raises:
+            OutputError: the name does not end in .png, or the file cannot be written.
+        """
+        if not os.fspath(path).lower().endswith(".png"):
+            raise OutputError("A mask is saved as PNG: give a name that ends in .png.")
+        write_mask(path, self.mask)
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -115,6 +151,20 @@ class Segmenter:
         self._proposer: Segmenter | None = None
         mismatch = weight_range_warning(bundle.precision.weight_range)
         self.warnings: list[str] = [mismatch] if mismatch else []
+
+    def __repr__(self) -> str:
+        return (
+            f"Segmenter({self.bundle.name!r}, engine={self.engine.name!r}, outlines={self.bundle.outlines!r})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the bundle's path and the settings: another process loads, and checks, the bundle itself."""
+        settings = getattr(self.engine, "settings", None)
+        if settings is None:
+            raise TypeError(
+                f"A Segmenter that runs on {self.engine.name} cannot be pickled; export a bundle of it."
+            )
+        return type(self).load, (self.bundle.folder.absolute(), *settings)
 
     @classmethod
     def load(
@@ -213,6 +263,51 @@ class Segmenter:
         logits, qualities = zip(*self.decode(embedded, prompts), strict=True)
         known = [quality for quality in qualities if quality is not None]
         return np.maximum.reduce(logits), min(known) if known else None
+
+    def segment_many(
+        self,
+        films: Iterable[FilmLike],
+        box: Sequence[float] | None = None,
+        errors: str = "raise",
+        prompt: str = AUTO,
+    ) -> Iterator[Segmentation | FilmError]:
+        """Segment films in their order; while one is segmented the next ones are read, in a thread.
+
+        Args:
+            films: taken one by one, `READ_AHEAD` before they are needed, so that memory does not grow.
+            box: as for `segment`, the same for all.
+            errors: "raise", or "return": a film that cannot be used then gives its `FilmError` in its place.
+            prompt: as for `segment`.
+
+        Raises:
+            FilmError: a film cannot be used, with `errors="raise"`.
+            BundleError: as for `segment`.
+            ValueError: another value of `errors`.
+        """
+        if errors not in ("raise", "return"):
+            raise ValueError(f"errors={errors!r}: give 'raise' or 'return'.")
+        return self._segment_many(films, box, errors, prompt)
+
+    def _segment_many(
+        self, films: Iterable[FilmLike], box: Sequence[float] | None, errors: str, prompt: str
+    ) -> Iterator[Segmentation | FilmError]:
+        source = iter(films)
+        reader = ThreadPoolExecutor(1, thread_name_prefix="adaloraqat-reader")
+        try:
+            ahead = deque(reader.submit(_as_film, film) for film in islice(source, READ_AHEAD))
+            while ahead:
+                reading = ahead.popleft()
+                ahead.extend(reader.submit(_as_film, film) for film in islice(source, 1))
+                try:
+                    result = self.segment(reading.result(), box, prompt)
+                except FilmError as error:
+                    if errors == "raise":
+                        raise
+                    yield error
+                else:
+                    yield result
+        finally:
+            reader.shutdown(wait=False, cancel_futures=True)
 
     def segment_boxes(
         self, film: FilmLike, boxes: Sequence[Sequence[float]]

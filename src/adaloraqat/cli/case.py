@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaloraqat.batch import FilmEntry
 from adaloraqat.bundle import Segmenter
 from adaloraqat.cli.console import progress
-from adaloraqat.cli.film_entry import FilmEntry
 from adaloraqat.errors import OutputError
 from adaloraqat.radiograph import Box
 from adaloraqat.radiograph.formats import ONE_FILM_SUFFIXES

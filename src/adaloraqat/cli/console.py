@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
 from typing import Any, TextIO, TypeVar
 
@@ -28,6 +28,7 @@ INTERRUPTED = 130
 """Stopped by Ctrl-C; what was finished stays."""
 
 PLAIN_EVERY_SECONDS = 2.0
+DAY = 24 * 3600
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -112,20 +113,42 @@ def stdout_lost(error: OSError) -> str:
     )
 
 
-def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
+def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """Give the items one by one: with a bar where stderr is a terminal, else with a plain line now and then.
 
-    `what` is the plural noun of the items ("films"). A single item shows nothing.
+    Both tell about how long it will take yet. `what` is the plural noun of the items ("films"), `total` how
+    many there are where the items cannot tell. A single item shows nothing.
     """
-    if len(items) > 1 and sys.stderr.isatty():
+    count = total if total is not None else len(items) if isinstance(items, Sized) else 0
+    if count > 1 and sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track
 
-        yield from track(items, description=what, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        yield from track(items, description=what, total=count, console=console, transient=True)
         return
-    last = time.monotonic()
+    started = last = time.monotonic()
     for done, item in enumerate(items):
-        if time.monotonic() - last >= PLAIN_EVERY_SECONDS:
-            log.info("%d of %d %s", done, len(items), what)
-            last = time.monotonic()
+        now = time.monotonic()
+        if now - last >= PLAIN_EVERY_SECONDS:
+            log.info("%d of %d %s%s", done, count, what, _left(now - started, done, count))
+            last = now
         yield item
+
+
+def _left(spent: float, done: int, count: int) -> str:
+    """Return about how long the rest takes and when that ends by the clock, once something is done."""
+    if not 0 < done < count:
+        return ""
+    seconds = spent / done * (count - done)
+    ends = time.strftime(
+        "%H:%M" if seconds < DAY else "%Y-%m-%d %H:%M", time.localtime(time.time() + seconds)
+    )
+    return f", about {_duration(seconds)} left (until {ends})"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -16,6 +16,20 @@ Threads = Annotated[
     int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: the engine's.")
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST_THREADS,
+        metavar="N",
+        help="Processes that work side by side, of one thread each unless --threads says more.",
+    ),
+]
+
+Engine = Annotated[
+    str, typer.Option(help="onnxruntime[:cuda|:directml|:coreml] or openvino[:gpu]; alone: on the CPU.")
+]
+
 TrainingThreads = Annotated[
     int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; equal numbers need equal threads.")
 ]

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter
+from adaloraqat.batch import FilmEntry, FilmStamp, Outcome, Settings
+from adaloraqat.batch.results import Failure
+from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter, load_bundle
+from adaloraqat.bundle.cpu import weight_range_warning
+from adaloraqat.bundle.engine import DEFAULT_ENGINE
 from adaloraqat.cli.case import Propagate, do_case, failure
-from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
+from adaloraqat.cli.console import INTERRUPTED, print_json, print_line, progress
 from adaloraqat.cli.dicom import Objects, asked
-from adaloraqat.cli.film_entry import FilmEntry
-from adaloraqat.cli.options import Threads, named
+from adaloraqat.cli.many import do_many, exit_code, name_failures, told_to_parent
+from adaloraqat.cli.options import Engine, Threads, Workers, named
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
@@ -29,7 +34,6 @@ log = logging.getLogger("adaloraqat")
 
 DEFAULT_OUT = Path("adaloraqat-masks")
 ROOM = 1 << 20  # bytes on the disk: far more than the mask of a film takes
-NAMED = 20  # failed inputs that the last line names; each has a line of its own
 
 
 class Prompt(StrEnum):
@@ -72,8 +76,12 @@ def segment(
     propagate: Annotated[
         Propagate, typer.Option(help="What a volume's slice hands on to the next: its box, or its mask.")
     ] = Propagate.box,
-    engine: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    engine: Engine = DEFAULT_ENGINE,
     threads: Threads = None,
+    workers: Workers = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted call: do only what --out lacks.")
+    ] = False,
 ) -> None:
     """Outline the lungs in films or folders of films.
 
@@ -83,13 +91,38 @@ def segment(
     --dicom writes <stem>_seg.dcm, _sr.dcm, _pr.dcm beside the mask, of DICOM films; --deidentify adds
     <stem>_deidentified.dcm, the film to which they then refer.
     With --json, paths are relative to the folders that were given.
+    --workers and --resume also keep results.jsonl, one line a film, and write results.csv at the end.
     """
     kinds = asked(dicom, deidentify)
+    if kinds and (workers is not None or resume):
+        raise OutputError("--dicom does not go with --workers or --resume yet: leave one of them out.")
     objects = Objects(kinds) if kinds else None
     jobs, refusals = plan(inputs, out, overlay, kinds)
     entries = [FilmEntry(refusal.name, error=refusal.error) for refusal in refusals]
     for refusal in refusals:
         log.error("%s", refusal.error)
+    if jobs and (workers is not None or resume):
+        bundle = load_bundle(model)
+        warnings = list(filter(None, [weight_range_warning(bundle.precision.weight_range)]))
+        for warning in warnings:
+            log.warning("%s", warning)
+        given = Box(*box) if box else None
+        how = _How(given, prompt.value, overlay, propagate, quiet=True, alone=False)
+        options = {
+            "box": box,
+            "prompt": prompt.value,
+            "overlay": overlay,
+            "propagate": propagate.value,
+            "engine": engine,
+        }
+        each = threads or (1 if (workers or 1) > 1 else None)
+        work_there = partial(_worker, bundle.folder.absolute(), engine, each, out.absolute(), how)
+        settings = Settings.of(bundle, options)
+        told = partial(_document, bundle.name, bundle.outlines, engine, warnings) if as_json else None
+        ended = do_many(
+            jobs, refusals, out, settings, work_there, workers=workers or 1, resume=resume, document=told
+        )
+        raise typer.Exit(ended)
     segmenter = Segmenter.load(model, engine, threads) if jobs else None
     if segmenter is not None and box is not None:
         segmenter.check_box()
@@ -111,11 +144,30 @@ def segment(
         entries += [FilmEntry(job.name, error=f"Not tried, because of {work.obstacle}") for job in left]
     failed = [str(entry.path) for entry in entries if entry.error]
     if as_json:
-        print_json(_document(model, engine, segmenter, entries))
-    if failed and len(entries) > 1:
-        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
-        log.error("%d of %d inputs failed: %s%s", len(failed), len(entries), ", ".join(failed[:NAMED]), more)
-    raise typer.Exit(code if code is not None else _exit_code(work.done, len(failed)))
+        name = segmenter.bundle.name if segmenter else Path(model).name
+        outlines = segmenter.bundle.outlines if segmenter else None
+        print_json(_document(name, outlines, engine, segmenter.warnings if segmenter else [], entries))
+    name_failures(failed, len(entries))
+    raise typer.Exit(code if code is not None else exit_code(work.done, len(failed)))
+
+
+def _worker(
+    folder: Path, engine: str, threads: int | None, out: Path, how: "_How"
+) -> Callable[[Job], Outcome]:
+    """Load the model in a process of a batch; return what does a film there. The paths are absolute."""
+    segmenter = Segmenter.load(folder, engine, threads)
+    if how.box is not None:
+        segmenter.check_box()
+
+    def do(job: Job) -> Outcome:
+        stamp = FilmStamp.of(job.name, job.source)
+        with told_to_parent() as told:
+            entry = work.do(job)
+        return Outcome(stamp, entry, work.failure, tuple(told), work.obstacle)
+
+    with told_to_parent():  # the parent has warned of the model already
+        work = _Work(segmenter, out, how)
+    return do
 
 
 @dataclass(frozen=True)
@@ -135,7 +187,8 @@ class _How:
 class _Work:
     """Does one film after the other, and counts those that have their mask.
 
-    `obstacle` is the film and the sentence after which nothing further can be written.
+    `obstacle` is the film and the sentence after which nothing further can be written; `failure` is what kept
+    the last film from its result.
     """
 
     def __init__(self, segmenter: Segmenter | None, out: Path, how: _How) -> None:
@@ -144,6 +197,7 @@ class _Work:
         self._how = how
         self.done = 0
         self.obstacle: str | None = None
+        self.failure: Failure | None = None
         for warning in segmenter.warnings if segmenter else ():
             log.warning("%s", warning)
 
@@ -153,21 +207,26 @@ class _Work:
         So does one without the overlay that was asked for, though its mask is there.
         """
         outputs = job.outputs(self._out, self._how.overlay)
+        self.failure = None
         try:
             objects = self._how.objects
             source = objects.source(job.source) if objects else None  # refused before there is a mask
             entry, unwritten = self._case(job, outputs) if job.is_case else self._film(job, outputs, source)
         except FilmError as error:
+            self.failure = "film"
             return FilmEntry(job.name, error=self._told(job, str(error)))
         except OutputError as error:
+            self.failure = "output"
             return FilmEntry(job.name, error=self._told(job, self._judged(job, error)))
         except MemoryError:
+            self.failure = "memory"
             sentence = "There is not enough memory for this film: use a smaller copy of it."
             return FilmEntry(job.name, error=self._told(job, sentence))
         self.done += 1
         for warning in entry.warnings:
             log.warning("%s: %s", job.name, warning)
         if unwritten:
+            self.failure = "output"
             sentence = f"The mask is written, the overlay is not: {self._judged(job, unwritten)}"
             entry = replace(entry, error=self._told(job, sentence))
             outputs = outputs[:1]
@@ -183,7 +242,7 @@ class _Work:
         film = read_film(job.source)
         result = self._segmenter.segment(film, self._how.box, self._how.prompt)
         write_mask(outputs[0], result.mask)
-        entry = _entry(result) if source is None else self._with_objects(job, source, result)
+        entry = FilmEntry.of(result) if source is None else self._with_objects(job, source, result)
         if not self._how.overlay:
             return entry, None
         return entry, failure(partial(write_overlay, outputs[1], film, result.mask, result.box))
@@ -198,9 +257,9 @@ class _Work:
         except (FilmError, OutputError) as error:
             reason = self._judged(job, error) if isinstance(error, OutputError) else str(error)
             sentence = f"The mask is written, the DICOM results are not: {reason}"
-            return replace(_entry(result), error=self._told(job, sentence))
+            return replace(FilmEntry.of(result), error=self._told(job, sentence))
         names = {kind: shown(self._out, path.relative_to(self._out)) for kind, path in paths.items()}
-        return replace(_entry(result), dicom=names)
+        return replace(FilmEntry.of(result), dicom=names)
 
     def _case(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
@@ -227,44 +286,13 @@ def _ends_all(error: OutputError, out: Path) -> bool:
     return not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < ROOM
 
 
-def _entry(result: Segmentation) -> FilmEntry:
-    """Return a film's entry without the names of files."""
-    height, width = result.mask.shape
-    area = result.area_mm2
-    return FilmEntry(
-        width=width,
-        height=height,
-        box=_rounded(result.box),
-        box_source=result.box_source,
-        prompts=[_rounded(box) for box in result.prompts],
-        proposer=result.proposer,
-        quality=None if result.quality is None else round(result.quality, 4),
-        area_px=result.area_px,
-        area_mm2=None if area is None else round(area, 2),
-        spacing_mm=result.spacing_mm,
-        milliseconds=round(result.milliseconds, 2),
-        warnings=tuple(result.warnings),
-        notices=result.notices,
-    )
-
-
-def _rounded(box: Box) -> list[float]:
-    return [round(side, 2) for side in box]
-
-
 def _document(
-    model: str, engine: str, segmenter: Segmenter | None, entries: list[FilmEntry]
+    model: str, outlines: str | None, engine: str, warnings: list[str], entries: list[FilmEntry]
 ) -> dict[str, Any]:
     return {
-        "model": segmenter.bundle.name if segmenter else Path(model).name,
-        "outlines": segmenter.bundle.outlines if segmenter else None,
+        "model": model,
+        "outlines": outlines,
         "engine": engine,
-        "warnings": segmenter.warnings if segmenter else [],
+        "warnings": warnings,
         "results": [entry.to_dict() for entry in entries],
     }
-
-
-def _exit_code(done: int, failed: int) -> int:
-    if not failed:
-        return 0
-    return SOME_FAILED if done else NOTHING_DONE

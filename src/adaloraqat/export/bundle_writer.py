@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+import adaloraqat
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
 from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER, OPENVINO_IR
@@ -124,6 +125,8 @@ def export_bundle(
         converted = convert(model)
         export_encoder(converted, temporary / ENCODER)
         export_decoder(converted, temporary / DECODER)
+        for graph in (ENCODER, DECODER):
+            _label(temporary / graph, fields)
         _describe_stored(fields, model, [temporary / ENCODER, temporary / DECODER])
         files = [ENCODER, DECODER, *(write_openvino_ir(temporary) if openvino else ())]
         if measured is not None:
@@ -133,6 +136,16 @@ def export_bundle(
             fields["parity"] = {"measured": True, **parity(temporary)}
             write_bundle(temporary, fields, files)
     return load_bundle(target)
+
+
+def _label(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write into an ONNX file whose it is and what it takes, for those who meet it without its bundle."""
+    model = onnx.load(path)
+    labels = {key: fields[key] for key in ("name", "outlines", "licence", "intended_use")}
+    preprocessing = json.dumps(fields["preprocessing"])
+    version = {"adaloraqat_version": adaloraqat.__version__, "preprocessing": preprocessing}
+    onnx.helper.set_model_props(model, labels | version)
+    onnx.save(model, path)
 
 
 def _without_adapters(model: SegmentationModel) -> dict[str, Any]:

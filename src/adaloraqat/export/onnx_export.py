@@ -22,9 +22,11 @@ Model = TypeVar("Model", bound=nn.Module)
 OPSET = 17
 """The ONNX operator set written, the first with LayerNormalization."""
 
+_BATCH = {name: {0: "B"} for name in ("image", "embedding")}
+
 
 def export_encoder(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
-    """Write `image` (1, C, S, S) float32 -> `embedding` (1, D, g, g) float32 to `path`.
+    """Write `image` (B, C, S, S) float32 -> `embedding` (B, D, g, g) float32 to `path`, for any B.
 
     Args:
         model: what `adaloraqat.quantize.convert` returned, in any precision. It is not changed.
@@ -36,11 +38,11 @@ def export_encoder(model: SegmentationModel, path: str | os.PathLike[str]) -> No
     if isinstance(model, PromptFreeModel):
         size, channels = model.architecture["image_size"], model.architecture["channels"]
         graph = NetworkGraph(_own_copy(model))
-        write_onnx(graph, (torch.zeros(1, channels, size, size),), path, ["image"], ["embedding"])
+        write_onnx(graph, (torch.zeros(2, channels, size, size),), path, ["image"], ["embedding"], _BATCH)
         return
     config = model.config.vision_config
-    image = torch.zeros(1, config.num_channels, config.image_size, config.image_size)
-    write_onnx(EncoderGraph(_own_copy(model)), (image,), path, ["image"], ["embedding"])
+    image = torch.zeros(2, config.num_channels, config.image_size, config.image_size)
+    write_onnx(EncoderGraph(_own_copy(model)), (image,), path, ["image"], ["embedding"], _BATCH)
 
 
 def export_decoder(model: SegmentationModel, path: str | os.PathLike[str]) -> None:

@@ -1,7 +1,9 @@
-"""One input's entry in `segment --json`."""
+"""One input's entry in `segment --json` and in results.jsonl."""
 
 from dataclasses import dataclass
 from typing import Any
+
+from adaloraqat.bundle import Segmentation
 
 _OF_CASES = ("slices", "objects", "encoded", "milliseconds_of")
 
@@ -58,6 +60,11 @@ class FilmEntry:
     notices: tuple[str, ...] = ()
     error: str | None = None
     milliseconds_of: dict[str, float] | None = None
+
+    @classmethod
+    def of(cls, result: Segmentation) -> "FilmEntry":
+        """Return a film's entry without the names of files."""
+        return cls(**result.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON has it; only a case has the keys of cases, and its times at the end."""

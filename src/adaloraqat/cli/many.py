@@ -1,0 +1,146 @@
+"""`segment --workers` and `--resume`: films by several processes, with results.jsonl and results.csv."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adaloraqat.batch import FilmEntry, Outcome, ResultsFile, Settings, run_batch
+from adaloraqat.batch.run import left_to_do
+from adaloraqat.batch.table import TABLE, write_table
+from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
+from adaloraqat.cli.plan import Job, Refusal, shown
+
+log = logging.getLogger("adaloraqat")
+
+NAMED = 20  # failed inputs that the last line names; each has a line of its own
+
+
+def do_many(
+    jobs: Sequence[Job],
+    refusals: Sequence[Refusal],
+    out: Path,
+    settings: Settings,
+    set_up: Callable[[], Callable[[Job], Outcome]],
+    *,
+    workers: int,
+    resume: bool,
+    document: Callable[[list[FilmEntry]], dict[str, Any]] | None,
+) -> int:
+    """Do what is left of `jobs`, write the table, and return the exit code.
+
+    Args:
+        jobs: the films of the call.
+        refusals: inputs that give no film.
+        out: the output folder.
+        settings: what all its results must share.
+        set_up: see `run_batch`.
+        workers: how many processes.
+        resume: whether results that are there may be continued.
+        document: makes the document of `--json` of all entries; None prints the names of masks instead.
+
+    Raises:
+        AdaloraqatError: nothing could be begun, or results.jsonl cannot be written.
+    """
+    obstacle: str | None = None
+    interrupted = False
+    with ResultsFile(out, settings, resume) as results:
+        for sentence in results.warnings:
+            log.warning("%s", sentence)
+        left = [replace(job, source=job.source.absolute()) for job in left_to_do(results, jobs)]
+        if len(left) < len(jobs):
+            log.info("%d of %d films are done already.", len(jobs) - len(left), len(jobs))
+        try:
+            outcomes = run_batch(results, left, set_up, workers)
+            for outcome in progress(outcomes, "films", len(left)):
+                _tell(outcome, None if document else out)
+                obstacle = outcome.obstacle or obstacle
+        except KeyboardInterrupt:
+            interrupted = True
+        unfinished = [job for job in jobs if job.name not in results]
+        if not unfinished:
+            write_table(out / TABLE, results.lines())
+        failed = [refusal.name for refusal in refusals]
+        failed += [job.name for job in jobs if results.failure(job.name)]
+        if interrupted:
+            done = len(jobs) - len(unfinished)
+            log.error(
+                "Stopped by Ctrl-C: %d of %d films are done and stay; the same call with --resume continues.",
+                done,
+                len(jobs),
+            )
+        else:
+            failed += [job.name for job in unfinished]
+        if document:
+            print_json(document(list(_entries(results, jobs, refusals, out, obstacle))))
+    name_failures(failed, len(jobs) + len(refusals))
+    if interrupted:
+        return INTERRUPTED
+    return exit_code(len(jobs) + len(refusals) - len(failed), len(failed))
+
+
+def name_failures(failed: Sequence[str], inputs: int) -> None:
+    """Say in one line which inputs failed, where there was more than one."""
+    if failed and inputs > 1:
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        log.error("%d of %d inputs failed: %s%s", len(failed), inputs, ", ".join(failed[:NAMED]), more)
+
+
+def exit_code(done: int, failed: int) -> int:
+    """Return what the contract says of so many inputs done and failed."""
+    if not failed:
+        return 0
+    return SOME_FAILED if done else NOTHING_DONE
+
+
+@contextmanager
+def told_to_parent() -> Iterator[list[tuple[int, str]]]:
+    """Collect what this process logs, in place of printing it: (level, text) each."""
+    told: list[tuple[int, str]] = []
+
+    class _Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append((record.levelno, record.getMessage()))
+
+    handlers, propagate, level = log.handlers, log.propagate, log.level
+    log.handlers, log.propagate = [_Collect()], False
+    log.setLevel(logging.INFO)
+    try:
+        yield told
+    finally:
+        log.handlers, log.propagate = handlers, propagate
+        log.setLevel(level)
+
+
+def _tell(outcome: Outcome, out: Path | None) -> None:
+    """Say what a worker had to say of a film; with `out`, print the names of its files."""
+    for level, text in outcome.messages:
+        log.log(level, "%s", text)
+    entry = outcome.entry
+    if outcome.failure == "crash":
+        log.error("%s: %s", entry.path, entry.error)
+    if out is not None:
+        for name in filter(None, (entry.mask, entry.overlay)):
+            print_line(shown(out, Path(name)))
+
+
+def _entries(
+    results: ResultsFile,
+    jobs: Sequence[Job],
+    refusals: Sequence[Refusal],
+    out: Path,
+    obstacle: str | None,
+) -> Iterator[FilmEntry]:
+    """Give the entry of every input, in the order of the call; names of files as the call names them."""
+    for refusal in refusals:
+        yield FilmEntry(refusal.name, error=refusal.error)
+    found = {line["film"]["path"]: FilmEntry(**line["entry"]) for line in results.lines()}
+    for job in jobs:
+        entry = found.get(job.name)
+        if entry is not None:
+            mask, overlay = (name and shown(out, Path(name)) for name in (entry.mask, entry.overlay))
+            yield replace(entry, mask=mask, overlay=overlay)
+        elif obstacle:
+            yield FilmEntry(job.name, error=f"Not tried, because of {obstacle}")
