@@ -55,3 +55,15 @@ def print_page(tmp_path: Path) -> Callable[[Path], Printed]:
         return Printed(console, sheets)
 
     return printed
+
+
+@pytest.fixture(scope="session")
+def lite_medsam() -> Path:
+    """The published LiteMedSAM weights, fetched by the tool itself into the checkout's .cache, once."""
+    root = Path(__file__).parents[1] / ".cache" / "published"
+    command = [sys.executable, "-m", "adaloraqat", "weights", "get", "lite-medsam", "--no-bundle"]
+    environment = {**os.environ, "ADALORAQAT_CACHE": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"LiteMedSAM cannot be fetched here: {done.stderr.strip()[-200:]}")
+    return root / "weights" / "lite-medsam" / "lite_medsam.pth"

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adaloraqat.bundle.format import PROPOSED_LUNGS
 from adaloraqat.bundle.parts import connected_parts, enclosing_box
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
@@ -31,7 +34,16 @@ def propose_boxes(proposer: Segmenter, film: Film, automatic: str) -> tuple[Box,
         film: the film.
         automatic: `PROPOSED_BOX` for one box round the two largest parts, `PROPOSED_LUNGS` for one box each.
     """
-    mask = proposer.segment(film).mask
+    return boxes_of(proposer.segment(film).mask, automatic)
+
+
+def boxes_of(mask: NDArray[np.bool_], automatic: str) -> tuple[Box, ...]:
+    """Return the box of the one or two largest parts of a mask (H, W), or one box each; none if it is empty.
+
+    Args:
+        mask: lungs on a film's own grid.
+        automatic: as for `propose_boxes`.
+    """
     step = max(1, -(-max(mask.shape) // _FINEST))
     parts = connected_parts(mask[::step, ::step])[:_LUNGS]
     lungs = [part for part in parts if part.area >= _SMALL * parts[0].area]
@@ -39,4 +51,4 @@ def propose_boxes(proposer: Segmenter, film: Film, automatic: str) -> tuple[Box,
         return ()
     groups = [[lung] for lung in lungs] if automatic == PROPOSED_LUNGS else [lungs]
     boxes = (Box(*(float(side * step) for side in enclosing_box(group))) for group in groups)
-    return tuple(box.checked(film.shape) for box in boxes)
+    return tuple(box.checked((mask.shape[0], mask.shape[1])) for box in boxes)

@@ -232,11 +232,11 @@ class Segmenter:
         prompts, source, doubt = self._prompts(film, box, prompt)
         embedded = self.embed(film.pixels, film.aspect)
         frame = embedded.frame
-        logits, quality = self._union(embedded, prompts)  # (4g, 4g)
+        logits, quality = self.union(embedded, prompts)  # (4g, 4g)
         if source == WHOLE_FILM and self.bundle.prompt.second_pass:
             closer = second_box(logits, frame)
             if closer is not None:
-                again, again_quality = self._union(embedded, [closer])
+                again, again_quality = self.union(embedded, [closer])
                 if _valid(again, frame).any():  # a second look that finds nothing does not undo the first
                     logits, quality, prompts, source = again, again_quality, (closer,), SECOND_PASS
         result = self._result(film, frame.logits_to_original(logits), quality, prompts, source, started)
@@ -258,7 +258,7 @@ class Segmenter:
         proposed = propose_boxes(self.proposer, film, automatic)
         return (proposed, PROPOSED, []) if proposed else (whole, WHOLE_FILM, [_NOTHING_PROPOSED])
 
-    def _union(self, embedded: Embedded, prompts: Sequence[Box]) -> tuple[FloatArray, float | None]:
+    def union(self, embedded: Embedded, prompts: Sequence[Box]) -> tuple[FloatArray, float | None]:
         """Return logits (4g, 4g) of what any of the prompts encloses, and the lowest of their qualities."""
         logits, qualities = zip(*self.decode(embedded, prompts), strict=True)
         known = [quality for quality in qualities if quality is not None]

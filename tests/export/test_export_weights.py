@@ -1,0 +1,75 @@
+"""Base weights alone become a bundle that takes its box from the small shipped model."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from adaloraqat import Segmenter
+from adaloraqat.cli.main import app
+from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.models.checkpoints import save_base
+from adaloraqat.models.families import build
+from adaloraqat.models.registry import architecture
+from adaloraqat.radiograph import Preprocessing
+from adaloraqat.training.run import load_published
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LiteMedSAM with random weights, as a folder that tells its preprocessing."""
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    own = Preprocessing(64, 1, mean=(0.0,), std=(1.0,), grey_range="min-max")
+    save_base(build(architecture("lite_medsam_tiny").to_dict()), folder, preprocessing=own)
+    return folder
+
+
+def test_a_folder_tells_its_preprocessing_and_an_older_one_nothing(weights: Path, tmp_path: Path) -> None:
+    assert load_published(str(weights))[1].preprocessing_at().grey_range == "min-max"
+    save_base(build(architecture("lite_medsam_tiny").to_dict()), tmp_path / "old")
+    _, structure = load_published(str(tmp_path / "old"))
+    assert structure.preprocessing is None
+    assert structure.preprocessing_at() == Preprocessing(64, 1, mean=(0.0,), std=(1.0,))
+
+
+def test_export_of_a_base_gives_a_bundle_that_proposes_boxes(weights: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["export", str(weights), "--out", str(tmp_path / "bundle")])
+    assert done.exit_code == 0, done.output
+    document = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    assert document["prompt"]["automatic"] == "proposed-box"
+    assert document["preprocessing"]["grey_range"] == "min-max"
+    assert document["precision"]["policy"] == "fp32"
+    assert document["training"]["weights"] == "tiny"
+    [film] = write_phantoms(tmp_path / "films", 1, seed=4)
+    result = Segmenter.load(tmp_path / "bundle").segment(film.path_image)
+    assert result.box_source == "proposed"
+    assert result.proposer == "lung-field"
+    whole = Segmenter.load(tmp_path / "bundle").segment(film.path_image, prompt="whole")
+    assert whole.box_source == "whole film"
+
+
+def test_validation_films_choose_the_prompt_and_integers_need_films(weights: Path, tmp_path: Path) -> None:
+    write_phantoms(tmp_path / "films", 4, seed=5)
+    manifest = str(tmp_path / "films" / "manifest.csv")
+    arguments = ["export", str(weights), "--out", str(tmp_path / "bundle"), "--data", manifest]
+    done = CliRunner().invoke(app, [*arguments, "--precision", "int8"])
+    assert done.exit_code == 0, done.output
+    document = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    scores = document["metrics"]["validation"]
+    better = max(("proposed-box", "proposed-lungs"), key=lambda prompt: scores[f"dice_{prompt}"])
+    assert scores[f"dice_{document['prompt']['automatic']}"] == scores[f"dice_{better}"]
+    assert document["training"]["post_training_quantisation"] is True
+    assert "onnxruntime" in document["parity"]["no_box"]
+    refused = CliRunner().invoke(
+        app, ["export", str(weights), "--out", str(tmp_path / "no"), "--precision", "int8"]
+    )
+    assert refused.exit_code == 2
+    assert not (tmp_path / "no").exists()
+
+
+def test_what_is_for_others_is_refused(weights: Path, tmp_path: Path) -> None:
+    for more in (["--stage", "stage1"], ["--alpha", "16"], ["--to", "huggingface"]):
+        done = CliRunner().invoke(app, ["export", str(weights), "--out", str(tmp_path / "out"), *more])
+        assert done.exit_code == 2, more
+        assert not (tmp_path / "out").exists()
