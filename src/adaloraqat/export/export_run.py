@@ -92,13 +92,12 @@ def export_run(
     refuse_foreign(out)
     if openvino:
         openvino_package()  # refuse before minutes of work
-    report(f"reading the run {folder.name}")
     run = load_run(folder, stage)
     merge_lora(run.model)
     trained = run.policy
     training, validation = _films(run, manifest or RunFolder(folder).manifest())
     usable = UsableFilms()
-    calibration = functools.cache(lambda: _calibration(run, training, usable))
+    calibration = functools.cache(lambda: _calibration(run, training, usable, report))
     proposal: Proposal | None = None
     if precision == AUTO:
         scored = _scored(run, training, validation, usable)
@@ -108,8 +107,6 @@ def export_run(
     mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
     if mismatch:
         logger.warning("%s", mismatch)
-    if policy.quantizes and policy != trained:
-        report(f"calibrating activation ranges on {_calibration_films(run.recipe)} films")
     model, post_training = _in_precision(run, policy, trained, calibration)
     if post_training:
         report(
@@ -339,14 +336,16 @@ def _in_precision(
     return in_precision(run.model, policy, trained, batches)
 
 
-def _calibration(run: LoadedRun, training: Sequence[Entry], usable: UsableFilms) -> FilmSet:
+def _calibration(run: LoadedRun, training: Sequence[Entry], usable: UsableFilms, report: Report) -> FilmSet:
     """Return the training films that activation ranges are measured on."""
     if not training:
         raise RecipeError(
             "This precision was not trained by this run and needs calibration; give --data with a manifest "
             "that has films of split train."
         )
-    return usable.load(evenly_spread(training, _calibration_films(run.recipe)), run.preprocessing)
+    films = usable.load(evenly_spread(training, _calibration_films(run.recipe)), run.preprocessing)
+    report(f"calibrating activation ranges on {len(films)} films")
+    return films
 
 
 def _calibration_films(recipe: Recipe) -> int:

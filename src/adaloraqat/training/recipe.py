@@ -41,7 +41,7 @@ class BaseModelChoice(Strict):
     @property
     def source(self) -> str:
         """What it starts from, for people."""
-        return Path(self.weights).name if self.weights else "architecture, with random weights"
+        return Path(self.weights).name if self.weights else "random weights"
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "BaseModelChoice":

@@ -74,9 +74,7 @@ def train(
     if finished is not None:
         report("This run is finished already.")
         return finished
-    report(f"reading the base {recipe.base.source}" if not resume else "reading the last checkpoint")
     position = _position(recipe, run, resume)
-    report(f"reading {len(training)} training and {len(validation)} validation films")
     films = RunFilms(training, validation, cache)
     structure, stage = position.structure, recipe.stages[position.number]
     usable, _ = films.at(structure.preprocessing_at(stage.size_within(structure.architecture["image_size"])))
@@ -86,6 +84,7 @@ def train(
     for stage in recipe.stages:
         for warning in stage.machine_warnings():
             logger.warning("%s: %s", stage.name, warning)
+    report(f"read {recipe.base.source}, {len(training)} training and {len(validation)} validation films")
     run.start(recipe, identity, manifest)
     run.keep_metrics(position.lines)
     if position.saved is not None:
