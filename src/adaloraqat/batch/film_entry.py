@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from adaloraqat.bundle import Segmentation
+from adaloraqat.bundle.segmentation import Segmentation
 
 _OF_CASES = ("slices", "objects", "encoded", "milliseconds_of")
 

@@ -14,7 +14,7 @@ from typing import Any
 from adaloraqat.bundle.shipped import kept_bundle, shipped_names, shipped_path
 from adaloraqat.errors import BundleError
 from adaloraqat.files import sha256, write_json
-from adaloraqat.radiograph import Preprocessing
+from adaloraqat.radiograph.preprocess import Preprocessing
 
 FORMAT_VERSION = 1
 DOCUMENT = "bundle.json"

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle.parts import Part, connected_parts
-from adaloraqat.radiograph import Box
 from adaloraqat.radiograph.film import Told
+from adaloraqat.radiograph.geometry import Box
 from adaloraqat.radiograph.inverted import looks_on_its_side, looks_upside_down
 
 THUMBNAIL = 128  # longest side, in samples, of what the rules look at

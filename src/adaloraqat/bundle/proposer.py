@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from adaloraqat.bundle.format import PROPOSED_LUNGS
 from adaloraqat.bundle.parts import connected_parts, enclosing_box
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
-from adaloraqat.radiograph import Box, Film
+from adaloraqat.radiograph.film import Film
+from adaloraqat.radiograph.geometry import Box
 
 if TYPE_CHECKING:
     from adaloraqat.bundle.segmenter import Segmenter

@@ -19,9 +19,10 @@ from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
 from adaloraqat.bundle.parts import connected_parts, enclosing_box, tidy
 from adaloraqat.bundle.plausibility import doubts
 from adaloraqat.bundle.proposer import DEFAULT_PROPOSER, propose_boxes
+from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
-from adaloraqat.errors import BundleError, FilmError, OutputError
-from adaloraqat.radiograph import Box, Film, Frame, read_film, write_mask
+from adaloraqat.errors import BundleError, FilmError
+from adaloraqat.radiograph import Box, Film, Frame, read_film
 from adaloraqat.radiograph.formats.inputs import FilmSource
 
 GIVEN = "given"
@@ -45,81 +46,6 @@ READ_AHEAD = 2
 """Films that `segment_many` reads before they are needed."""
 
 FilmLike = FilmSource | Film | NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The lungs of one film, on its own grid.
-
-    Attributes:
-        mask: (H, W) bool.
-        probability: (H, W) float32 in [0, 1]; the mask is where it exceeds one half.
-        box: the prompt that gave the mask, pixels of the film, right and bottom exclusive; of several
-            prompts the box around all of them.
-        box_source: "given", "whole film", "second pass" (the box of the first mask's two largest parts) or
-            "proposed" (by the model `proposer`).
-        quality: predicted IoU in [0, 1]; None where the model was not trained to predict it.
-        spacing_mm: (row, column) distance of pixels in mm, None where the film does not tell.
-        warnings: what makes the result doubtful, "code: sentence" each.
-        notices: what reading the film took note of.
-        milliseconds: wall time from the film (its file, where one was given) to the mask.
-    """
-
-    mask: NDArray[np.bool_] = field(repr=False)
-    probability: FloatArray = field(repr=False)
-    box: Box
-    box_source: str
-    quality: float | None
-    spacing_mm: tuple[float, float] | None
-    warnings: list[str]
-    notices: tuple[str, ...]
-    milliseconds: float
-    prompts: tuple[Box, ...] = ()
-    """All boxes that gave the mask; with several it is the union of what each encloses."""
-    proposer: str | None = None
-    """The model that proposed the prompts, None where none did."""
-
-    @property
-    def area_px(self) -> int:
-        """Pixels in the mask."""
-        return int(np.count_nonzero(self.mask))
-
-    @property
-    def area_mm2(self) -> float | None:
-        """Area of the mask in mm^2 (in the detector's plane, as DICOM gives it); None without spacing."""
-        if self.spacing_mm is None:
-            return None
-        return self.area_px * self.spacing_mm[0] * self.spacing_mm[1]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all but the pixels, as JSON has it: `width` and `height` (px), and the numbers rounded."""
-        height, width = self.mask.shape
-        area = self.area_mm2
-        return {
-            "width": width,
-            "height": height,
-            "box": [round(side, 2) for side in self.box],
-            "box_source": self.box_source,
-            "prompts": [[round(side, 2) for side in box] for box in self.prompts],
-            "proposer": self.proposer,
-            "quality": None if self.quality is None else round(self.quality, 4),
-            "area_px": self.area_px,
-            "area_mm2": None if area is None else round(area, 2),
-            "spacing_mm": self.spacing_mm,
-            "milliseconds": round(self.milliseconds, 2),
-            "warnings": tuple(self.warnings),
-            "notices": self.notices,
-        }
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the mask as an 8-bit PNG of 0 and 255, on the film's own grid, atomically.
-
-        Raises:
-            OutputError: the name does not end in .png, or the file cannot be written.
-        """
-        if not os.fspath(path).lower().endswith(".png"):
-            raise OutputError("A mask is saved as PNG: give a name that ends in .png.")
-        write_mask(path, self.mask)
 
 
 @dataclass(frozen=True)

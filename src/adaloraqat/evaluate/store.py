@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.bundle import Bundle, Segmenter
+from adaloraqat.bundle.format import Bundle
+from adaloraqat.bundle.segmenter import Segmenter
 from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.errors import OutputError
 from adaloraqat.evaluate.predictions import Predictions
