@@ -241,5 +241,9 @@ def test_scores_of_something_else_that_was_interrupted_are_not_used(segmenter, e
     if change == "damage":
         (left,) = (tmp_path / "out").rglob("films.jsonl")
         left.write_text("[]\n")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate({"m": model}, films, tmp_path / "out", two_films, options)
+    assert model.seen == 2 * (2 + 2)
     evaluate({"m": model}, films, tmp_path / "out", options=options)
     assert model.seen == 2 * (2 + len(films))
+    assert {f"nsd_{t:g}" for t in options.tolerances} <= set(read_rows(tmp_path / "out/films.csv")[0].scores)

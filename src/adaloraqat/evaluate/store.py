@@ -35,7 +35,8 @@ class Store:
         Args:
             folder: made where it is missing.
             setup: of `setup_of`.
-            replace: begin anew where the folder holds scores of another setup, or damaged ones.
+            replace: begin anew where the folder holds scores of another setup, or damaged ones, and make no
+                folder before there is a score.
 
         Raises:
             OutputError: without `replace`, the folder holds such; or it cannot be written.
@@ -49,7 +50,9 @@ class Store:
                 raise
             known, self.rows = dict(setup), {}
             (folder / SCORES).unlink(missing_ok=True)
-        write_json(folder / SETUP, known)
+        self._unwritten: dict[str, Any] | None = known
+        if not replace:
+            self._begin()
 
     def add(self, key: Key, rows: list[FilmRow]) -> None:
         """Add the rows of one model on one film in one condition, a row for each prompt.
@@ -57,6 +60,7 @@ class Store:
         Raises:
             OutputError: the file cannot be written.
         """
+        self._begin()
         self.rows[key] = rows
         film, condition, model = key
         line = {"id": film, "condition": condition, "model": model, "rows": [asdict(row) for row in rows]}
@@ -67,6 +71,11 @@ class Store:
             raise OutputError(
                 f"{SCORES} cannot be written ({error.strerror}): make room, then continue."
             ) from error
+
+    def _begin(self) -> None:
+        if self._unwritten is not None:
+            write_json(self._folder / SETUP, self._unwritten)
+            self._unwritten = None
 
 
 def setup_of(
