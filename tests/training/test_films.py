@@ -225,7 +225,7 @@ def damaged(content: bytes, how: str) -> bytes:
         "cut": content[:middle],
         "longer": content + b"\0",
         "empty": b"",
-        "other sizes": content.replace(b"[40, 60]", b"[60, 40]"),
+        "other sizes": content.replace(b"[40, 60, ", b"[60, 40, "),
         "other length": content[:-8] + (2**63 - 1).to_bytes(8, "little"),
     }[how]
 

@@ -87,7 +87,7 @@ def test_overrides(both_stages: Make, tmp_path: Path) -> None:
         ("seed=-1", "greater than or equal to 0"),
         ("seed=many", "valid integer"),
         ("name=Two Words", "pattern"),
-        ("base.weights=x", "not both"),
+        ("base.weights=x", "give exactly one of"),
         ("base=null", "base"),
         ("stages=[]", "at least 1"),
         ("stages.0.kind=unknown", "'adalora'"),

@@ -84,8 +84,8 @@ def train(
     for stage in recipe.stages:
         for warning in stage.machine_warnings():
             logger.warning("%s: %s", stage.name, warning)
-    report(f"read {recipe.base.source}, {len(training)} training and {len(validation)} validation films")
     run.start(recipe, identity, manifest)
+    report(f"read {recipe.base.source}, {len(training)} training and {len(validation)} validation films")
     run.keep_metrics(position.lines)
     if position.saved is not None:
         progress = position.saved[1]["progress"]
