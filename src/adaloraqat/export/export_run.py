@@ -18,7 +18,7 @@ from adaloraqat.errors import FilmError, ManifestError, OutputError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity, parity_shortfalls
-from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, propose
+from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, check_max_drop, propose
 from adaloraqat.files import check_folder
 from adaloraqat.lowrank import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
@@ -90,6 +90,8 @@ def export_run(
         BundleError: `openvino`, and OpenVINO is not installed.
     """
     refuse_foreign(out)
+    if precision == AUTO:
+        check_max_drop(max_drop)
     if openvino:
         openvino_package()  # refuse before minutes of work
     run = load_run(folder, stage)

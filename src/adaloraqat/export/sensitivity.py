@@ -155,6 +155,16 @@ def sensitivity(
     return baseline, sorted(found, key=lambda one: (-one.drop, one.group))
 
 
+def check_max_drop(max_drop: float) -> None:
+    """Refuse a largest drop that is none.
+
+    Raises:
+        RecipeError: it is negative.
+    """
+    if not max_drop >= 0:
+        raise RecipeError(f"The largest drop {max_drop:g} is not 0 or more: give one such as 0.002.")
+
+
 def propose(
     model: SamModel, policy: PrecisionPolicy, films: Films, max_drop: float, report: Report
 ) -> Proposal:
@@ -173,8 +183,7 @@ def propose(
     Raises:
         RecipeError: `max_drop` is negative, or the policy quantises nothing.
     """
-    if not max_drop >= 0:
-        raise RecipeError(f"The largest drop {max_drop:g} is not 0 or more: give one such as 0.002.")
+    check_max_drop(max_drop)
     ranking = films.ranking()
     baseline, ranked = sensitivity(model, policy, ranking, report)
     if ranking is not films:
