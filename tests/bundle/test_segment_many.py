@@ -114,9 +114,9 @@ def test_reading_goes_on_beside_inference(segmenter: Segmenter, monkeypatch: pyt
             second.set()
         return real_read(film)
 
-    def embedding(self: Segmenter, pixels: np.ndarray) -> object:
+    def embedding(self: Segmenter, pixels: np.ndarray, aspect: float) -> object:
         assert second.wait(10), "the next film was not read meanwhile"
-        return real_embed(self, pixels)
+        return real_embed(self, pixels, aspect)
 
     monkeypatch.setattr(module, "_as_film", reading)
     monkeypatch.setattr(Segmenter, "embed", embedding)
