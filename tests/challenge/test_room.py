@@ -36,5 +36,5 @@ def test_names_that_radiograph_had(name: str) -> None:
 
 def test_the_place_that_the_room_had() -> None:
     with pytest.warns(DeprecationWarning, match=r"adaloraqat\.challenge now"):
-        from adaloraqat.challenge.segment import segment_case
+        from adaloraqat.bundle.challenge import segment_case
     assert segment_case is challenge.segment_case

@@ -35,9 +35,9 @@ class Watched(Segmenter):
         self.encoded = 0
         self.boxes: list[list[Box]] = []
 
-    def embed(self, pixels):
+    def embed(self, pixels, aspect=1.0):
         self.encoded += 1
-        return super().embed(pixels)
+        return super().embed(pixels, aspect)
 
     def decode(self, embedded, boxes):
         self.boxes.append(list(boxes))
