@@ -363,3 +363,19 @@ def test_a_slow_phase_tells_how_far_it_is():
     pace.tell(lambda: "step 3 of 9")
     Pace(told.append, every=1000.0).tell(lambda: "too soon")
     assert told == ["step 3 of 9"]
+
+
+def test_a_recipe_may_change_what_is_done_to_a_film(manifest, tmp_path):
+    recipe = {
+        "name": "other-greys",
+        "base": {"architecture": "tiny", "preprocessing": {"grey_range": "min-max"}},
+        "stages": [
+            {"name": "base", "kind": "full", "schedule": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2}}
+        ],
+    }
+    train(parse_recipe(recipe), manifest, tmp_path / "run")
+    assert load_run(tmp_path / "run").preprocessing.grey_range == "min-max"
+    recipe["base"]["preprocessing"] = {"grey": "wide"}
+    with pytest.raises(RecipeError, match=r"base\.preprocessing.*grey"):
+        train(parse_recipe(recipe), manifest, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
