@@ -80,14 +80,6 @@ def test_importance_against_numbers_by_hand() -> None:
     assert allocator.prune(1) == {"a": 2, "b": 0}
 
 
-def test_a_loss_scale_is_divided_out() -> None:
-    adapters = _adapters({"a": 1})
-    allocator = RankAllocator(adapters, 0, (1,))
-    _plant(adapters["a"], [2.0], [1024 * 3.0])
-    allocator.accumulate(gradient_scale=1024)
-    assert allocator.importance()["a"].tolist() == [6.0]
-
-
 def test_ties_thin_all_matrices_evenly_from_the_last_component() -> None:
     adapters = _adapters({"a": 3, "b": 3})
     allocator = RankAllocator(adapters, 1, (1, 2))

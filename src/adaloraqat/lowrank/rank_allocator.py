@@ -84,12 +84,11 @@ class RankAllocator:
         return {name: adapter.rank for name, adapter in self.adapters.items()}
 
     @torch.no_grad()
-    def accumulate(self, gradient_scale: float = 1.0) -> None:
+    def accumulate(self) -> None:
         """Add |λ · ∂L/∂λ| of every component; call once per optimiser step, after `backward()`.
 
         The gradients must be those of the loss itself: before clipping, and not multiplied by a loss scale.
-        Where they carry a known factor (a loss scaler), hand it over as `gradient_scale` and it is divided
-        out. After the last prune this does nothing.
+        After the last prune this does nothing.
 
         Raises:
             RuntimeError: an adapter has no gradient, because `backward()` has not run.
@@ -102,7 +101,7 @@ class RankAllocator:
                 if adapter.capacity == 0:
                     continue
                 raise RuntimeError(f"{name} has no gradient: call accumulate() after backward()")
-            product = adapter.singular_values.double() * gradient.double() / gradient_scale
+            product = adapter.singular_values.double() * gradient.double()
             self._sums[name] += product.abs()
         self._steps += 1
 
