@@ -10,27 +10,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import SamModel
 
 from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import Prompt
-from adaloraqat.datasets.manifest import Entry, evenly_spread, split_for_export
+from adaloraqat.datasets.manifest import split_for_export
 from adaloraqat.errors import OutputError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.checkpoint_sizes import rounded_layers, size_sentences, sizes
 from adaloraqat.export.export_run import (
-    CALIBRATION_FILMS,
-    PARITY_FILMS,
     Pair,
     Report,
     choose_passes,
     measure_parity,
     policy_in_range,
-    read_pairs,
 )
+from adaloraqat.export.films import calibration_films, validation_films
 from adaloraqat.export.mask_parity import agreement, parity_shortfalls
 from adaloraqat.export.sensitivity import AUTO
 from adaloraqat.files import check_folder, sha256
@@ -44,7 +41,6 @@ from adaloraqat.models.checkpoints import save_base
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Preprocessing
-from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.run_films import UsableFilms
 from adaloraqat.training.torch_engine import model_segmenter
 
@@ -62,12 +58,7 @@ TRAINED_BOXES = (
 )
 RANGES = "ours, calibrated on films here: the checkpoint rounds no activation and holds no range"
 
-_LARGE = 512
-"""Side in px from which films are calibrated one by one, and fewer validate: a ViT-B takes 13 s for each."""
-
-_LARGE_FILMS = 8
 _LARGE_FILE = 50_000_000  # bytes; smaller ones are read in no time
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -133,10 +124,9 @@ def export_checkpoint(
         logger.warning("%s", mismatch)
     preprocessing = sam_preprocessing(checkpoint.model.config.vision_config.image_size)
     usable = UsableFilms()
-    large = preprocessing.image_size >= _LARGE
-    batches = _calibration(training, preprocessing, usable, report) if policy.quantizes else ()
+    batches = calibration_films(training, preprocessing, usable, report) if policy.quantizes else ()
     model, _ = in_precision(checkpoint.model, policy, None, batches)
-    films = read_pairs(evenly_spread(validation, _LARGE_FILMS if large else PARITY_FILMS), usable)
+    films = validation_films(validation, preprocessing, usable)
     second_pass, smallest_part, metrics = _validated(checkpoint, model, preprocessing, films, report)
     report("writing the graphs" + (f" and measuring parity on {len(films)} films" if films else ""))
     size = file.stat().st_size
@@ -283,21 +273,6 @@ def _training(checkpoint: AdaLoRAQATCheckpoint, policy: PrecisionPolicy) -> dict
         "trained_boxes": TRAINED_BOXES,
         "notices": [*checkpoint.notices, *_contradictions(checkpoint)],
     }
-
-
-def _calibration(
-    training: Sequence[Entry], preprocessing: Preprocessing, usable: UsableFilms, report: Report
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches of the training films that activation ranges are measured on, one by one if large."""
-    films = usable.load(evenly_spread(training, CALIBRATION_FILMS), preprocessing)
-    report(f"calibrating activation ranges on {len(films)} films")
-    done = 0
-    for images, boxes in calibration_batches(films, preprocessing, len(films), _SEED):
-        step = 1 if preprocessing.image_size >= _LARGE else len(images)
-        for start in range(0, len(images), step):
-            yield images[start : start + step], boxes[start : start + step]
-        done += len(images)
-        report(f"calibrated on {done} of {len(films)} films")
 
 
 def _validated(

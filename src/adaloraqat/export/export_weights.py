@@ -12,27 +12,24 @@ from adaloraqat.bundle import Bundle
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import PROPOSED_BOX, PROPOSED_LUNGS, WHOLE, Prompt
-from adaloraqat.datasets.manifest import evenly_spread, split_for_export
+from adaloraqat.datasets.manifest import split_for_export
 from adaloraqat.errors import RecipeError
 from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign
 from adaloraqat.export.export_run import (
-    CALIBRATION_FILMS,
-    PARITY_FILMS,
     Pair,
     Report,
     choose_passes,
     mean_dice,
     measure_parity,
     policy_in_range,
-    read_pairs,
 )
+from adaloraqat.export.films import calibration_films, validation_films
 from adaloraqat.export.mask_parity import parity_shortfalls
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.published import SHIPPED_BASE, Published, by_file_name, find
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.run import load_published
 from adaloraqat.training.run_films import UsableFilms
 from adaloraqat.training.torch_engine import model_segmenter
@@ -42,7 +39,6 @@ logger = logging.getLogger(__name__)
 DEFAULT = "fp32"
 OUTLINES = "what the box encloses: a promptable model, not trained for lungs alone"
 UNKNOWN_LICENCE = "Not known to this tool: see where the weights come from."
-_SEED = 0
 
 
 def export_weights(
@@ -96,13 +92,9 @@ def export_weights(
     report(f"reading {Path(weights).name}")
     float_model, structure = load_published(weights)
     preprocessing, usable = structure.preprocessing_at(), UsableFilms()
-    batches: Any = ()
-    if policy.quantizes:
-        films = usable.load(evenly_spread(training, CALIBRATION_FILMS), preprocessing)
-        report(f"calibrating activation ranges on {len(films)} films")
-        batches = calibration_batches(films, preprocessing, len(films), _SEED)
+    batches = calibration_films(training, preprocessing, usable, report) if policy.quantizes else ()
     model, _ = in_precision(float_model, policy, None, batches)
-    pairs = read_pairs(evenly_spread(validation, PARITY_FILMS), usable)
+    pairs = validation_films(validation, preprocessing, usable)
     entry = find(weights) or by_file_name(weights)
     prompt, smallest_part, metrics = _prompt(model, preprocessing, weights, entry, pairs, report)
     report("writing the graphs" + (f" and measuring parity on {len(pairs)} films" if pairs else ""))
