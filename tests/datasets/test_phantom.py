@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pydicom
 import pytest
@@ -164,13 +162,3 @@ def test_bad_orders_write_nothing(tmp_path, count, seed, error):
     with pytest.raises(error):
         write_phantoms(tmp_path / "out", count, seed, size=64)
     assert not (tmp_path / "out").exists()
-
-
-def test_twenty_a_second_at_256_pixels():
-    draw_phantom(0)
-    seconds = []
-    for seed in range(8):
-        start = time.process_time()
-        draw_phantom(seed, 256, "bedside")
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 1 / 20  # the best one: a busy machine slows the others
