@@ -7,34 +7,42 @@ from typing import Annotated
 import typer
 
 from adaloraqat.cli.console import SOME_FAILED
-from adaloraqat.cli.options import TrainingThreads
+from adaloraqat.cli.options import Policy, TrainingThreads
 
 log = logging.getLogger("adaloraqat")
 
 
 def analyse(
-    run: Annotated[Path, typer.Argument(help="A run folder written by train.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
     data: Annotated[
-        Path, typer.Option("--data", help="Manifest (CSV) with train and val.", show_default=False)
+        Path, typer.Option("--data", help="Manifest (CSV) with train and val films.", show_default=False)
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for figures and analysis.json.", show_default=False)
+        Path, typer.Option("--out", "-o", help="Folder for figures and analysis.json.", show_default=False)
     ],
-    stage: Annotated[str | None, typer.Option(help="Which finished stage; default: the last.")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Stage to analyse.", show_default="the last finished")
+    ] = None,
     policy: Annotated[
-        list[str] | None, typer.Option(help="Whose errors are drawn; may be repeated. [default: int8 paper]")
+        list[Policy] | None,
+        typer.Option(help="Policy whose errors to draw (repeatable).", show_default="int8 and paper"),
     ] = None,
     max_drop: Annotated[
         float, typer.Option("--max-drop", help="Validation Dice that the proposed policy may cost.")
     ] = 0.002,
     films: Annotated[
-        int, typer.Option(min=1, help="Validation films that rank the groups; the proposal is proved on all.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Validation films to rank the layers with; the proposal is checked on all of them.",
+        ),
     ] = 64,
     threads: TrainingThreads = None,
 ) -> None:
-    """Draw what INT8 does to weights and activations, and measure which layers can bear it.
+    """Measure what INT8 costs, layer by layer, and draw its errors in weights and activations.
 
-    `export --precision auto --max-drop` writes the bundle that the measurement proposes.
+    To write the bundle that the result proposes, use `adaloraqat export --precision auto`.
     """
     from adaloraqat.cli.options import set_up_torch
 

@@ -11,25 +11,31 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.timing import median_ratio
 from adaloraqat.cli.console import print_json
 from adaloraqat.cli.info import computer, file_sizes
-from adaloraqat.cli.options import Threads
+from adaloraqat.cli.options import EngineName, JsonFlag, Threads, complete_model
 from adaloraqat.evaluate.machine import TIMED_SHAPE, segmenter_times
 
 log = logging.getLogger("adaloraqat")
 
 
 def bench(
-    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE", help="Shipped names or bundle paths.")],
+    bundles: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL", help="Names of models, or paths of bundles.", autocompletion=complete_model
+        ),
+    ],
     engine: Annotated[
-        list[str] | None, typer.Option(help="onnxruntime or openvino; may be given twice.")
+        list[EngineName] | None,
+        typer.Option(help="Engine to run them in (repeatable).", show_default="onnxruntime"),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Measured turns.")] = 20,
+    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Times to run each one.")] = 20,
     threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Compare the speed and size of bundles on this computer.
 
-    Every turn runs each candidate once, from a phantom film's pixels to its mask (no box). Speed-ups are
-    against the first candidate, as the median over turns.
+    The bundles take turns on one phantom film, from pixels to mask, without a box. Speed-ups are relative to
+    the first one: the median over all turns.
     """
     candidates: dict[str, Segmenter] = {}
     for name in bundles:

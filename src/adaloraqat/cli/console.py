@@ -43,13 +43,18 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 def configure_logging() -> None:
-    """Send the package's messages to stderr, one plain line each."""
+    """Send the package's messages to stderr, one plain line each, from INFO on."""
+    log.setLevel(logging.INFO)
     if any(isinstance(handler, _Stderr) for handler in log.handlers):
         return
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+
+
+def is_quiet() -> bool:
+    """Whether neither progress nor what went well is shown."""
+    return not log.isEnabledFor(logging.INFO)
 
 
 def configure_stdout() -> None:
@@ -116,10 +121,13 @@ def stdout_lost(error: OSError) -> str:
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """Give the items one by one: with a bar where stderr is a terminal, else with a plain line now and then.
 
-    Both tell about how long it will take yet. `what` is the plural noun of the items ("films"), `total` how
-    many there are where the items cannot tell. A single item shows nothing.
+    Both estimate the time left. `what` is the plural noun of the items ("films"), `total` their number where
+    the items do not know it. A single item shows nothing.
     """
     count = total if total is not None else len(items) if isinstance(items, Sized) else 0
+    if is_quiet():
+        yield from items
+        return
     if count > 1 and sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adaloraqat.cli.console import SOME_FAILED
+from adaloraqat.cli.options import EngineName, ScoredSplit, ScoringEngine, Split, complete_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,55 +24,64 @@ log = logging.getLogger("adaloraqat")
 def evaluate(
     data: Annotated[Path, typer.Option("--data", help="Manifest (CSV) with masks.", show_default=False)],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for masks, films.csv, evaluation.json.", show_default=False)
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder for masks, films.csv and evaluation.json.", show_default=False
+        ),
     ],
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="BUNDLE_OR_RUN...", help="Shipped names, bundle folders or run folders."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Names of models, bundle folders or run folders.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     predictions: Annotated[
         list[str] | None,
         typer.Option(
             "--predictions",
             metavar="NAME=DIR",
-            help="Masks that another program made without a box, such as nnU-Net's; may be repeated.",
+            help="Also score masks that another program made without a box (repeatable).",
         ),
     ] = None,
-    split: Annotated[
-        str, typer.Option("--split", help="Which split to score: train, val, test, or all.")
-    ] = "test",
-    engine: Annotated[
-        str, typer.Option("--engine", help="onnxruntime or openvino (bundles only).")
-    ] = "onnxruntime",
+    split: ScoredSplit = Split.test,
+    engine: ScoringEngine = EngineName.onnxruntime,
     reference: Annotated[
         str | None,
         typer.Option(
-            "--reference", help="The model that the others are compared with; the first if not given."
+            "--reference",
+            metavar="NAME",
+            help="Model to compare the others with.",
+            show_default="the first",
         ),
     ] = None,
     margin: Annotated[
         float,
-        typer.Option("--margin", help="How much less Dice still counts as not inferior; fix it beforehand."),
+        typer.Option(
+            "--margin", help="Loss of Dice that still counts as non-inferior; choose it beforehand."
+        ),
     ] = 0.005,
     tolerance: Annotated[
         list[float] | None,
         typer.Option(
             "--tolerance",
-            help="NSD tolerance in mm where the spacing is known, else px; may be repeated. [default: 2 5]",
+            metavar="DISTANCE",
+            help="NSD tolerance, in mm where the pixel spacing is known, else in px (repeatable).",
+            show_default="2 and 5",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap intervals.")] = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print evaluation.json on stdout.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of text.")] = False,
 ) -> None:
-    """Score saved masks on each film's own grid, without a box and with the true box; compare the models.
+    """Score models against the masks of a manifest, without a box and with the true box.
 
-    A network that takes no box, and masks from elsewhere, are scored and compared without a box only.
+    Writes the masks, films.csv (every measure of every film) and evaluation.json (means, intervals, failures
+    and, with two models or more, paired comparisons with the reference).
 
-    A film that is missing, cannot be read or cannot be segmented counts as the worst score, and the command
-    ends with 1.
+    Networks that take no box, and masks from other programs, are scored without a box only.
 
-    Writes films.csv (every measure of every film) and evaluation.json (means, intervals, failures and, with
-    two models or more, paired comparisons with the reference).
+    A film that cannot be read or segmented gets the worst score, and the exit code is 1.
     """
     from adaloraqat.cli.console import print_json, progress
     from adaloraqat.errors import BundleError
@@ -86,7 +96,7 @@ def evaluate(
     for name, masks in load_predictions(predictions or [], chosen).items():
         scored[name if name not in scored else f"{name}-{len(scored)}"] = masks
     if not scored:
-        raise BundleError("There is nothing to score: name a bundle, a run, or --predictions NAME=DIR.")
+        raise BundleError("Nothing to score: name a bundle, a run, or --predictions NAME=DIR.")
     options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed)
     summary = score(scored, chosen, out, progress, options)
     if json_:
@@ -111,7 +121,7 @@ def end_where_some_failed(rows: "Iterable[FilmRow]", reasons: str) -> None:
         return
     films = list(dict.fromkeys(failed))
     log.error(
-        "%d results of %d film%s failed and count as the worst score (%s); %s says why.",
+        "%d results of %d film%s failed and got the worst score (%s); see %s for the reasons.",
         len(failed),
         len(films),
         "s" if len(films) > 1 else "",
@@ -131,7 +141,7 @@ def load_predictions(given: list[str], entries: "Sequence[Entry]") -> "dict[str,
         name, _, folder = text.partition("=")
         if not name or not folder or Path(name).name != name or name in found:
             raise ManifestError(
-                f"--predictions {text} is not NAME=DIR with a name of its own, such as nnunet=predictions."
+                f"--predictions {text} is not NAME=DIR with a new name, such as nnunet=predictions."
             )
         found[name] = Predictions(Path(folder), entries)
     return found
@@ -169,7 +179,9 @@ def _run_segmenters(folder: Path) -> "dict[str, Segmenter]":
 
     stages = finished_stages(folder)
     if not stages:
-        raise CheckpointError(f"{folder.name} has no finished stage yet; continue it with --resume.")
+        raise CheckpointError(
+            f"{folder.name} has no finished stage yet: continue it with adaloraqat train --resume."
+        )
     return {f"{folder.name}-{stage}": run_segmenter(load_run(folder, stage)) for stage in stages}
 
 

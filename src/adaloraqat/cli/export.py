@@ -1,17 +1,36 @@
 """`adaloraqat export`: turn a run into a bundle that runs anywhere."""
 
 import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from adaloraqat.cli.console import SOME_FAILED
+from adaloraqat.cli.options import Precision
 from adaloraqat.errors import RecipeError
 
 log = logging.getLogger("adaloraqat")
 
 RUN, WEIGHTS, CHECKPOINT = "run", "weights", "checkpoint"
+
+
+class Format(StrEnum):
+    """What `export --to` writes."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+    huggingface = "huggingface"
+
+
+class WeightRange(StrEnum):
+    """Ranges of INT8 weights (`bundle.format.WEIGHT_RANGES`)."""
+
+    portable = "portable"
+    full = "full"
+
+
 _PYTORCH = (".pth", ".pt")  # what a published checkpoint that is not there would have been
 
 
@@ -19,53 +38,63 @@ def export(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run folder written by train, base weights (a name such as lite-medsam, a folder or a "
-            "file), or a checkpoint of AdaLoRA-QAT's public code (.pth).",
+            metavar="SOURCE",
+            help="A run folder, base weights (a name such as lite-medsam, a folder or a file), or a "
+            "checkpoint of AdaLoRA-QAT's public code (.pth).",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The bundle (folder) to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.", show_default=False)],
     precision: Annotated[
-        str | None,
+        Precision | None,
         typer.Option(
-            help="fp32, paper, int8, qmedsam, reference, reference-weights or auto; default: what stage 2 "
-            "trained, else int8; of base weights: fp32; of a checkpoint: reference."
+            help="Precision policy; auto keeps in float the layers that INT8 harms most.",
+            show_default="of a run: as trained, else int8; of weights: fp32; of a checkpoint: reference",
         ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option("--max-drop", help="--precision auto: validation Dice that INT8 may cost.")
+        float, typer.Option("--max-drop", help="With --precision auto: validation Dice that INT8 may cost.")
     ] = 0.002,
     weight_range: Annotated[
-        str | None,
+        WeightRange | None,
         typer.Option(
-            help="portable (7 bits, exact on every CPU) or full (needs VNNI); default: the policy's own."
+            help="Portable weights (7 bits) are exact on every CPU, full ones (8 bits) need VNNI.",
+            show_default="the policy's",
         ),
     ] = None,
     to: Annotated[
-        str, typer.Option(help="onnx, openvino (ONNX, and IR beside it), or huggingface (float weights).")
-    ] = "onnx",
+        Format,
+        typer.Option(help="ONNX; ONNX and OpenVINO IR; or float weights that transformers reads."),
+    ] = Format.onnx,
     data: Annotated[
-        Path | None, typer.Option(help="Manifest to calibrate, choose the second pass and measure parity on.")
+        Path | None,
+        typer.Option(
+            help="Manifest (CSV) with films to calibrate and validate on.", show_default="a run's own"
+        ),
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="huggingface: store matrices in 16 bits.")] = False,
-    stage: Annotated[str | None, typer.Option(help="Which finished stage; default: the last.")] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="With --to huggingface: store matrices in 16 bits.")
+    ] = False,
+    stage: Annotated[
+        str | None, typer.Option(help="Stage to export.", show_default="the last finished")
+    ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the bundle; default: the recipe's, or the file's.")
+        str | None, typer.Option(help="Name of the bundle.", show_default="the recipe's or the file's")
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option(help="Checkpoint: what adapters are multiplied by is alpha / target rank (32 / 32)."),
+        typer.Option(help="Checkpoint only: adapters are scaled by alpha / target rank.", show_default="32"),
     ] = None,
-    target_rank: Annotated[int | None, typer.Option(help="Checkpoint: see --alpha.")] = None,
+    target_rank: Annotated[
+        int | None, typer.Option(help="Checkpoint only: see --alpha.", show_default="32")
+    ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Checkpoint of adapters alone: the weights that they belong to.")
+        str | None, typer.Option(help="Checkpoint of adapters only: the weights that they belong to.")
     ] = None,
 ) -> None:
-    """Write a finished stage of RUN, base weights or a checkpoint as a checked bundle or as float weights."""
+    """Turn a trained model into a bundle that runs anywhere, and check that it answers as the model does."""
     from adaloraqat.cli.options import set_up_torch
 
-    if to not in ("onnx", "openvino", "huggingface"):
-        raise RecipeError(f"There is no export format {to}; choose onnx, openvino or huggingface.")
     set_up_torch()
     from adaloraqat.export.export_checkpoint import Options, export_checkpoint, export_checkpoint_base
     from adaloraqat.export.export_run import DEFAULT_MAX_DROP, export_base, export_run
@@ -77,19 +106,19 @@ def export(
     reading, path = Options(alpha, target_rank, base), Path(run)
     kind = _kind(run)
     if kind != RUN and (stage is not None or max_drop != DEFAULT_MAX_DROP):
-        raise RecipeError("--stage and --max-drop are for runs: leave them out for weights.")
+        raise RecipeError("--stage and --max-drop are for runs only: leave them out.")
     if kind != CHECKPOINT and reading != Options():
         raise RecipeError(
-            "--alpha, --target-rank and --base are for checkpoints of AdaLoRA-QAT: leave them out."
+            "--alpha, --target-rank and --base are for AdaLoRA-QAT checkpoints only: leave them out."
         )
     if to == "huggingface":
         if kind == WEIGHTS:
-            raise RecipeError(f"{path.name} holds float weights already: use them as they are.")
+            raise RecipeError(f"{path.name} already holds float weights: use them as they are.")
         if kind == CHECKPOINT:
             export_checkpoint_base(path, out, reading, half, report)
         else:
             export_base(path, out, half)
-        log.info("Done: %s holds float weights that transformers and a recipe's base.weights read.", out.name)
+        log.info("Done: %s holds float weights, for transformers or as base.weights of a recipe.", out.name)
         return
     common: dict[str, Any] = {
         "precision": precision,

@@ -14,6 +14,7 @@ from adaloraqat.bundle.cpu import cpu_name, has_vnni, weight_range_warning
 from adaloraqat.bundle.engine import ENGINES
 from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.cli.console import print_json
+from adaloraqat.cli.options import JsonFlag, complete_model
 from adaloraqat.errors import AdaloraqatError, BundleError
 from adaloraqat.evaluate.machine import package_version
 
@@ -31,14 +32,16 @@ def info(
     subject: Annotated[
         str | None,
         typer.Argument(
-            metavar="[BUNDLE]",
-            help="A bundle, a run's folder, published weights such as lite-medsam, an architecture such as "
+            metavar="MODEL",
+            help="A bundle, a run folder, published weights such as lite-medsam, an architecture such as "
             "vit-b, or a checkpoint of AdaLoRA-QAT's public code (.pth).",
+            show_default="this computer",
+            autocompletion=complete_model,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Tell about this computer, or about a bundle, a run, published weights or an architecture."""
+    """Show details of this computer or, if given, of a model."""
     document = computer() if subject is None else describe(subject)
     if as_json:
         print_json(document)

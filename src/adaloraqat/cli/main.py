@@ -7,6 +7,7 @@ Commands are imported only when called, so that segmenting never waits for what 
 import importlib
 import logging
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,32 +41,26 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "segment": Command(
-        "adaloraqat.cli.segment", "segment", "Outline the lungs in films or folders of films."
-    ),
-    "train": Command("adaloraqat.cli.train", "train", "Adapt a model to your films, by a recipe."),
-    "evaluate": Command("adaloraqat.cli.evaluate", "evaluate", "Score bundles or runs against your masks."),
-    "report": Command("adaloraqat.cli.report", "report", "Make a table of methods, statistics included."),
+    "segment": Command("adaloraqat.cli.segment", "segment", "Outline the lungs in chest X-rays."),
+    "train": Command("adaloraqat.cli.train", "train", "Train a model on your films, following a recipe."),
+    "evaluate": Command("adaloraqat.cli.evaluate", "evaluate", "Score models against your masks."),
+    "report": Command("adaloraqat.cli.report", "report", "Compare methods in a table, with statistics."),
     "robustness": Command(
-        "adaloraqat.cli.robustness", "robustness", "Score models on films as a ward corrupts them."
+        "adaloraqat.cli.robustness", "robustness", "Score models on corrupted films (rotated, noisy, …)."
     ),
-    "export": Command("adaloraqat.cli.export", "export", "Turn a run into a bundle that runs anywhere."),
-    "analyse": Command(
-        "adaloraqat.cli.analyse", "analyse", "Show what INT8 does to a run's numbers, layer by layer."
+    "export": Command(
+        "adaloraqat.cli.export", "export", "Turn a trained model into a bundle that runs anywhere."
     ),
-    "bench": Command(
-        "adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles on this computer."
-    ),
-    "data": Command("adaloraqat.cli.data", "data_app", "Index and split data; draw phantom films."),
-    "weights": Command("adaloraqat.cli.weights", "weights_app", "List, fetch and find published weights."),
+    "analyse": Command("adaloraqat.cli.analyse", "analyse", "Measure what INT8 costs, layer by layer."),
+    "bench": Command("adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles."),
+    "data": Command("adaloraqat.cli.data", "data_app", "Index, audit and split data sets; draw phantoms."),
+    "weights": Command("adaloraqat.cli.weights", "weights_app", "Download published weights."),
     "info": Command(
         "adaloraqat.cli.info",
         "info",
-        "Tell about this computer, a bundle, a run, weights or an architecture.",
+        "Show details of this computer or of a model.",
     ),
-    "demo": Command(
-        "adaloraqat.cli.demo", "demo", "Adapt, compress and segment in a few minutes, on phantoms."
-    ),
+    "demo": Command("adaloraqat.cli.demo", "demo", "Train, compress and segment in minutes, on phantoms."),
 }
 
 _LONGEST = 40  # characters of a name that a sentence shows
@@ -96,12 +91,13 @@ class LazyGroup(TyperGroup):
             return super().invoke(ctx)
         except AdaloraqatError as error:
             log.error("%s", error)
+            log.debug("Where this came from:", exc_info=error)
             raise typer.Exit(NOTHING_DONE) from error
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
                 raise
             log.error(
-                "This needs the training install (%s is missing): run pip install 'adaloraqat[train]'.",
+                "This needs the training packages (%s is missing): run pip install 'adaloraqat[train]'.",
                 error.name,
             )
             raise typer.Exit(NOTHING_DONE) from error
@@ -112,12 +108,10 @@ class LazyGroup(TyperGroup):
             log.error("%s", sentence)
             raise typer.Exit(NOTHING_DONE) from error
         except MemoryError as error:
-            log.error(
-                "There is not enough memory for this: close other programs, or use a smaller film or model."
-            )
+            log.error("Not enough memory: close other programs, or use a smaller film or model.")
             raise typer.Exit(NOTHING_DONE) from error
         except KeyboardInterrupt as error:
-            log.error("Stopped by Ctrl-C: files that were finished stay, nothing half-written is left.")
+            log.error("Stopped by Ctrl-C. Finished files are kept; nothing is left half-written.")
             raise typer.Exit(INTERRUPTED) from error
 
 
@@ -130,17 +124,17 @@ def _unusable_path(error: OSError | RuntimeError) -> str | None:
         shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
         return f"{shown} cannot be used ({error.strerror}): check the path and its permissions."
     if str(error).startswith("Symlink loop"):  # pathlib's own
-        return "A path that was given is a loop of links: give the folder or file itself."
+        return "A path leads into a loop of symbolic links: give the file or folder itself."
     return None
 
 
 app = typer.Typer(
     cls=LazyGroup,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Segment chest X-rays; adapt Segment Anything to your own and compress it to a true INT8 model.",
+    context_settings={"help_option_names": ["--help", "-h"]},
+    help="Segment chest X-rays. Adapt Segment Anything to your own films and compress it to true INT8.",
 )
 
 
@@ -153,10 +147,43 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        False, "--version", "-V", callback=_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
     """Take the options that stand before a command."""
+
+
+def _show_more(given: bool) -> None:
+    if given:
+        log.setLevel(logging.DEBUG)
+        versions = (adaloraqat.__version__, platform.python_version(), platform.platform())
+        log.debug("adaloraqat %s, Python %s, %s", *versions)
+
+
+def _show_less(given: bool) -> None:
+    if given:
+        log.setLevel(logging.WARNING)
+
+
+def _verbosity(
+    verbose: bool = typer.Option(
+        False,
+        "--verbose",
+        "-v",
+        expose_value=False,
+        callback=_show_more,
+        help="Show more: details, and where an error came from.",
+    ),
+    quiet: bool = typer.Option(
+        False,
+        "--quiet",
+        "-q",
+        expose_value=False,
+        callback=_show_less,
+        help="Show warnings and errors only; results are still printed.",
+    ),
+) -> None:
+    """Have the options that every command gets."""
 
 
 def main() -> None:
@@ -176,7 +203,10 @@ def _load(name: str) -> Any:
     """Import a command; a plain function becomes a command, a Typer app a group."""
     command = COMMANDS[name]
     target = getattr(importlib.import_module(command.module), command.attribute)
-    return as_command(target if isinstance(target, typer.Typer) else _single(name, target))
+    loaded = as_command(target if isinstance(target, typer.Typer) else _single(name, target))
+    for leaf in getattr(loaded, "commands", {name: loaded}).values():
+        leaf.params += as_command(_single(name, _verbosity)).params
+    return loaded
 
 
 def _single(name: str, function: Callable[..., None]) -> typer.Typer:

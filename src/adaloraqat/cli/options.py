@@ -1,7 +1,8 @@
-"""Options and arguments that mean the same in every command that has them, and what they set up."""
+"""Options and choices that mean the same in every command that has them, and what they set up."""
 
 import logging
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,68 @@ from adaloraqat.errors import AdaloraqatError
 MOST_THREADS = max(256, os.cpu_count() or 1)
 """Threads beyond the processors only wait for one another, and very many stop the computer."""
 
+
+class EngineName(StrEnum):
+    """Runtimes with their devices; a runtime alone means the CPU (`bundle.engine.ENGINES`)."""
+
+    onnxruntime = "onnxruntime"
+    onnxruntime_cpu = "onnxruntime:cpu"
+    onnxruntime_cuda = "onnxruntime:cuda"
+    onnxruntime_directml = "onnxruntime:directml"
+    onnxruntime_coreml = "onnxruntime:coreml"
+    openvino = "openvino"
+    openvino_cpu = "openvino:cpu"
+    openvino_gpu = "openvino:gpu"
+
+
+class Split(StrEnum):
+    """The splits of a manifest, and all of them together."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+class Policy(StrEnum):
+    """The shipped precision policies (`quantize.policy.POLICIES`)."""
+
+    fp32 = "fp32"
+    paper = "paper"
+    int8 = "int8"
+    qmedsam = "qmedsam"
+    reference = "reference"
+    reference_weights = "reference-weights"
+
+
+class Precision(StrEnum):
+    """What `export --precision` takes: a policy, or the one that the sensitivity of the layers proposes."""
+
+    fp32 = "fp32"
+    paper = "paper"
+    int8 = "int8"
+    qmedsam = "qmedsam"
+    reference = "reference"
+    reference_weights = "reference-weights"
+    auto = "auto"
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return the shipped models whose names begin so, for the shell."""
+    from adaloraqat.bundle.shipped import shipped_names
+
+    return [name for name in shipped_names() if name.startswith(incomplete)]
+
+
 Threads = Annotated[
-    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: the engine's.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST_THREADS,
+        metavar="N",
+        help="CPU threads to use.",
+        show_default="the engine decides",
+    ),
 ]
 
 Workers = Annotated[
@@ -22,17 +83,32 @@ Workers = Annotated[
         min=1,
         max=MOST_THREADS,
         metavar="N",
-        help="Processes that work side by side, of one thread each unless --threads says more.",
+        help="Processes to use, each with one thread unless --threads is given.",
     ),
 ]
 
 Engine = Annotated[
-    str, typer.Option(help="onnxruntime[:cuda|:directml|:coreml] or openvino[:gpu]; alone: on the CPU.")
+    EngineName, typer.Option("--engine", help="Runtime and device; a runtime alone uses the CPU.")
+]
+
+ScoringEngine = Annotated[
+    EngineName, typer.Option("--engine", help="Runtime and device for bundles; runs use PyTorch.")
 ]
 
 TrainingThreads = Annotated[
-    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; equal numbers need equal threads.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST_THREADS,
+        metavar="N",
+        help="CPU threads to use; the same number repeats results exactly.",
+        show_default="PyTorch decides",
+    ),
 ]
+
+ScoredSplit = Annotated[Split, typer.Option("--split", help="Films to score.")]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def named(given: str | Path) -> Path:
@@ -42,7 +118,7 @@ def named(given: str | Path) -> Path:
         AdaloraqatError: it is empty.
     """
     if given == "":
-        raise AdaloraqatError("An empty name was given: name a file or a folder (. is the one you are in).")
+        raise AdaloraqatError("An empty path was given: name a file or a folder (. is the current folder).")
     return Path(given)
 
 

@@ -13,34 +13,41 @@ log = logging.getLogger("adaloraqat")
 
 def report(
     recipe: Annotated[
-        Path, typer.Argument(help="A table recipe, such as recipes/tables/1.yaml.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RECIPE", help="A table recipe (YAML), such as recipes/tables/1.yaml.", show_default=False
+        ),
     ],
     data: Annotated[
-        Path, typer.Option("--data", help="Manifest (CSV) with train, val and test.", show_default=False)
+        Path,
+        typer.Option("--data", help="Manifest (CSV) with train, val and test films.", show_default=False),
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for the table, scores and report.html.", show_default=False)
+        Path,
+        typer.Option("--out", "-o", help="Folder for the table, scores and report.html.", show_default=False),
     ],
-    runs: Annotated[Path, typer.Option("--runs", help="Folder of run folders: reused, and added to.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[
+        Path, typer.Option("--runs", help="Folder of trained runs; missing ones are added.")
+    ] = Path("runs"),
     audit: Annotated[
-        Path | None, typer.Option("--audit", help="audit.json of these films, for the page.")
+        Path | None, typer.Option("--audit", help="Show this audit.json of the films on the page.")
     ] = None,
     analysis: Annotated[
-        Path | None, typer.Option("--analysis", help="Folder written by analyse, for the page.")
+        Path | None, typer.Option("--analysis", help="Show the results in this folder, written by analyse.")
     ] = None,
     robustness: Annotated[
-        Path | None, typer.Option("--robustness", help="Folder written by robustness, for the page.")
+        Path | None,
+        typer.Option("--robustness", help="Show the results in this folder, written by robustness."),
     ] = None,
     threads: TrainingThreads = None,
 ) -> None:
-    """Make a table of the paper: train what is missing, reuse what is there, score, test, write.
+    """Compare methods in a table, with statistics: train what is missing, score it, and write the report.
 
-    A film that is missing, cannot be read or cannot be segmented counts as the worst score, and the command
-    ends with 1; training goes on without films that cannot be used.
+    Writes table.csv, table.md, table.tex, table.json, report.html and a folder of figures. If interrupted,
+    run the same command again to continue.
 
-    Interrupted, the same command continues. Writes table.csv, .md, .tex and .json, report.html, figures/.
+    Training skips films that cannot be used. In scoring, a film that cannot be read or segmented gets the
+    worst score, and the exit code is 1.
     """
     from adaloraqat.cli.console import progress
     from adaloraqat.cli.evaluate import end_where_some_failed

@@ -1,49 +1,69 @@
 """`adaloraqat robustness`: the same films under fixed corruptions, and with carelessly drawn boxes."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from adaloraqat.cli.options import EngineName, ScoredSplit, ScoringEngine, Split, complete_model
+
+
+class CorruptionName(StrEnum):
+    """What is done to films (`radiograph.corrupt.CORRUPTIONS`)."""
+
+    clean = "clean"
+    rotated_5 = "rotated_5"
+    rotated_10 = "rotated_10"
+    rotated_15 = "rotated_15"
+    inverted = "inverted"
+    low_exposure = "low_exposure"
+    low_contrast = "low_contrast"
+    noisy = "noisy"
+    blurred = "blurred"
+    cropped = "cropped"
+    collimated = "collimated"
+    foreign_border = "foreign_border"
+    jpeg_30 = "jpeg_30"
+
 
 def robustness(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="BUNDLE_OR_RUN...", help="Shipped names, bundle folders or run folders."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Names of models, bundle folders or run folders.",
+            autocompletion=complete_model,
+        ),
     ],
     data: Annotated[Path, typer.Option("--data", help="Manifest (CSV) with masks.", show_default=False)],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for robustness.json, .csv and .md.", show_default=False)
+        Path,
+        typer.Option("--out", "-o", help="Folder for robustness.json, .csv and .md.", show_default=False),
     ],
-    split: Annotated[
-        str, typer.Option("--split", help="Which split to score: train, val, test, or all.")
-    ] = "test",
+    split: ScoredSplit = Split.test,
     source: Annotated[
-        list[str] | None, typer.Option("--source", help="Only films of this source; may be repeated.")
+        list[str] | None, typer.Option("--source", help="Score films of this source only (repeatable).")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many films, evenly spread.")
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Score at most N films, evenly spread.")
     ] = None,
     corruption: Annotated[
-        list[str] | None,
-        typer.Option("--corruption", help="Only this corruption; may be repeated. [default: all]"),
+        list[CorruptionName] | None,
+        typer.Option("--corruption", help="Apply this corruption only (repeatable).", show_default="all"),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn.")] = 0,
-    engine: Annotated[
-        str, typer.Option("--engine", help="onnxruntime or openvino (bundles only).")
-    ] = "onnxruntime",
-    json_: Annotated[bool, typer.Option("--json", help="Print robustness.json on stdout.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+    engine: ScoringEngine = EngineName.onnxruntime,
+    json_: Annotated[bool, typer.Option("--json", help="Print robustness.json instead of text.")] = False,
 ) -> None:
-    """Score models on films rotated, inverted, underexposed, cropped and so on, and with jittered boxes.
+    """Score models on corrupted films (rotated, noisy, cropped, …) and with jittered boxes.
 
-    A film that is missing, cannot be read or cannot be segmented counts as the worst score, and the command
-    ends with 1.
+    If interrupted, run the same command again to continue.
 
-    The same command continues where it was interrupted.
+    A film that cannot be read or segmented gets the worst score, and the exit code is 1.
     """
     from adaloraqat.cli.console import print_json, progress
     from adaloraqat.cli.evaluate import end_where_some_failed, load_models
-    from adaloraqat.errors import FilmError
     from adaloraqat.evaluate.evaluation import robustness as score
     from adaloraqat.evaluate.films import choose_scored, spread
     from adaloraqat.evaluate.score import Settings
@@ -51,9 +71,6 @@ def robustness(
     from adaloraqat.radiograph.corrupt import CORRUPTIONS
     from adaloraqat.report.robustness import markdown, write_tables
 
-    for name in corruption or ():
-        if name not in CORRUPTIONS:
-            raise FilmError(f"There is no corruption {name!r}: choose among {', '.join(CORRUPTIONS)}.")
     chosen = choose_scored(data, split, source or None)
     settings = Settings(tuple(corruption or CORRUPTIONS), seed=seed)
     films = spread(chosen, limit or len(chosen))

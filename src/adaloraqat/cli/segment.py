@@ -17,12 +17,11 @@ from adaloraqat.batch import FilmEntry, FilmStamp, Outcome, Settings
 from adaloraqat.batch.results import Failure
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter, load_bundle
 from adaloraqat.bundle.cpu import weight_range_warning
-from adaloraqat.bundle.engine import DEFAULT_ENGINE
 from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import INTERRUPTED, print_json, print_line, progress
 from adaloraqat.cli.dicom import Objects, asked
 from adaloraqat.cli.many import do_many, exit_code, name_failures, told_to_parent
-from adaloraqat.cli.options import Engine, Threads, Workers, named
+from adaloraqat.cli.options import Engine, EngineName, JsonFlag, Threads, Workers, complete_model, named
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
@@ -37,7 +36,7 @@ FREE_BYTES = 1 << 20  # bytes on the disk: far more than the mask of a film take
 
 
 class Prompt(StrEnum):
-    """What stands in for a box."""
+    """What to use where no box is given."""
 
     auto = "auto"
     whole = "whole"
@@ -47,55 +46,63 @@ def segment(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT", help="Films, or folders of films.", parser=named)
     ],
-    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's path.")] = DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option(help="Name of a model, or path of a bundle.", autocompletion=complete_model)
+    ] = DEFAULT_MODEL,
     box: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(
             metavar="X0 Y0 X1 Y1",
-            help="Box prompt in pixels of the film; without: the whole film, or a case's own boxes.",
+            help="Box around the lungs, in pixels of the film.",
+            show_default="see --prompt; a challenge case has its own boxes",
         ),
     ] = None,
     prompt: Annotated[
         Prompt,
-        typer.Option(
-            help="Without a box: auto (what the model asks for, the whole film or proposed boxes) or whole."
-        ),
+        typer.Option(help="Without --box: let the model choose (auto), or prompt with the whole film."),
     ] = Prompt.auto,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for the results.", parser=named)
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.", parser=named)
     ] = DEFAULT_OUT,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write pictures with the outline.")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also save each film with the outline drawn on it.")
+    ] = False,
     dicom: Annotated[
         str | None,
-        typer.Option(metavar="seg,sr,pr", help="Also write DICOM: segmentation, report, presentation state."),
+        typer.Option(
+            metavar="seg,sr,pr", help="Also write DICOM: segmentation, structured report, presentation state."
+        ),
     ] = None,
     deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="De-identify the DICOM results, and a copy of the film.")
+        bool, typer.Option("--deidentify", help="De-identify the DICOM results and a copy of the film.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonFlag = False,
     propagate: Annotated[
-        Propagate, typer.Option(help="What a volume's slice hands on to the next: its box, or its mask.")
+        Propagate, typer.Option(help="How to follow an object through a volume: by its box or its mask.")
     ] = Propagate.box,
-    engine: Engine = DEFAULT_ENGINE,
+    engine: Engine = EngineName.onnxruntime,
     threads: Threads = None,
     workers: Workers = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted call: do only what --out lacks.")
+        bool, typer.Option("--resume", help="Continue: skip films that have a result in --out.")
     ] = False,
 ) -> None:
-    """Outline the lungs in films or folders of films.
+    """Outline the lungs in chest X-rays.
 
-    Writes <stem>_mask.png (0/255, on the film's own grid) into the output folder; subfolders are mirrored,
-    linked ones too (each real folder once). A name without a film's suffix, as a UID, is a stem as it is.
-    A challenge case (.npz with boxes, or with a volume) gives <stem>.npz with segs, one label a box.
-    --dicom writes <stem>_seg.dcm, _sr.dcm, _pr.dcm beside the mask, of DICOM films; --deidentify adds
-    <stem>_deidentified.dcm, the film to which they then refer.
-    With --json, paths are relative to the folders that were given.
-    --workers and --resume also keep results.jsonl, one line a film, and write results.csv at the end.
+    For each film, writes <name>_mask.png (0 and 255, same size as the film) to the output folder. Subfolders
+    of the input, including linked ones, are searched and mirrored.
+
+    A challenge case (.npz with boxes or a volume) gives <name>.npz with an array segs, one label per box.
+
+    With --dicom, each DICOM film also gives <name>_seg.dcm, <name>_sr.dcm and <name>_pr.dcm. With
+    --deidentify, these refer to <name>_deidentified.dcm, a de-identified copy of the film.
+
+    With --workers or --resume, results.jsonl gets one line per film as it is done, and results.csv is
+    written at the end.
     """
     kinds = asked(dicom, deidentify)
     if kinds and (workers is not None or resume):
-        raise OutputError("--dicom does not go with --workers or --resume yet: leave one of them out.")
+        raise OutputError("--dicom cannot be combined with --workers or --resume yet: leave one of them out.")
     objects = Objects(kinds) if kinds else None
     jobs, refusals = plan(inputs, out, overlay, kinds)
     entries = [FilmEntry(refusal.name, error=refusal.error) for refusal in refusals]
@@ -137,7 +144,7 @@ def segment(
             if work.obstacle:
                 break
     except KeyboardInterrupt:
-        log.error("Stopped by Ctrl-C: %d of %d films are done and stay.", work.done, len(jobs))
+        log.error("Stopped by Ctrl-C. The results of %d of %d films are kept.", work.done, len(jobs))
         code = INTERRUPTED
     if work.obstacle:
         left = jobs[len(entries) - len(refusals) :]
@@ -220,14 +227,15 @@ class _Work:
             return FilmEntry(job.name, error=self._told(job, self._judged(job, error)))
         except MemoryError:
             self.failure = "memory"
-            sentence = "There is not enough memory for this film: use a smaller copy of it."
+            sentence = "Not enough memory for this film: use a smaller copy of it."
             return FilmEntry(job.name, error=self._told(job, sentence))
         self.done += 1
+        log.debug("%s: %s ms, box: %s", job.name, entry.milliseconds, entry.box_source)
         for warning in entry.warnings:
             log.warning("%s: %s", job.name, warning)
         if unwritten:
             self.failure = "output"
-            sentence = f"The mask is written, the overlay is not: {self._judged(job, unwritten)}"
+            sentence = f"The mask was written, but not the overlay: {self._judged(job, unwritten)}"
             entry = replace(entry, error=self._told(job, sentence))
             outputs = outputs[:1]
         names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
@@ -256,7 +264,7 @@ class _Work:
             self._how.objects.write(paths, source, result, self._segmenter.bundle)
         except (FilmError, OutputError) as error:
             reason = self._judged(job, error) if isinstance(error, OutputError) else str(error)
-            sentence = f"The mask is written, the DICOM results are not: {reason}"
+            sentence = f"The mask was written, but not the DICOM results: {reason}"
             return replace(FilmEntry.of(result), error=self._told(job, sentence))
         names = {kind: shown(self._out, path.relative_to(self._out)) for kind, path in paths.items()}
         return replace(FilmEntry.of(result), dicom=names)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.console import INTERRUPTED, SOME_FAILED
+from adaloraqat.cli.console import INTERRUPTED, SOME_FAILED, is_quiet
 from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
@@ -17,26 +17,36 @@ log = logging.getLogger("adaloraqat")
 
 def train(
     recipe: Annotated[
-        Path, typer.Argument(help="A YAML recipe, for example recipes/demo.yaml.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe (YAML), such as recipes/demo.yaml.", show_default=False
+        ),
     ],
     data: Annotated[
         Path, typer.Option("--data", help="Manifest (CSV) with train and val films.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", help="Run folder to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the run.", show_default=False)],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one value of the recipe: stages.0.schedule.epochs=5."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the recipe, such as stages.0.schedule.epochs=5 (repeatable).",
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
     threads: TrainingThreads = None,
     cache: Annotated[
         Path | None,
         typer.Option(
-            envvar="ADALORAQAT_FILM_CACHE", help="Folder that keeps decoded films for this and other runs."
+            envvar="ADALORAQAT_FILM_CACHE", help="Folder for decoded films, which later runs reuse."
         ),
     ] = None,
 ) -> None:
-    """Run every stage of RECIPE on the films of a manifest; stop and --resume at any moment."""
+    """Train a model on the films of a manifest, following a recipe.
+
+    Stop it whenever you like: the same command with --resume continues after the last whole epoch.
+    """
     from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
@@ -73,7 +83,7 @@ def train(
 @contextmanager
 def _step_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Give a function that shows (stage, steps done, steps in all): a bar on a terminal, else nothing."""
-    if not sys.stderr.isatty():
+    if is_quiet() or not sys.stderr.isatty():
         yield lambda stage, done, total: None
         return
     from rich.console import Console

@@ -9,6 +9,7 @@ import typer
 
 from adaloraqat.bundle.shipped import bundle_folder, kept_bundle
 from adaloraqat.cli.console import print_json, print_line
+from adaloraqat.cli.options import JsonFlag
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import cache_root
 from adaloraqat.models import published
@@ -18,17 +19,29 @@ from adaloraqat.models.published_fetch import get as fetch
 log = logging.getLogger("adaloraqat")
 
 weights_app = typer.Typer(
-    name="weights", help="List, fetch and find weights that others published.", no_args_is_help=True
+    name="weights",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Download published weights, and show where they are.",
 )
 
 _SMALL = ("lite_medsam", "mobile_sam")  # architectures whose graphs are written in seconds
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `weights list` shows.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _complete_name(incomplete: str) -> list[str]:
+    return [name for name in published.PUBLISHED_WEIGHTS if name.startswith(incomplete)]
+
+
+_Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A name from `weights list`.", autocompletion=_complete_name),
+]
 
 
 @weights_app.command("list")
-def list_weights(as_json: _Json = False) -> None:
-    """List the published weights that have a name here: origin, licence, size, SHA-256, preprocessing."""
+def list_weights(as_json: JsonFlag = False) -> None:
+    """List the published weights: name, origin, licence, size, SHA-256, preprocessing."""
     entries = [facts(entry) for entry in published.PUBLISHED_WEIGHTS.values()]
     if as_json:
         folder = published.weights_folder()
@@ -45,18 +58,21 @@ def get_weights(
     source: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="FILE", help="Take them from this file (or folder), without a network."
+            "--from", metavar="PATH", help="Take them from this file or folder instead of the network."
         ),
     ] = None,
     revision: Annotated[
-        str | None, typer.Option(help="Another commit, branch or tag of a Hugging Face repository.")
+        str | None,
+        typer.Option(
+            help="Commit, branch or tag of the Hugging Face repository.", show_default="a fixed commit"
+        ),
     ] = None,
     bundle: Annotated[
-        bool, typer.Option(help="Also write the bundle that `segment --model NAME` runs (small models).")
+        bool, typer.Option(help="Of a small model, also write the bundle for `segment --model NAME`.")
     ] = True,
-    as_json: _Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Fetch published weights, check them, and keep them in the cache (ADALORAQAT_CACHE)."""
+    """Download weights, check them, and keep them in the cache (set by ADALORAQAT_CACHE)."""
     entry = published.named(name)
     found = fetch(entry, source, revision, report=log.info)
     if bundle and entry.architecture in _SMALL:
@@ -68,12 +84,12 @@ def get_weights(
         return
     for file, about in found.record["files"].items():
         print_line(f"{entry.name}: {file}, {about['bytes']:,} bytes, SHA-256 {about['sha256']}")
-    print_line(f"Use it in a recipe as base.weights: {entry.name}.")
+    print_line(f"To train from them, set base.weights: {entry.name} in a recipe.")
 
 
 @weights_app.command("path")
 def path_of_weights(name: _Name) -> None:
-    """Print where weights lie on this computer: a file, or a Hugging Face folder."""
+    """Print the path of downloaded weights: a file, or a Hugging Face folder."""
     path = published.resolve(name)
     if path is None:
         published.named(name)  # which says what there is to choose from
@@ -90,9 +106,9 @@ def _write_bundle(entry: Published) -> None:
         return
     if find_spec("torch") is None:
         log.info(
-            "To segment with it, its bundle is needed, and PyTorch to write that once: install the training "
-            "packages (pip install '.[train]') and run this again, or `adaloraqat export %s --out FOLDER` "
-            "elsewhere and copy the folder.",
+            "To segment with these weights, a bundle must be written once, which needs PyTorch: run pip "
+            "install 'adaloraqat[train]' and then this command again, or run `adaloraqat export %s --out "
+            "FOLDER` on another computer and copy the folder.",
             entry.name,
         )
         return
@@ -126,7 +142,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     spread = "0..255" if view["grey_range"] == "fixed" else "the film's minimum to maximum"
     scaled = "" if set(view["std"]) == {1.0} else ", then ImageNet's mean and deviation"
     lines = [
-        f"{name}: {'on this computer' if document['kept'] else 'not fetched'}",
+        f"{name}: {'on this computer' if document['kept'] else 'not downloaded'}",
         f"  {document['file']}, {about}{document['bytes']:,} bytes, {document['licence']}",
         f"  from {published.PUBLISHED_WEIGHTS[document['name']].origin}",
         f"  SHA-256 {digest}",
