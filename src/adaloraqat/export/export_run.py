@@ -257,7 +257,7 @@ def _wanted(
         return trained  # where only a part was quantised, no shipped policy has its name
     default = trained.name if trained is not None else "int8" if boxes else "fp32"
     name = precision or default
-    if weight_range is None and trained is not None and not name.startswith("reference"):
+    if weight_range is None and trained is not None and policy_named(name).weight_range == "portable":
         weight_range = trained.weight_range
     return policy_in_range(name, weight_range)
 
