@@ -168,8 +168,8 @@ def onnxruntime_session(
     """Open one ONNX file in ONNX Runtime on `device` (of `PROVIDERS`), quietly.
 
     `names` are the inputs and outputs it must have. With `profile_prefix` the session records what it
-    executes, in a file of that prefix. `integers_are_stored`: no product is one of integers, so that weights stored as
-    such become floats once, here, and not in every run.
+    executes, in a file of that prefix. `integers_are_stored`: no product is one of integers, so that weights
+    stored as such become floats once, here, and not in every run.
 
     Raises:
         BundleError: the runtime refuses the file, lacks the device, or inputs or outputs are others.

@@ -50,9 +50,9 @@ def convert(model: Model) -> Model:
     """Return a copy of a prepared and calibrated model whose weights are what a file will hold.
 
     Fake-quantised layers become `IntegerProduct` or `IntegerConvolution`, products of activations
-    `IntegerMatMul`, int8 tables `IntegerTable`, 16-bit weights float16 parameters, weights that are only stored as
-    int8 are read through a DequantizeLinear; an `AdaptedQKV` that stays float is merged into one `nn.Linear`. A float model comes back with
-    its adapters merged. The copy computes what `model` computes (in float arithmetic on the same grids) and
+    `IntegerMatMul`, int8 tables `IntegerTable`, 16-bit weights float16 parameters; weights that are only
+    stored as int8 are read through a DequantizeLinear; an `AdaptedQKV` that stays float is merged into one
+    `nn.Linear`. A float model comes back with its adapters merged. The copy computes what `model` computes (in float arithmetic on the same grids) and
     is in eval mode.
 
     Raises:
@@ -361,4 +361,4 @@ class _Dequantize(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, integers: Any, scale: Any, axis: int) -> Any:
-        return g.op("DequantizeLinear", integers, scale, axis_i=axis)  # of no meaning where there is one scale
+        return g.op("DequantizeLinear", integers, scale, axis_i=axis)  # ignored where there is one scale
