@@ -52,7 +52,8 @@ def convert(model: Model) -> Model:
     Fake-quantised layers become `IntegerProduct` or `IntegerConvolution`, products of activations
     `IntegerMatMul`, int8 tables `IntegerTable`, 16-bit weights float16 parameters; weights that are only
     stored as int8 are read through a DequantizeLinear; an `AdaptedQKV` that stays float is merged into one
-    `nn.Linear`. A float model comes back with its adapters merged. The copy computes what `model` computes (in float arithmetic on the same grids) and
+    `nn.Linear`. A float model comes back with its adapters merged.
+    The copy computes what `model` computes (in float arithmetic on the same grids) and
     is in eval mode.
 
     Raises:

@@ -9,7 +9,8 @@ The `reference` table is what the published code of AdaLoRA-QAT rounds, which is
 encoder's linear layers other than qkv and those of the mask decoder, 83 in ViT-B, as Brevitas rounds them.
 That code rounds no activation: `reference-weights` does not either, and stores the same integers.
 The `w8` table is ours: every weight is stored as INT8, one scale an output channel and all 8 bits, and
-multiplied in floating point. A file is as small as with integer arithmetic, and answers as FP32 does on every CPU.
+multiplied in floating point. A file is as small as with integer arithmetic, and answers as FP32 does on
+every CPU.
 """
 
 from __future__ import annotations
