@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from adaloraqat.bundle.components import connected_components, enclosing_box
 from adaloraqat.bundle.format import PROPOSED_LUNGS
-from adaloraqat.bundle.parts import connected_parts, enclosing_box
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.geometry import Box
@@ -46,8 +46,8 @@ def boxes_of(mask: NDArray[np.bool_], automatic: str) -> tuple[Box, ...]:
         automatic: as for `propose_boxes`.
     """
     step = max(1, -(-max(mask.shape) // _FINEST))
-    parts = connected_parts(mask[::step, ::step])[:_LUNGS]
-    lungs = [part for part in parts if part.area >= _SMALL * parts[0].area]
+    components = connected_components(mask[::step, ::step])[:_LUNGS]
+    lungs = [component for component in components if component.area >= _SMALL * components[0].area]
     if not lungs:
         return ()
     groups = [[lung] for lung in lungs] if automatic == PROPOSED_LUNGS else [lungs]

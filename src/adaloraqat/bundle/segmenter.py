@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adaloraqat.bundle.components import connected_components, enclosing_box, remove_small_components
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
 from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
-from adaloraqat.bundle.parts import connected_parts, enclosing_box, tidy
-from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.bundle.plausibility import plausibility_warnings
 from adaloraqat.bundle.proposer import DEFAULT_PROPOSER, propose_boxes
 from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
@@ -281,7 +281,8 @@ class Segmenter:
             logits, quality = self.engine.decode(embedded.embedding, np.stack(prompts))  # (n, 4g, 4g), (n,)
             for own, value in zip(logits, quality, strict=True):
                 trained = self.bundle.prompt.quality_trained and np.isfinite(value)
-                yield tidy(own, self.bundle.smallest_part), float(np.clip(value, 0, 1)) if trained else None
+                cleaned = remove_small_components(own, self.bundle.smallest_part)
+                yield cleaned, float(np.clip(value, 0, 1)) if trained else None
 
     def _result(
         self,
@@ -295,7 +296,7 @@ class Segmenter:
         box = _around(prompts)
         mask = logits > 0  # (H, W)
         probability = _sigmoid(logits)
-        warnings = doubts(
+        warnings = plausibility_warnings(
             film.pixels, mask, probability, quality, box if source == GIVEN else None, film.told
         )
         return Segmentation(
@@ -318,10 +319,10 @@ def second_box(logits: FloatArray, frame: Frame) -> Box | None:
 
     The padding right and below the film is left out.
     """
-    parts = connected_parts(_valid(logits, frame))
-    if not parts:
+    components = connected_components(_valid(logits, frame))
+    if not components:
         return None
-    cells = np.array(enclosing_box(parts[:2]), dtype=np.float32)
+    cells = np.array(enclosing_box(components[:2]), dtype=np.float32)
     box = frame.box_to_original(cells * (frame.image_size / logits.shape[-1]))
     return box.checked(frame.original)
 

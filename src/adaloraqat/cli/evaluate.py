@@ -88,7 +88,7 @@ def evaluate(
     if not scored:
         raise BundleError("There is nothing to score: name a bundle, a run, or --predictions NAME=DIR.")
     options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed)
-    summary = score(scored, chosen, out, lambda films: progress(list(films), "films"), options)
+    summary = score(scored, chosen, out, progress, options)
     if json_:
         print_json(summary)
     else:

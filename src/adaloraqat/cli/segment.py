@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("adaloraqat")
 
 DEFAULT_OUT = Path("adaloraqat-masks")
-ROOM = 1 << 20  # bytes on the disk: far more than the mask of a film takes
+FREE_BYTES = 1 << 20  # bytes on the disk: far more than the mask of a film takes
 
 
 class Prompt(StrEnum):
@@ -283,7 +283,9 @@ def _ends_all(error: OutputError, out: Path) -> bool:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return True
-    return not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < ROOM
+    return (
+        not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < FREE_BYTES
+    )
 
 
 def _document(

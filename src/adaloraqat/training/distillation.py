@@ -221,8 +221,7 @@ def _rows(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 def embedding_width(model: SegmentationModel) -> int:
     """Return the channels D of the model's embedding."""
     model.eval()
-    measures = architecture_of(model)
-    size = int(measures["image_size"])
-    return encode(
-        model, torch.zeros(1, int(measures["channels"]), size, size, device=device_of(model))
-    ).shape[1]
+    config = architecture_of(model)
+    size = int(config["image_size"])
+    image = torch.zeros(1, int(config["channels"]), size, size, device=device_of(model))
+    return encode(model, image).shape[1]

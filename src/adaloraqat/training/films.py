@@ -201,11 +201,11 @@ def lung_sides(entry: Entry, shape: tuple[int, ...]) -> Sides:
     if entry.path_labels is not None:
         labels = read_labels(entry.path_labels, size)
         return labels == RIGHT_LUNG, labels == LEFT_LUNG, both
-    right, left = _two_parts(both)
+    right, left = _two_components(both)
     return right, left, both
 
 
-def _two_parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _two_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     parts, count = ndimage.label(mask)
     nothing = np.zeros_like(mask)
     if count < 2:

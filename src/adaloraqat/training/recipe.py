@@ -4,18 +4,16 @@ The defaults are the AdaLoRA-QAT paper's where the paper states a value (arXiv 2
 our shipped recipes differ, they say so in their own comments.
 """
 
-import importlib
 import operator
-import warnings
 from functools import cache, reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, ValidationError, model_validator
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.training import kinds
+from adaloraqat.renamed import renamed_names
 from adaloraqat.training.kinds.base import KINDS, Kind, Stage, Strict
 
 Checked = TypeVar("Checked", bound=Strict)
@@ -243,18 +241,17 @@ def _override(document: dict[str, Any], override: str) -> None:
         ) from error
 
 
-_MOVED = {
-    **dict.fromkeys(("Distillation", "LearningRates", "Losses", "Schedule"), "base"),
-    "AdaLoRAStage": "adalora",
-    "FullStage": "full",
-    "LoRAStage": "lora",
-    "QuantizeStage": "quantize",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MOVED:
-        raise AttributeError(name)
-    module = f"{kinds.__name__}.{_MOVED[name]}"
-    warnings.warn(f"{name} moved to {module}", DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module(module), name)
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+    __getattr__ = renamed_names(
+        __name__,
+        {
+            "Distillation": "adaloraqat.training.kinds.base.Distillation",
+            "LearningRates": "adaloraqat.training.kinds.base.LearningRates",
+            "Losses": "adaloraqat.training.kinds.base.Losses",
+            "Schedule": "adaloraqat.training.kinds.base.Schedule",
+            "AdaLoRAStage": "adaloraqat.training.kinds.adalora.AdaLoRAStage",
+            "FullStage": "adaloraqat.training.kinds.full.FullStage",
+            "LoRAStage": "adaloraqat.training.kinds.lora.LoRAStage",
+            "QuantizeStage": "adaloraqat.training.kinds.quantize.QuantizeStage",
+        },
+    )

@@ -15,11 +15,13 @@ from adaloraqat.lowrank.adalora import adapters_of
 from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.models.families import SegmentationModel, accepts_boxes, check
 from adaloraqat.models.sam import architecture_of
+from adaloraqat.progress import Report
+from adaloraqat.renamed import renamed_arguments
 from adaloraqat.training.batches import sampler_of
 from adaloraqat.training.distillation import forget_embeddings
 from adaloraqat.training.films import FilmSet
-from adaloraqat.training.kinds.base import Report, Stage
-from adaloraqat.training.loop import RunContext, Saved, StageTraining, Steps, under
+from adaloraqat.training.kinds.base import Stage
+from adaloraqat.training.loop import OnStep, RunContext, Saved, StageTraining, under
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_start, load_teacher
 from adaloraqat.training.run_films import RunFilms, choose_films, data_identity
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["choose_films", "load_start", "train", "warnings_of"]
 
 
+@renamed_arguments(steps="on_step")
 def train(
     recipe: Recipe,
     manifest: Path,
@@ -38,7 +41,7 @@ def train(
     *,
     resume: bool = False,
     report: Report = logger.info,
-    steps: Steps = lambda stage, done, total: None,
+    on_step: OnStep = lambda stage, done, total: None,
     cache: Path | None = None,
 ) -> dict[str, Any]:
     """Run every stage of `recipe` on the films of `manifest`.
@@ -54,7 +57,7 @@ def train(
         resume: continue where the folder's last checkpoint stands. Ends with the same numbers as an
             uninterrupted run on the same CPU and number of threads.
         report: receives one line of progress at a time.
-        steps: receives (stage, steps done, steps in all) after each step, for a progress bar.
+        on_step: receives (stage, steps done, steps in all) after each step, for a progress bar.
         cache: folder for decoded films (see `films`); it changes no number. None: they stay in memory.
 
     Returns:
@@ -80,7 +83,7 @@ def train(
     usable, _ = films.at(structure.preprocessing_at(stage.size_within(structure.architecture["image_size"])))
     _check_stages(recipe, position, usable)
     device = chosen_device(recipe.device)
-    context = RunContext(recipe, films, run, _teachers(recipe, device), device, report, steps)
+    context = RunContext(recipe, films, run, _teachers(recipe, device), device, report, on_step)
     for stage in recipe.stages:
         for warning in stage.machine_warnings():
             logger.warning("%s: %s", stage.name, warning)
@@ -175,7 +178,7 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
 
 
 def _architecture_within(stage: Stage, structure: Structure) -> dict[str, Any]:
-    """Return the measures that the model has inside `stage`, which may change the image size."""
+    """Return the config that the model has inside `stage`, which may change the image size."""
     size = stage.size_within(structure.architecture["image_size"])
     return {**structure.architecture, "image_size": size}
 
