@@ -44,9 +44,10 @@ class ModelPackage:
         from importlib.metadata import PackageNotFoundError, metadata
 
         try:
-            return metadata(self.name).get("License-Expression")
+            found = metadata(self.name)
         except PackageNotFoundError:  # run from a checkout that is not installed
             return None
+        return found["License-Expression"] if "License-Expression" in found else None
 
 
 def own(folder: Path) -> ModelPackage:
