@@ -44,10 +44,10 @@ class ModelPackage:
         from importlib.metadata import PackageNotFoundError, metadata
 
         try:
-            found = metadata(self.name)
+            stated = metadata(self.name).get_all("License-Expression")
         except PackageNotFoundError:  # run from a checkout that is not installed
             return None
-        return found["License-Expression"] if "License-Expression" in found else None
+        return stated[0] if stated else None
 
 
 def own(folder: Path) -> ModelPackage:
