@@ -13,18 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle.components import connected_components, enclosing_box
-from adaloraqat.bundle.format import PROPOSED_LUNGS
-from adaloraqat.bundle.shipped import DEFAULT_MODEL
+from adaloraqat.bundle.format import PROPOSED_LUNGS, Prompt
+from adaloraqat.bundle.shipped import DEFAULT_MODELS, Choice, choose_model
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.geometry import Box
 
 if TYPE_CHECKING:
     from adaloraqat.bundle.segmenter import Segmenter
 
-DEFAULT_PROPOSER = DEFAULT_MODEL
+DEFAULT_PROPOSERS = DEFAULT_MODELS
+"""What proposes boxes for a bundle that names no proposer: the first that is installed."""
+
 _LUNGS = 2
 _FINEST = 512  # pixels along the longer side on which parts are sought: more costs time and moves no box
 _SMALL = 0.2  # of the largest part: a second part below that is no second lung
+
+
+def choose_proposer(prompt: Prompt) -> Choice:
+    """Return the model that proposes boxes for a bundle, with a notice where it is not the usual one.
+
+    Raises:
+        BundleError: the bundle names none, and none of `DEFAULT_PROPOSERS` is installed.
+    """
+    return choose_model(prompt.proposer, DEFAULT_PROPOSERS)
 
 
 def propose_boxes(proposer: Segmenter, film: Film, automatic: str) -> tuple[Box, ...]:

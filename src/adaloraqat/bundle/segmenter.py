@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -18,9 +19,9 @@ from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
 from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
 from adaloraqat.bundle.plausibility import plausibility_warnings
-from adaloraqat.bundle.proposer import DEFAULT_PROPOSER, propose_boxes
+from adaloraqat.bundle.proposer import choose_proposer, propose_boxes
 from adaloraqat.bundle.segmentation import Segmentation
-from adaloraqat.bundle.shipped import DEFAULT_MODEL
+from adaloraqat.bundle.shipped import choose_model
 from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
 from adaloraqat.radiograph.formats.inputs import FilmSource
@@ -64,8 +65,12 @@ class Embedded:
 class Segmenter:
     """A bundle ready to segment films.
 
-    `Segmenter.load()` gives the model that ships with the package. One instance serves many films and keeps
+    `Segmenter.load()` gives the default model. One instance serves many films and keeps
     no state between them.
+
+    Attributes:
+        warnings: what makes this bundle answer otherwise here than where it was measured.
+        notices: what stood in where no model was named.
     """
 
     def __init__(
@@ -75,8 +80,8 @@ class Segmenter:
         self.engine = engine
         self._load_proposer = load_proposer or Segmenter.load
         self._proposer: Segmenter | None = None
-        mismatch = weight_range_warning(bundle.precision.weight_range)
-        self.warnings: list[str] = [mismatch] if mismatch else []
+        self.warnings = bundle_warnings(bundle)
+        self.notices: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -95,18 +100,24 @@ class Segmenter:
     @classmethod
     def load(
         cls,
-        model: str | os.PathLike[str] = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | None = None,
         engine: str = "onnxruntime",
         threads: int | None = None,
     ) -> "Segmenter":
-        """Load a shipped model by name, or a bundle by path, on `threads` threads (None: the engine decides).
+        """Load an installed model by name, or a bundle by path, on `threads` threads (None: the engine's).
+
+        Without `model` it is the first of `DEFAULT_MODELS` that is installed; `notices` says where it is not
+        the usual one.
 
         Raises:
-            BundleError: the bundle cannot be used, or the engine is not installed.
+            BundleError: the bundle cannot be used or is not installed, or the engine is not.
         """
-        bundle = load_bundle(model)
+        chosen = choose_model(None if model is None else os.fspath(model))
+        bundle = load_bundle(chosen.name)
         proposer = functools.partial(cls.load, engine=engine, threads=threads)
-        return cls(bundle, load_engine(bundle, engine, threads), proposer)
+        segmenter = cls(bundle, load_engine(bundle, engine, threads), proposer)
+        segmenter.notices = chosen.notices
+        return segmenter
 
     @property
     def accepts_boxes(self) -> bool:
@@ -132,7 +143,7 @@ class Segmenter:
             BundleError: it is not in this installation.
         """
         if self._proposer is None:
-            self._proposer = self._load_proposer(self.bundle.prompt.proposer or DEFAULT_PROPOSER)
+            self._proposer = self._load_proposer(choose_proposer(self.bundle.prompt).name)
         return self._proposer
 
     def segment(self, film: FilmLike, box: Sequence[float] | None = None, prompt: str = AUTO) -> Segmentation:
@@ -312,6 +323,15 @@ class Segmenter:
             prompts=tuple(prompts),
             proposer=self.proposer.bundle.name if source == PROPOSED else None,
         )
+
+
+def bundle_warnings(bundle: Bundle) -> list[str]:
+    """Return what makes a bundle answer otherwise here than where it was measured: this CPU, its proposer."""
+    warnings = list(filter(None, [weight_range_warning(bundle.precision.weight_range)]))
+    if bundle.prompt.automatic != WHOLE:
+        with suppress(BundleError):  # nothing is installed that proposes: refused when it is asked to
+            warnings += choose_proposer(bundle.prompt).notices
+    return warnings
 
 
 def second_box(logits: FloatArray, frame: Frame) -> Box | None:

@@ -156,17 +156,19 @@ def public_document(recipe: Recipe) -> dict[str, Any]:
 
 EXAMPLE = "recipes/demo.yaml"
 SHIPPED_RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+"""The recipes in the package, which a command finds by `recipes/NAME.yaml` in any folder."""
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a YAML recipe and apply overrides such as `stages.0.schedule.epochs=3`.
 
-    `path` is a file, or the name of a recipe that ships: `demo`.
+    `path` is a file, or a recipe that ships: `demo`, `baselines/unet` or, as documents write it,
+    `recipes/baselines/unet.yaml`.
 
     Raises:
         RecipeError: no such file, not YAML, an unknown key or an impossible value; says which and the remedy.
     """
-    path = _find(Path(path))
+    path = find_recipe(Path(path))
     document = read_document(path, EXAMPLE)
     for override in overrides:
         _override(document, override)
@@ -192,9 +194,13 @@ def read_document(path: Path, example: str) -> dict[str, Any]:
     return document
 
 
-def _find(path: Path) -> Path:
-    shipped = SHIPPED_RECIPES / f"{path.name}.yaml"
-    return shipped if not path.exists() and path.parent == Path(".") and shipped.exists() else path
+def find_recipe(path: Path) -> Path:
+    """Return `path` where it exists, else the recipe that ships under this name, else `path`."""
+    if path.exists() or path.is_absolute() or ".." in path.parts:
+        return path
+    inside = Path(*path.parts[1:]) if path.parts[:1] == (SHIPPED_RECIPES.name,) else path
+    shipped = SHIPPED_RECIPES / inside.parent / f"{inside.name.removesuffix('.yaml')}.yaml"
+    return shipped if shipped.is_file() else path
 
 
 def parse_recipe(document: dict[str, Any], name: str = "recipe") -> Recipe:
