@@ -20,9 +20,16 @@ FORMAT_VERSION = 1
 DOCUMENT = "bundle.json"
 ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
+MASK_PROMPT = "mask_prompt.onnx"
+"""In bundles that take points and masks beside boxes: what a mask adds to the embedding."""
+BOX_LABELS = (2, 3)
+"""What SAM calls the two corners of a box among points; 1 is a point on what is wanted, 0 one off it."""
+NO_POINT = -1
+"""SAM's label of the empty point that goes with points without a box."""
 OPENVINO_IR = {
     ENCODER: ("openvino/encoder.xml", "openvino/encoder.bin"),
     DECODER: ("openvino/decoder.xml", "openvino/decoder.bin"),
+    MASK_PROMPT: ("openvino/mask_prompt.xml", "openvino/mask_prompt.bin"),
 }
 """The same graphs as OpenVINO IR (structure, weights), in bundles that were exported `--to openvino`."""
 
@@ -128,11 +135,25 @@ class Bundle:
 
     @property
     def decoder(self) -> Path:
-        """The decoder: `embedding`, `boxes` (N, 4) model pixels -> `logits` (N, 4g, 4g), `quality` (N,)."""
+        """The decoder: `embedding`, `boxes` (N, 4) model pixels -> `logits` (N, 4g, 4g), `quality` (N,).
+
+        Where the bundle `accepts_points`, the optional input `labels` (N or 1, T) int64 says what the points
+        of `boxes` (N, 2T) are.
+        """
         return self.folder / DECODER
 
+    @property
+    def accepts_points(self) -> bool:
+        """Whether points and masks can be given too."""
+        return MASK_PROMPT in self.files
+
+    @property
+    def mask_prompt(self) -> Path:
+        """Of a bundle that `accepts_points`: `mask` (1, 1, 4g, 4g) logits -> `dense` (1, D, g, g)."""
+        return self.folder / MASK_PROMPT
+
     def openvino_graph(self, graph: str) -> Path:
-        """What OpenVINO reads for `graph` (`ENCODER` or `DECODER`): its IR if the bundle has it, else ONNX.
+        """What OpenVINO reads for `graph` (`ENCODER`, `DECODER`, `MASK_PROMPT`): its IR if the bundle has it, else ONNX.
 
         Inputs and outputs are the same.
         """
