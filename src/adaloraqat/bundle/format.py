@@ -153,7 +153,7 @@ class Bundle:
         return self.folder / MASK_PROMPT
 
     def openvino_graph(self, graph: str) -> Path:
-        """What OpenVINO reads for `graph` (`ENCODER`, `DECODER`, `MASK_PROMPT`): its IR if the bundle has it, else ONNX.
+        """What OpenVINO reads for `graph`, a key of `OPENVINO_IR`: its IR if the bundle has it, else ONNX.
 
         Inputs and outputs are the same.
         """

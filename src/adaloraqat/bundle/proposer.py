@@ -17,6 +17,7 @@ from adaloraqat.bundle.parts import connected_parts, enclosing_box
 from adaloraqat.bundle.shipped import DEFAULT_MODEL
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.geometry import Box
+from adaloraqat.radiograph.preprocess import Frame
 
 if TYPE_CHECKING:
     from adaloraqat.bundle.segmenter import Segmenter
@@ -53,3 +54,23 @@ def boxes_of(mask: NDArray[np.bool_], automatic: str) -> tuple[Box, ...]:
     groups = [[lung] for lung in lungs] if automatic == PROPOSED_LUNGS else [lungs]
     boxes = (Box(*(float(side * step) for side in enclosing_box(group))) for group in groups)
     return tuple(box.checked((mask.shape[0], mask.shape[1])) for box in boxes)
+
+
+def second_box(logits: NDArray[np.float32], frame: Frame) -> Box | None:
+    """Box, on the film, of the two largest connected parts of low-resolution logits (n, n), else None.
+
+    The padding right and below the film is left out.
+    """
+    parts = connected_parts(on_film(logits, frame))
+    if not parts:
+        return None
+    cells = np.array(enclosing_box(parts[:2]), dtype=np.float32)
+    box = frame.box_to_original(cells * (frame.image_size / logits.shape[-1]))
+    return box.checked(frame.original)
+
+
+def on_film(logits: NDArray[np.float32], frame: Frame) -> NDArray[np.bool_]:
+    """Return which logits (n, n) are positive in a cell that has its centre on the film."""
+    cells = logits.shape[-1] / frame.image_size
+    height, width = (max(1, round(side * cells)) for side in frame.resized)
+    return logits[:height, :width] > 0

@@ -34,7 +34,7 @@ from adaloraqat.training.recipe import Recipe, public_document
 from adaloraqat.training.run import LoadedRun, load_float_run, load_run, trainable_parameters
 from adaloraqat.training.run_films import UsableFilms, choose_films
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.torch_engine import quality_trained, run_segmenter
+from adaloraqat.training.torch_engine import knows_points, quality_trained, run_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +152,7 @@ def export_run(
         metrics=metrics,
         trainable=trainable_parameters(folder, run.stage),
         openvino=openvino,
+        accepts_points=accepts_boxes(model) and knows_points(run.recipe),
         parity=(lambda written: measure_parity(model, run.preprocessing, written, films)) if films else None,
     )
     for sentence in parity_shortfalls(bundle.parity):

@@ -112,6 +112,7 @@ def export_weights(
         metrics=metrics,
         prompt={} if prompt.automatic == WHOLE else {"automatic": prompt.automatic},
         openvino=openvino,
+        accepts_points=weights != SHIPPED_BASE,
         parity=(lambda written: measure_parity(model, preprocessing, written, pairs)) if pairs else None,
         licence=_licence(weights, entry),
     )

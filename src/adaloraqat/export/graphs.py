@@ -53,8 +53,8 @@ class DecoderGraph(nn.Module):
 
     A graph of `any_prompt` takes T points in place of a box: `boxes` (N, 2T) are their x and y, one after the
     other, and `labels` (N or 1, T) say what each is, as in SAM's published export: 1 a point on what is
-    wanted, 0 one off it, 2 and 3 the corners of a box, -1 the empty point that SAM adds where there is no box.
-    A box is T = 2 with labels 2 and 3.
+    wanted, 0 one off it, 2 and 3 the corners of a box, -1 the empty point that SAM adds where there is no
+    box. A box is T = 2 with labels 2 and 3.
     """
 
     phase_x: Tensor

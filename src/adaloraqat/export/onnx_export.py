@@ -54,9 +54,7 @@ def export_encoder(model: SegmentationModel, path: str | os.PathLike[str]) -> No
     write_onnx(EncoderGraph(_own_copy(model)), (image,), path, ["image"], ["embedding"], _BATCH)
 
 
-def export_decoder(
-    model: SegmentationModel, path: str | os.PathLike[str], any_prompt: bool = False
-) -> None:
+def export_decoder(model: SegmentationModel, path: str | os.PathLike[str], any_prompt: bool = False) -> None:
     """Write `embedding` (1, D, g, g), `boxes` (N, 4) -> `logits` (N, 4g, 4g), `quality` (N,), for any N.
 
     Args:
@@ -97,10 +95,17 @@ def export_decoder(
 
 def _export_any_prompt(graph: nn.Module, embedding: Tensor, path: str | os.PathLike[str]) -> None:
     points, labels = torch.ones(2, 6), torch.tensor([[1, 0, -1], [0, 2, 3]])
-    dynamic = {"boxes": {0: "N", 1: "2T"}, "labels": {0: "L", 1: "T"}, "logits": {0: "N"}, "quality": {0: "N"}}
+    dynamic = {
+        "boxes": {0: "N", 1: "2T"},
+        "labels": {0: "L", 1: "T"},
+        "logits": {0: "N"},
+        "quality": {0: "N"},
+    }
     with atomic_path(path) as temporary:
         arguments = (embedding, points, labels)
-        write_onnx(graph, arguments, temporary, ["embedding", "boxes", "labels"], ["logits", "quality"], dynamic)
+        write_onnx(
+            graph, arguments, temporary, ["embedding", "boxes", "labels"], ["logits", "quality"], dynamic
+        )
         written = onnx.load(str(temporary))
         # an input that has a value in the file is one that need not be given
         written.graph.initializer.append(onnx.numpy_helper.from_array(np.array([BOX_LABELS]), "labels"))
