@@ -105,7 +105,8 @@ def test_so_do_integers_as_their_trained_model(with_points, loaded, policy: str,
     assert ("openvino/mask_prompt.xml" in bundle.files) == (policy == "int8")  # the others run from ONNX
     trained = Segmenter(bundle, TorchEngine(model, accepts_points=True)).segment(FILM, **asked).logits
     plain = Segmenter(bundle, TorchEngine(model, accepts_points=True)).segment(FILM, BOX).logits
-    for segmenter in loaded(bundle):
+    segmenters = loaded(bundle) if policy == "int8" else [Segmenter.load(bundle.folder, threads=1)]
+    for segmenter in segmenters:
         found = segmenter.segment(FILM, **asked).logits
         assert np.abs(found - trained).max() < 0.1 * np.abs(trained - plain).max()
 
@@ -137,9 +138,9 @@ def test_a_mask_on_the_films_grid_and_an_answer_are_mask_prompts_too(in_torch: S
     cells = Prompts.of(FILM.shape, mask=inside).mask_logits(frame, 32)
     assert cells is not None
     sure = np.log(999)  # a thousandth from certain
-    assert cells[3:21, 5:25] == pytest.approx(sure)
-    assert cells[23:] == pytest.approx(-sure)
-    assert cells[:, 27:] == pytest.approx(-sure)
+    assert cells[3:21, 5:25] == pytest.approx(sure, abs=1e-3)
+    assert cells[23:] == pytest.approx(-sure, abs=1e-3)
+    assert cells[:, 27:] == pytest.approx(-sure, abs=1e-3)
 
 
 @pytest.mark.parametrize(

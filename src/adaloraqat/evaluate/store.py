@@ -84,6 +84,7 @@ def setup_of(
     jitters: Sequence[int],
     tolerances: Sequence[float],
     seed: int,
+    clicks: int = 0,
 ) -> dict[str, Any]:
     """Return what decides a film's scores; results of two setups are never mixed."""
     return {
@@ -92,6 +93,7 @@ def setup_of(
         "seed": seed,
         "jitters": list(jitters),
         "tolerances": list(tolerances),
+        **({"clicks": clicks} if clicks else {}),  # absent in whatever was stored before there were some
         "models": {name: _identity(model) for name, model in models.items()},
     }
 
