@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,9 @@ LABELS = (0, 1)
 
 SURE = 1e-3
 """How far from 0 and 1 the probabilities are that stand for a mask that knows only inside and outside."""
+
+CERTAIN = math.log((1 - SURE) / SURE)
+"""The logit of the inside of such a mask."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.engine import FloatArray
 from adaloraqat.bundle.parts import touching
+from adaloraqat.bundle.prompts import CERTAIN
 from adaloraqat.radiograph import Box, Frame
 
 WIDENED = 3 / 256
@@ -38,6 +39,14 @@ class Carried:
 
     box: Box
     mask: NDArray[np.uint8] | None = None  # as bits: a volume may have many objects
+
+    def logits(self) -> FloatArray | None:
+        """Return the mask (n, n) as a mask prompt's logits; None without one."""
+        if self.mask is None:
+            return None
+        side = math.isqrt(self.mask.size * 8)
+        inside = np.unpackbits(self.mask, count=side * side).reshape(side, side)
+        return np.where(inside, CERTAIN, -CERTAIN).astype(np.float32)
 
 
 Propagation = Callable[[FloatArray, Frame, Carried, Box], tuple[FloatArray, Carried]]
