@@ -83,6 +83,8 @@ class Prompt:
         accepts_box: False for a network without prompts: its masks are of the whole film, always.
         automatic: one of `AUTOMATIC_PROMPTS`; other than `whole` for models not trained on whole films.
         proposer: name of the shipped model that proposes boxes; None: the default proposer.
+        masks_trained: whether it learnt from masks as prompts, as SAM did, and as a recipe with clicks does.
+            MedSAM and LiteMedSAM did not: handed on, their masks make the next answer worse.
     """
 
     second_pass: bool
@@ -90,10 +92,11 @@ class Prompt:
     accepts_box: bool = True
     automatic: str = WHOLE
     proposer: str | None = None
+    masks_trained: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what stands in `bundle.json`; an automatic prompt of whole films is left out."""
-        usual = {"automatic": WHOLE, "proposer": None}
+        """Return what stands in `bundle.json`; what is usual, and came later than the format, is left out."""
+        usual = {"automatic": WHOLE, "proposer": None, "masks_trained": False}
         return {key: value for key, value in asdict(self).items() if (key, value) not in usual.items()}
 
 
@@ -316,6 +319,7 @@ def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
         second_pass=_field(where, "prompt", values, "second_pass", bool),
         quality_trained=_field(where, "prompt", values, "quality_trained", bool),
         accepts_box=_field(where, "prompt", {"accepts_box": True, **values}, "accepts_box", bool),
+        masks_trained=_field(where, "prompt", {"masks_trained": False, **values}, "masks_trained", bool),
     )
 
 

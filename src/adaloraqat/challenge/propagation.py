@@ -13,8 +13,8 @@ middle was found to hold:
   given box (widened alike). That keeps neighbours of the object out, and a leaking object from leaking on; it
   loses one that moves by more than its own width between two slices, or grows beyond its box.
 
-The decoder graphs of bundles take boxes alone, so the mask is carried round the decoder, and not as SAM's
-dense prompt.
+A model that learnt from masks as prompts (`Prompt.masks_trained`) also sees the carried mask as SAM's dense
+prompt, with the box. LiteMedSAM did not: on two phantom volumes its Dice falls by 1 to 3 hundredths with it.
 """
 
 import math

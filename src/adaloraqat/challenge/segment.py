@@ -151,8 +151,9 @@ def segment_case(
 def _decoded(
     segmenter: Segmenter, embedded: Embedded, asked: Sequence[Carried]
 ) -> Iterator[tuple[FloatArray, float | None]]:
-    """Decode what was carried to a slice: boxes together, a mask with its box where the model takes masks."""
-    if not segmenter.accepts_points or all(carried.mask is None for carried in asked):
+    """Decode what was carried to a slice: boxes together, a mask with its box where the model learnt that."""
+    takes_masks = segmenter.accepts_points and segmenter.bundle.prompt.masks_trained
+    if not takes_masks or all(carried.mask is None for carried in asked):
         yield from segmenter.decode(embedded, [carried.box for carried in asked])
         return
     for carried in asked:

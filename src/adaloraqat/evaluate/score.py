@@ -198,7 +198,10 @@ def _click_prompts(model: Scored, settings: Settings) -> list[str]:
 
 
 class _Clicked:
-    """A film that is clicked on where the mask so far is wrong; each click but the first sees that mask."""
+    """A film that is clicked on where the mask so far is wrong.
+
+    Where the model learnt from masks, each click but the first also hands that mask on.
+    """
 
     def __init__(self, model: Segmenter, view: _View) -> None:
         self._model, self._view = model, view
@@ -217,7 +220,8 @@ class _Clicked:
                 self._embedded = model.embed(view.film.pixels, view.film.aspect)
             self._clicks.append(click)
             points, labels = [(x, y) for x, y, _ in self._clicks], [one.label for one in self._clicks]
-            asked = Prompts.of(view.film.shape, None, points, labels, self._logits)
+            before = self._logits if model.bundle.prompt.masks_trained else None
+            asked = Prompts.of(view.film.shape, None, points, labels, before)
             self._logits, self._quality = model.answer(self._embedded, asked)
             self._mask = self._embedded.frame.logits_to_original(self._logits) > 0
         return self._mask, self._quality

@@ -128,7 +128,7 @@ class StageTraining:
         self.films, self.validation = context.films.at(self.preprocessing)
         self.batches = Batches(context.recipe, number, self.films)
         self.distiller = self._new_distiller()
-        self.groups = trainable_groups(model, self.stage)
+        self.groups = trainable_groups(model, self.stage, context.recipe.prompts.clicks is not None)
         beside = self.distiller.parameters() if self.distiller is not None else {}
         self.beside = [Group("encoder", beside, decayed=False)] if beside else []
         self.optimizer = make_optimizer([*self.groups, *self.beside], self.stage)

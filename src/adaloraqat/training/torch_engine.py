@@ -69,7 +69,12 @@ def _apart(places: Tensor, labels: Tensor) -> tuple[Tensor | None, Tensor | None
 
 def run_segmenter(run: LoadedRun, second_pass: bool = False, smallest_part: float = 0.0) -> Segmenter:
     """Return a Segmenter that executes the run's trained model in PyTorch."""
-    prompt = Prompt(second_pass, quality_trained(run.recipe), accepts_boxes(run.model))
+    prompt = Prompt(
+        second_pass,
+        quality_trained(run.recipe),
+        accepts_boxes(run.model),
+        masks_trained=masks_trained(run.recipe),
+    )
     name, points = f"{run.recipe.name}/{run.stage}", accepts_boxes(run.model) and knows_points(run.recipe)
     outlines = run.recipe.outlines
     return model_segmenter(run.model, run.preprocessing, prompt, name, outlines, smallest_part, points)
@@ -110,6 +115,12 @@ def model_segmenter(
 def quality_trained(recipe: Recipe) -> bool:
     """Whether any stage trained the IoU head; a base that ships has it trained."""
     return any(stage.losses.quality > 0 for stage in recipe.stages)
+
+
+def masks_trained(recipe: Recipe) -> bool:
+    """Whether some steps were prompted by masks: every click but the first, and those after a box, see one."""
+    clicks = recipe.prompts.clicks
+    return clicks is not None and (clicks.most > 1 or clicks.with_box > 0)
 
 
 def knows_points(recipe: Recipe) -> bool:
