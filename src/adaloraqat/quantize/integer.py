@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaloraqat.lowrank.adalora_layer import AdaptedQKV
+from adaloraqat.models.attention import counted
 from adaloraqat.models.tiny_vit import ConvNorm
 from adaloraqat.quantize import numerics
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer, FakeQuantized, FakeQuantizedProduct
@@ -163,7 +164,13 @@ class IntegerLayer(nn.Module):
 
 
 class IntegerProduct(IntegerLayer):
-    """A linear map or patch-wise convolution; its `weight` is (in, out)."""
+    """A linear map or patch-wise convolution; its `weight` is (in, out).
+
+    Attributes:
+        varying: whether the axis before the last may vary in an exported graph, beside the batch.
+    """
+
+    varying = False
 
     def __init__(self, layer: FakeQuantized) -> None:
         """Take the integers of a calibrated fake-quantised layer.
@@ -179,7 +186,8 @@ class IntegerProduct(IntegerLayer):
         gathered = self.layout.gather(inputs)
         rows = gathered.reshape(-1, self.weight.shape[0])  # (rows, in)
         outputs = _IntegerGemm.apply(rows, *self.integers())
-        inner = (int(size) for size in gathered.shape[1:-1])  # an exported graph may vary in its batch only
+        sizes = gathered.shape[1:-1]
+        inner = (counted(size, self.varying and at == len(sizes)) for at, size in enumerate(sizes, start=1))
         return self.layout.scatter(outputs.reshape(-1, *inner, self.weight.shape[1]))
 
 
