@@ -40,12 +40,15 @@ def test_dicom(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("phantom", "--count", 1, "--out", "x", "--site", "moon"), "no phantom site 'moon'"),
+        (
+            ("phantom", "--count", 1, "--out", "x", "--site", "moon"),
+            "'moon' is not one of 'standard', 'bedside'",
+        ),
         (("phantom", "--count", 1, "--out", "x", "--size", 4), "4 pixels cannot be drawn"),
         (("split", "none.csv", "--out", "x.csv"), "no manifest none.csv"),
         (("index", "folder", "nowhere", "--out", "x.csv"), "no folder images/"),
         (("phantom", "--count", 0, "--out", "x"), "--count"),
-        (("index", "moon", "x", "--out", "x.csv"), "moon"),
+        (("index", "moon", "x", "--out", "x.csv"), "'moon' is not one of jsrt, "),
     ],
 )
 def test_what_cannot_be_done_gets_a_sentence_and_exit_code_2(tmp_path, monkeypatch, arguments, message):

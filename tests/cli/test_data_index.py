@@ -76,7 +76,7 @@ def test_a_closed_folder_is_told_and_no_film_left_out_in_silence(process, radiog
         (("qata-cov19", "archive", "--mask", "lungs"), "QaTa-COV19 outlines infection, not lungs"),
         (("jsrt", "archive"), "archive holds no JSRT film"),
         (("jsrt", "nowhere"), "no folder nowhere"),
-        (("moon", "archive"), "no source 'moon'"),
+        (("moon", "archive"), "'moon' is not one of jsrt, "),
         (("manifest", "archive"), "archive cannot be read"),
     ],
 )

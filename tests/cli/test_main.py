@@ -40,7 +40,7 @@ def test_misspelt_commands_are_usage_errors(run: Run) -> None:
 def test_missing_torch_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "needs_torch_zzz.py").write_text("import torch.zzz_missing\ndef train(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(main.COMMANDS, "train", main.Entry("needs_torch_zzz", "train", "-"))
+    monkeypatch.setitem(main.COMMANDS, "train", main.Command("needs_torch_zzz", "train", "-"))
     monkeypatch.setitem(sys.modules, "torch", None)
     ended = run("train")
     assert ended.code == 2
@@ -51,7 +51,7 @@ def test_missing_torch_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch
 def test_ctrl_c_in_any_command(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "interrupted_zzz.py").write_text("def train():\n    raise KeyboardInterrupt\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(main.COMMANDS, "train", main.Entry("interrupted_zzz", "train", "-"))
+    monkeypatch.setitem(main.COMMANDS, "train", main.Command("interrupted_zzz", "train", "-"))
     ended = run("train")
     assert ended.code == 130
     assert ended.err.startswith("Stopped by Ctrl-C")

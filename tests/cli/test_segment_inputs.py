@@ -171,7 +171,7 @@ def test_an_empty_name_is_not_this_folder(run: Run, bundle: Path, tmp_path: Path
     for arguments in (("",), ("film.png", ""), ("film.png", "--out", "")):
         ended = run("segment", *arguments, "--model", bundle)
         assert (ended.code, ended.err.count("\n")) == (2, 1)
-        assert "empty name" in ended.err
+        assert "empty path" in ended.err
     assert written(tmp_path) == ["film.png"]
 
 

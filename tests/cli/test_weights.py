@@ -18,6 +18,7 @@ import pytest
 from made_up_weights import MadeUp
 from refusal import refused
 
+from adaloraqat.bundle import load_bundle
 from adaloraqat.models import published
 
 Run = Callable[..., Any]
@@ -81,7 +82,7 @@ KEPT = ["weights/made-up/made_up.pth", "weights/made-up/origin.json"]
 def test_list_get_path(run: Run, cache: Path, made: MadeUp) -> None:
     refused(run("weights", "path", "made-up"), "run `adaloraqat weights get made-up`")
     shown = run("weights", "list")
-    assert "made-up = owner/made-up: not fetched" in shown.out
+    assert "made-up = owner/made-up: not downloaded" in shown.out
     assert "not verified here; others state 892c410e" in shown.out
     assert "It has probably seen films" in shown.out  # LiteMedSAM
     ended = run("weights", "get", "made-up", "--from", made.weights)
@@ -95,6 +96,12 @@ def test_list_get_path(run: Run, cache: Path, made: MadeUp) -> None:
     assert (document["path"], document["licence"]) == (str(cache / KEPT[0]), "MIT")
     listed = json.loads(run("weights", "list", "--json").out)
     assert listed["folder"] == str(cache / "weights")
+    assert listed["default_model"] == "lung-field"
+    model = listed["models"]["lung-field"]
+    assert (model["package"], model["licence"]) == ("adaloraqat-weights", load_bundle("lung-field").licence)
+    assert "LicenseRef-adaloraqat-weights" in model["package_licence"]
+    assert "lung-field (default): installed, from adaloraqat-weights" in shown.out
+    assert f"licence: {model['licence']}" in shown.out
     by_name = {entry["name"]: entry for entry in listed["weights"]}
     assert by_name["made-up"]["kept"] == document
     assert by_name["sam-vit-base"]["sha256"] == "not verified"
@@ -108,7 +115,8 @@ def test_wrong_names(run: Run, cache: Path) -> None:
         refused(
             run("weights", command, "lite-medsma"), "no published weights called 'lite-medsma'", "lite-medsam"
         )
-    assert run("weights", "path", "base").out.endswith("weights/base\n")
+    assert run("weights", "path", "base").out.endswith("adaloraqat_weights/base\n")
+    assert run("weights", "path", "lung-field").out.endswith("adaloraqat_weights/lung-field\n")
 
 
 def test_info_tells_origin_licence_hash_and_the_architecture(run: Run, cache: Path, made: MadeUp) -> None:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle.engine import FloatArray
+from adaloraqat.bundle.prompts import Prompts
 from adaloraqat.bundle.segmenter import Embedded, Segmenter
 from adaloraqat.challenge.archive import IN_MEMORY, no_temporary_space
 from adaloraqat.challenge.case import Case, VolumeBox
@@ -136,7 +137,7 @@ def segment_case(
     for step in progress(steps, "steps through the slices"):
         met = [found for found in objects if found.reached(step)]
         embedded = embeddings[step[0]]
-        decoded = segmenter.decode(embedded, [found.carried.box for found in met])
+        decoded = _decoded(segmenter, embedded, [found.carried for found in met])
         for found in met:
             with watch.phase("decode"):
                 logits, quality = next(decoded)
@@ -148,6 +149,18 @@ def segment_case(
     with watch.phase("count"):
         results = _results(objects, segs, case.truth)
     return CaseResult(segs, results, embeddings.encoded, watch.milliseconds, _warnings(results))
+
+
+def _decoded(
+    segmenter: Segmenter, embedded: Embedded, asked: Sequence[Carried]
+) -> Iterator[tuple[FloatArray, float | None]]:
+    """Decode what was carried to a slice: boxes together, a mask with its box where the model learnt that."""
+    takes_masks = segmenter.accepts_points and segmenter.bundle.prompt.masks_trained
+    if not takes_masks or all(carried.mask is None for carried in asked):
+        yield from segmenter.decode(embedded, [carried.box for carried in asked])
+        return
+    for carried in asked:
+        yield segmenter.answer(embedded, Prompts(box=carried.box, mask=carried.logits()))
 
 
 class _Stopwatch:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from adaloraqat.cli.console import SOME_FAILED
-from adaloraqat.cli.options import Policy, TrainingThreads
+from adaloraqat.cli.options import Policy, TrainingThreads, one_of
 
 log = logging.getLogger("adaloraqat")
 
@@ -25,7 +25,11 @@ def analyse(
     ] = None,
     policy: Annotated[
         list[Policy] | None,
-        typer.Option(help="Policy whose errors to draw (repeatable).", show_default="int8 and paper"),
+        typer.Option(
+            metavar="POLICY",
+            help=f"Policy whose errors to draw (repeatable): {one_of(Policy)}.",
+            show_default="int8 and paper",
+        ),
     ] = None,
     max_drop: Annotated[
         float, typer.Option("--max-drop", help="Validation Dice that the proposed policy may cost.")

@@ -11,7 +11,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.timing import median_ratio
 from adaloraqat.cli.console import print_json
 from adaloraqat.cli.info import computer, file_sizes
-from adaloraqat.cli.options import EngineName, JsonFlag, Threads, complete_model
+from adaloraqat.cli.options import EngineName, JsonFlag, Threads, complete_model, one_of
 from adaloraqat.evaluate.machine import TIMED_SHAPE, segmenter_times
 
 log = logging.getLogger("adaloraqat")
@@ -26,7 +26,11 @@ def bench(
     ],
     engine: Annotated[
         list[EngineName] | None,
-        typer.Option(help="Engine to run them in (repeatable).", show_default="onnxruntime"),
+        typer.Option(
+            metavar="ENGINE",
+            help=f"Engine to run them in (repeatable): {one_of(EngineName)}.",
+            show_default="onnxruntime",
+        ),
     ] = None,
     repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Times to run each one.")] = 20,
     threads: Threads = None,
@@ -74,9 +78,7 @@ def measure(candidates: dict[str, Segmenter], repeats: int) -> dict[str, dict[st
 
 
 def _setting(repeats: int, threads: int | None) -> dict[str, Any]:
-    about = computer()
-    about.pop("models")
-    return {**about, "film": list(TIMED_SHAPE), "repeats": repeats, "threads": threads}
+    return {**computer(), "film": list(TIMED_SHAPE), "repeats": repeats, "threads": threads}
 
 
 def _table(document: dict[str, Any]) -> list[str]:

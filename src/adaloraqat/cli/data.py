@@ -1,4 +1,4 @@
-"""`adaloraqat data`: index, export, audit, divide and draw data sets."""
+"""`adaloraqat data`: index, export, audit, split and draw data sets."""
 
 import logging
 from collections import Counter
@@ -11,34 +11,105 @@ import typer
 
 from adaloraqat.challenge.phantoms import MODALITIES, write_case_phantoms
 from adaloraqat.cli.console import SOME_FAILED, progress
+from adaloraqat.cli.options import one_of
 from adaloraqat.datasets.audit.audit import Audit, audit, duplicate_pairs, named, stored_pairs, write_audit
 from adaloraqat.datasets.audit.workers import available_cores
 from adaloraqat.datasets.index import index_films
-from adaloraqat.datasets.manifest import MASK_KINDS, SPLITS, Entry, read_manifest, write_manifest
+from adaloraqat.datasets.manifest import SPLITS, Entry, read_manifest, write_manifest
 from adaloraqat.datasets.nnunet import write_nnunet
 from adaloraqat.datasets.phantom import write_phantoms
-from adaloraqat.datasets.sources import SOURCES, find_source
+from adaloraqat.datasets.sources import find_source
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError, OutputError
 
 log = logging.getLogger(__name__)
 
-data_app = typer.Typer(name="data", help="Make, index, audit and divide data sets.", no_args_is_help=True)
+data_app = typer.Typer(
+    name="data",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Index, audit and split data sets; draw phantoms.",
+)
+
+
+class SourceName(StrEnum):
+    """Data sets that `data index` reads (`datasets.sources.SOURCES`)."""
+
+    jsrt = "jsrt"
+    qata_cov19 = "qata_cov19"
+    covid19_radiography = "covid19_radiography"
+    covid_qu_ex = "covid_qu_ex"
+    siim_acr = "siim_acr"
+    montgomery = "montgomery"
+    shenzhen = "shenzhen"
+    montgomery_shenzhen = "montgomery_shenzhen"
+    v7_covid19 = "v7_covid19"
+    medsam_npz = "medsam_npz"
+    nnunet = "nnunet"
+    folder = "folder"
+    modalities = "modalities"
+    manifest = "manifest"
+
+
+def _source(given: str) -> SourceName:
+    """Return the source of a name; capitals and hyphens do not matter."""
+    try:
+        return SourceName(given.lower().replace("-", "_"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{given!r} is not one of {one_of(SourceName)}.") from error
+
+
+def _complete_source(incomplete: str) -> list[str]:
+    return [name for name in SourceName if name.startswith(incomplete)]
+
+
+class MaskKind(StrEnum):
+    """Mask conventions (`datasets.manifest.MASK_KINDS`)."""
+
+    lungs = "lungs"
+    lung_field = "lung-field"
+    whole_lung = "whole-lung"
+    heart = "heart"
+    clavicles = "clavicles"
+    infection = "infection"
+    pneumothorax = "pneumothorax"
+
+
+class Site(StrEnum):
+    """Sites that phantom films come from (`datasets.phantom.site.PHANTOM_SITES`)."""
+
+    standard = "standard"
+    bedside = "bedside"
 
 
 @data_app.command("index")
 def index(
-    source: Annotated[str, typer.Argument(help=f"What lies at PATH: {', '.join(SOURCES)}.")],
-    path: Annotated[Path, typer.Argument(help="The folder that the archive unpacked to.")],
-    out: Annotated[Path, typer.Option("--out", help="The manifest to write.")],
+    source: Annotated[
+        SourceName,
+        typer.Argument(
+            metavar="SOURCE",
+            help=f"Data set at PATH: {one_of(SourceName)}.",
+            parser=_source,
+            autocompletion=_complete_source,
+        ),
+    ],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the unpacked data set.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Manifest (CSV) to write.")],
     mask: Annotated[
-        str | None, typer.Option("--mask", help=f"What the masks shall outline: {', '.join(MASK_KINDS)}.")
+        MaskKind | None,
+        typer.Option(
+            "--mask",
+            metavar="KIND",
+            help=f"Mask convention: {one_of(MaskKind)}.",
+            show_default="the source's",
+        ),
     ] = None,
     published_split: Annotated[
-        bool, typer.Option("--published-split", help="Keep the publisher's own train, val and test.")
+        bool, typer.Option("--published-split", help="Keep the split that the publisher made.")
     ] = False,
 ) -> None:
-    """Write a manifest for a published data set or your own films, each mask on its film's grid."""
+    """Write a manifest for a published data set or for your own films."""
     found = find_source(source)
     listing = found.listing(path, mask)
     for notice in listing.notices:
@@ -48,7 +119,7 @@ def index(
     write_manifest(out, prepared.entries if keep else [replace(e, split=None) for e in prepared.entries])
     for failure in prepared.failures:
         log.error("%s", failure)
-    kinds = sorted({entry.outlines or "not said" for entry in prepared.entries})
+    kinds = sorted({entry.outlines or "not stated" for entry in prepared.entries})
     log.info(
         "%d films indexed (masks: %s), %d failed",
         len(prepared.entries),
@@ -61,21 +132,21 @@ def index(
 
 
 class Layout(StrEnum):
-    """Layouts that films can be written in."""
+    """Layouts of other programs."""
 
     nnunet = "nnunet"
 
 
 @data_app.command("export")
 def export(
-    layout: Annotated[Layout, typer.Argument(help="nnunet: the raw format of nnU-Net version 2.")],
-    manifest: Annotated[Path, typer.Argument(help="The films; their splits are kept.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder for the data set, such as nnUNet_raw.")],
+    layout: Annotated[Layout, typer.Argument(metavar="LAYOUT", help="nnunet: the raw format of nnU-Net v2.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (CSV), with its splits.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the data set, such as nnUNet_raw.")],
     name: Annotated[
-        str, typer.Option("--name", help="Name of the data set; nnU-Net wants a three-digit number.")
+        str, typer.Option("--name", help="Name of the data set; nnU-Net requires a three-digit number.")
     ] = "Dataset501_Films",
 ) -> None:
-    """Write films, masks and splits as nnU-Net reads them; test films go to imagesTs and labelsTs."""
+    """Write films, masks and splits for nnU-Net; test films go to imagesTs and labelsTs."""
     entries = read_manifest(manifest)
     write_nnunet(entries, out, name, progress=progress)
     typer.echo(str(out / name))
@@ -86,16 +157,16 @@ _PAGE_PACKAGES = ("jinja2", "scipy", "matplotlib", "skimage")
 
 @data_app.command("audit")
 def audit_command(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests; copies are looked for across them.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, audit.csv and audit.html.")],
-    strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 1 if anything is found.")
-    ] = False,
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST", help="Manifests (CSV), compared with each other.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for audit.json, .csv and .html.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if anything is found.")] = False,
 ) -> None:
-    """Find copies, leaking splits, damaged files, wrong masks and films that are no frontal chest films."""
+    """Find copies, leaks between splits, damaged files, wrong masks and images that are not frontal."""
     films = [(manifest, read_manifest(manifest, files_exist=False)) for manifest in manifests]
     if out.exists() and not out.is_dir():  # said before all films are read, not after
-        raise OutputError(f"{out.name} is a file: name a folder for the audit with --out.")
+        raise OutputError(f"{out.name} is a file: give a folder for the audit with --out.")
     result = audit(films, available_cores(), progress)
     written = write_audit(result, out)
     _say(result)
@@ -123,7 +194,7 @@ def _say(result: Audit) -> None:
             "leak (%s): %s stand in %s", leak["kind"], ", ".join(leak["films"]), ", ".join(leak["splits"])
         )
     log.info(
-        "%d films looked at (%d unreadable), %d findings, %.1f films a second",
+        "%d films audited (%d unreadable), %d findings, %.1f films per second",
         counts["films"],
         counts["unreadable"],
         result.findings,
@@ -139,7 +210,7 @@ def _write_page(result: Audit, path: Path) -> list[Path]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _PAGE_PACKAGES:
             raise
-        log.warning("audit.html is left out: it needs %s, by pip install 'adaloraqat[evidence]'.", error.name)
+        log.warning("audit.html needs %s: run pip install 'adaloraqat[evidence]'.", error.name)
         return []
     return [path]
 
@@ -147,32 +218,43 @@ def _write_page(result: Audit, path: Path) -> list[Path]:
 @data_app.command("split")
 def split(
     manifests: Annotated[
-        list[Path], typer.Argument(help="The manifest to divide; several become one, divided together.")
+        list[Path],
+        typer.Argument(metavar="MANIFEST", help="Manifest (CSV) to split; several are joined first."),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The manifest to write; may be the same file.")],
-    seed: Annotated[int, typer.Option("--seed", help="Another seed gives another division.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Manifest to write; may be the same file.")],
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random split.")] = 0,
     fractions: Annotated[
-        str, typer.Option("--fractions", help="Shares of train, val and test.")
+        str,
+        typer.Option(
+            "--fractions", metavar="TRAIN,VAL,TEST", help="Fractions of patients in train, val and test."
+        ),
     ] = "0.8,0.1,0.1",
     external: Annotated[
         list[str] | None,
-        typer.Option("--external", help="A source that stays whole, as test; may be given again."),
+        typer.Option(
+            "--external", metavar="SOURCE", help="Keep this source entirely as test set (repeatable)."
+        ),
     ] = None,
     duplicates: Annotated[
         Path | None,
-        typer.Option("--duplicates", help="The audit.json of these films; without it they are compared now."),
+        typer.Option(
+            "--duplicates",
+            metavar="FILE",
+            help="audit.json of these films.",
+            show_default="compare the films now",
+        ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare/--no-duplicates", help="Keep copies of one film in one split.")
+        bool, typer.Option("--compare/--no-duplicates", help="Keep copies of a film in one split.")
     ] = True,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Divide films that have a split again, too.")
+        bool, typer.Option("--fresh", help="Ignore existing splits and assign all films anew.")
     ] = False,
 ) -> None:
-    """Divide a manifest's patients into train, val and test; films that have a split keep it.
+    """Split patients into train, val and test. Films that already have a split keep it.
 
-    Copies of one film stay in one split: the films are compared first, which takes about as long as to read
-    them. Several manifests are divided together into one, because published sources share films.
+    The films are compared first, so that copies of a film end up in the same split; this takes about as long
+    as reading them. Join sources that may share films by giving several manifests.
     """
     shares = _fractions(fractions)
     entries = _together(manifests, fresh)
@@ -189,9 +271,7 @@ def _together(manifests: list[Path], fresh: bool) -> list[Entry]:
     tasks = named([(manifest, read_manifest(manifest)) for manifest in manifests])
     kept = 0 if fresh else sum(entry.split is not None for _, entry in tasks)
     if kept:
-        log.info(
-            "%d of %d films have a split and keep it; --fresh divides them again, too.", kept, len(tasks)
-        )
+        log.info("%d of %d films keep the split they have; use --fresh to assign all anew.", kept, len(tasks))
     return [replace(entry, id=name, split=None if fresh else entry.split) for name, entry in tasks]
 
 
@@ -205,13 +285,9 @@ def _pairs(manifest: Path, entries: list[Entry], stored: Path | None, compare: b
         for sentence in unreadable:
             log.warning("%s", sentence)
         if unreadable:
-            log.warning(
-                "Films that cannot be read: %d; whether they have copies is unknown.", len(unreadable)
-            )
+            log.warning("%d films cannot be read, so their copies cannot be found.", len(unreadable))
     else:
-        log.warning(
-            "Copies of one film were not looked for (--no-duplicates): they may end in several splits."
-        )
+        log.warning("With --no-duplicates, copies of a film may end up in different splits.")
         return []
     log.info("Pairs of copies kept together: %d", len(pairs))
     return pairs
@@ -222,34 +298,32 @@ def _fractions(text: str) -> tuple[float, float, float]:
         train, val, test = (float(part) for part in text.split(","))
     except ValueError as error:
         raise ManifestError(
-            f"The fractions {text!r} are not three numbers separated by commas: give train, val and test, "
-            "for example 0.8,0.1,0.1."
+            f"--fractions {text} is not three numbers separated by commas: give train, val and test, such as "
+            "0.8,0.1,0.1."
         ) from error
     return train, val, test
 
 
 @data_app.command("phantom")
 def phantom(
-    count: Annotated[int, typer.Option("--count", min=1, help="How many films to draw.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for images/, masks/, labels/ and manifest.csv.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same films.")] = 0,
-    size: Annotated[int, typer.Option("--size", help="Width and height of a film in pixels.")] = 256,
-    site: Annotated[
-        str, typer.Option("--site", help="Look and mask convention: standard or bedside.")
-    ] = "standard",
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM films, some of them inverted.")] = False,
+    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="Number of films.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for films, masks and manifest.csv.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed; the same seed draws the same films.")] = 0,
+    size: Annotated[int, typer.Option("--size", metavar="PIXELS", help="Width and height of a film.")] = 256,
+    site: Annotated[Site, typer.Option("--site", help="Appearance and mask convention.")] = Site.standard,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM, some films inverted.")] = False,
     modality: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME[=COUNT]",
-            help=f"Write challenge cases (.npz) of {', '.join(MODALITIES)} instead; may be repeated.",
+            help=f"Draw challenge cases (.npz) instead: {', '.join(MODALITIES)} (repeatable).",
         ),
     ] = None,
 ) -> None:
-    """Draw phantom chest films with masks of lungs and heart, and their manifest."""
+    """Draw synthetic chest films with masks of lungs and heart, and write their manifest."""
     if modality:
-        if dicom or site != "standard":
-            raise ManifestError("--modality draws cases of its own: leave --site and --dicom out.")
+        if dicom or site != Site.standard:
+            raise ManifestError("--modality cannot be combined with --site or --dicom: leave them out.")
         counts = dict(_count(text, count) for text in modality)
         write_case_phantoms(out, counts, seed, size, progress=progress)
     else:
@@ -261,5 +335,5 @@ def _count(text: str, default: int) -> tuple[str, int]:
     """`CT=4` is four stacks, `CT` as many as --count says."""
     name, equals, number = text.partition("=")
     if equals and not number.isdigit():
-        raise ManifestError(f"{text!r} names no modality with a count: write for example CT=4.")
+        raise ManifestError(f"--modality {text} is not NAME or NAME=COUNT: write for example CT=4.")
     return name, int(number) if equals else default

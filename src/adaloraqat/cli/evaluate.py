@@ -71,6 +71,16 @@ def evaluate(
             show_default="2 and 5",
         ),
     ] = None,
+    clicks: Annotated[
+        int,
+        typer.Option(
+            "--clicks",
+            min=0,
+            max=50,
+            metavar="N",
+            help="Also score after 1 to N simulated clicks (models that take points).",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap intervals.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of text.")] = False,
 ) -> None:
@@ -80,6 +90,11 @@ def evaluate(
     and, with two models or more, paired comparisons with the reference).
 
     Networks that take no box, and masks from other programs, are scored without a box only.
+
+    With --clicks, each click is placed where the mask so far is wrong, farthest inside the largest error
+    region (the first one inside the true mask), and the mask is passed on. These prompts are named clicks_1
+    to clicks_N.
+
 
     A film that cannot be read or segmented gets the worst score, and the exit code is 1.
     """
@@ -97,7 +112,9 @@ def evaluate(
         scored[name if name not in scored else f"{name}-{len(scored)}"] = masks
     if not scored:
         raise BundleError("Nothing to score: name a bundle, a run, or --predictions NAME=DIR.")
-    options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed)
+    if clicks:
+        check_clicks(scored)
+    options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed, clicks)
     summary = score(scored, chosen, out, progress, options)
     if json_:
         print_json(summary)
@@ -129,6 +146,21 @@ def end_where_some_failed(rows: "Iterable[FilmRow]", reasons: str) -> None:
         reasons,
     )
     raise typer.Exit(SOME_FAILED)
+
+
+def check_clicks(models: "dict[str, Scored]") -> None:
+    """Say which models take no points.
+
+    Raises:
+        BundleError: none does.
+    """
+    from adaloraqat.errors import BundleError
+
+    without = [name for name, model in models.items() if not model.accepts_points]
+    if len(without) == len(models):
+        raise BundleError(f"--clicks needs a model that takes points, and {', '.join(without)} takes none.")
+    for name in without:
+        log.warning("%s takes no points and is scored without clicks.", name)
 
 
 def load_predictions(given: list[str], entries: "Sequence[Entry]") -> "dict[str, Scored]":

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from adaloraqat.cli.console import SOME_FAILED
-from adaloraqat.cli.options import Precision
+from adaloraqat.cli.options import Precision, one_of
 from adaloraqat.errors import RecipeError
 
 log = logging.getLogger("adaloraqat")
@@ -48,7 +48,8 @@ def export(
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="Precision policy; auto keeps in float the layers that INT8 harms most.",
+            metavar="POLICY",
+            help=f"{one_of(Precision)}; auto keeps in float the layers that INT8 harms most.",
             show_default="of a run: as trained, else int8; of weights: fp32; of a checkpoint: reference",
         ),
     ] = None,

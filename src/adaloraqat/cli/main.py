@@ -27,6 +27,7 @@ from adaloraqat.cli.console import (
     stdout_fails,
     stdout_lost,
 )
+from adaloraqat.cli.options import joined
 from adaloraqat.errors import AdaloraqatError
 
 log = logging.getLogger("adaloraqat")
@@ -81,7 +82,7 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command itself, imported, with the arguments that are left for it."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, _load(str(name)), rest
+        return name, _load(str(name)), joined(rest)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a user's mistake ends in one line on stderr and the contract's exit code."""

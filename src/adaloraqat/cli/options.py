@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +44,7 @@ class Policy(StrEnum):
     paper = "paper"
     int8 = "int8"
     qmedsam = "qmedsam"
+    w8 = "w8"
     reference = "reference"
     reference_weights = "reference-weights"
 
@@ -54,6 +56,7 @@ class Precision(StrEnum):
     paper = "paper"
     int8 = "int8"
     qmedsam = "qmedsam"
+    w8 = "w8"
     reference = "reference"
     reference_weights = "reference-weights"
     auto = "auto"
@@ -64,6 +67,11 @@ def complete_model(incomplete: str) -> list[str]:
     from adaloraqat.bundle.shipped import shipped_names
 
     return [name for name in shipped_names() if name.startswith(incomplete)]
+
+
+def one_of(choices: type[StrEnum]) -> str:
+    """Return the choices for a help text, where they are too many to stand in the first column."""
+    return ", ".join(choices)
 
 
 Threads = Annotated[
@@ -88,11 +96,19 @@ Workers = Annotated[
 ]
 
 Engine = Annotated[
-    EngineName, typer.Option("--engine", help="Runtime and device; a runtime alone uses the CPU.")
+    EngineName,
+    typer.Option(
+        "--engine", metavar="ENGINE", help=f"Runtime, with a device other than the CPU: {one_of(EngineName)}."
+    ),
 ]
 
 ScoringEngine = Annotated[
-    EngineName, typer.Option("--engine", help="Runtime and device for bundles; runs use PyTorch.")
+    EngineName,
+    typer.Option(
+        "--engine",
+        metavar="ENGINE",
+        help=f"Engine for bundles (runs use PyTorch): {one_of(EngineName)}.",
+    ),
 ]
 
 TrainingThreads = Annotated[
@@ -109,6 +125,46 @@ TrainingThreads = Annotated[
 ScoredSplit = Annotated[Split, typer.Option("--split", help="Films to score.")]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+Point = tuple[float, float, int]
+"""x and y in pixels of the film, and what the point says: 1 on what is wanted, 0 off it."""
+
+_SEVERAL = {"--point": 3}
+"""Options of several values that may be repeated, which Typer cannot declare."""
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command with the values of an option of `_SEVERAL` as one argument."""
+    left, found = list(arguments), []
+    while left:
+        argument = left.pop(0)
+        found.append(argument)
+        count = _SEVERAL.get(argument)
+        if argument == "--":
+            return found + left
+        if count is not None and left:
+            found.append(" ".join(left[:count]))
+            del left[:count]
+    return found
+
+
+def point(given: str) -> Point:
+    """Return the point of `X Y LABEL`.
+
+    Raises:
+        AdaloraqatError: it is none.
+    """
+    try:
+        x, y, label = given.split()
+        if label in ("0", "1"):
+            return float(x), float(y), int(label)
+    except ValueError:
+        pass
+    raise AdaloraqatError(
+        f"--point {given} is not X Y LABEL: give a pixel of the film, and 1 where it lies on what is wanted, "
+        "0 where it lies off it."
+    )
 
 
 def named(given: str | Path) -> Path:

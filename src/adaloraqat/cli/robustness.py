@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.options import EngineName, ScoredSplit, ScoringEngine, Split, complete_model
+from adaloraqat.cli.options import EngineName, ScoredSplit, ScoringEngine, Split, complete_model, one_of
 
 
 class CorruptionName(StrEnum):
@@ -50,7 +50,12 @@ def robustness(
     ] = None,
     corruption: Annotated[
         list[CorruptionName] | None,
-        typer.Option("--corruption", help="Apply this corruption only (repeatable).", show_default="all"),
+        typer.Option(
+            "--corruption",
+            metavar="NAME",
+            help=f"Apply this corruption only (repeatable): {one_of(CorruptionName)}.",
+            show_default="all",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
     engine: ScoringEngine = EngineName.onnxruntime,

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from adaloraqat.bundle.shipped import bundle_folder, kept_bundle
+from adaloraqat.bundle.shipped import bundle_folder, is_model_name, kept_bundle, shipped_path
 from adaloraqat.cli.console import print_json, print_line
+from adaloraqat.cli.models import installed, model_lines
 from adaloraqat.cli.options import JsonFlag
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import cache_root
@@ -23,7 +24,7 @@ weights_app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Download published weights, and show where they are.",
+    help="List installed models, and download published weights.",
 )
 
 _SMALL = ("lite_medsam", "mobile_sam")  # architectures whose graphs are written in seconds
@@ -41,12 +42,15 @@ _Name = Annotated[
 
 @weights_app.command("list")
 def list_weights(as_json: JsonFlag = False) -> None:
-    """List the published weights: name, origin, licence, size, SHA-256, preprocessing."""
+    """List the installed models and the published weights, with origin and licence."""
+    models = installed()
     entries = [facts(entry) for entry in published.PUBLISHED_WEIGHTS.values()]
     if as_json:
         folder = published.weights_folder()
-        print_json({"folder": None if folder is None else str(folder), "weights": entries})
+        print_json({"folder": None if folder is None else str(folder), "weights": entries, **models})
         return
+    for line in model_lines(models):
+        print_line(line)
     for document in entries:
         for line in _lines(document):
             print_line(line)
@@ -89,8 +93,11 @@ def get_weights(
 
 @weights_app.command("path")
 def path_of_weights(name: _Name) -> None:
-    """Print the path of downloaded weights: a file, or a Hugging Face folder."""
-    path = published.resolve(name)
+    """Print the path of installed or downloaded weights: a file or a folder."""
+    if is_model_name(name):
+        path: Path | None = shipped_path(name)
+    else:
+        path = published.resolve(name)
     if path is None:
         published.named(name)  # which says what there is to choose from
         raise CheckpointError(f"{name} has no path.")

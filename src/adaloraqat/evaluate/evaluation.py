@@ -39,12 +39,14 @@ class Options:
         reference: the model that the others are compared with; None means the first.
         margin: of non-inferiority and equivalence, in Dice, fixed beforehand.
         seed: of the bootstrap.
+        clicks: how many simulated clicks a model that takes points is scored after, one by one.
     """
 
     tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
     reference: str | None = None
     margin: float = DEFAULT_MARGIN
     seed: int = 0
+    clicks: int = 0
 
 
 @renamed_arguments(each="progress")
@@ -77,8 +79,8 @@ def evaluate(
     """
     check_choices(list(models), options.reference, options.margin, options.tolerances)
     check_folder(out)
-    settings = Settings((AS_IS,), (), options.tolerances, options.seed)
-    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed)
+    settings = Settings((AS_IS,), (), options.tolerances, options.seed, options.clicks)
+    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed, settings.clicks)
     store = Store(out / UNFINISHED, setup, replace=True)
     found = score(models, entries, settings, store, progress, masks=out)
     place = {entry.id: number for number, entry in enumerate(entries)}

@@ -12,14 +12,18 @@ where it was.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
+from adaloraqat.bundle.engine import FloatArray
+from adaloraqat.bundle.prompts import Prompts
+from adaloraqat.bundle.segmenter import Embedded
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError, OutputError
@@ -27,6 +31,7 @@ from adaloraqat.evaluate.films import UnreadFilms, scored_spacing
 from adaloraqat.evaluate.predictions import Predictions, mask_name
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, film_row, of_manifest
 from adaloraqat.evaluate.store import Store
+from adaloraqat.measure.clicks import Click, next_click
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, LABELS, SIDES, score_film, worst_scores
 from adaloraqat.measure.surface import Spacing
 from adaloraqat.progress import Progress, no_progress
@@ -58,12 +63,14 @@ class Settings:
         jitters: of the true box on clean films, px at `JITTER_GRID`.
         tolerances: of the NSD, in mm where the spacing is known, else px.
         seed: of everything that is drawn, and of the bootstrap.
+        clicks: how many simulated clicks a model that takes points is scored after, one by one.
     """
 
     conditions: tuple[str, ...] = tuple(CORRUPTIONS)
     jitters: tuple[int, ...] = JITTERS
     tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
     seed: int = 0
+    clicks: int = 0
 
 
 @renamed_arguments(each="progress")
@@ -120,6 +127,11 @@ def jitter_prompt(jitter: int) -> str:
     return f"box_jitter_{jitter}"
 
 
+def click_prompt(clicks: int) -> str:
+    """Return what the prompt of so many clicks is called, as `clicks_3`."""
+    return f"clicks_{clicks}"
+
+
 def jittered(box: Box, shape: tuple[int, int], jitter: float, seed: int) -> Box:
     """Return the box with each side moved by up to `jitter` px of `JITTER_GRID`, inwards or outwards.
 
@@ -168,11 +180,53 @@ def _score(
         prompts = [NO_BOX, TRUE_BOX, *map(jitter_prompt, _jitters(condition, settings))]
         for name, model in models.items():
             tried = prompts if model.accepts_boxes else prompts[:1]
+            tried = [*tried, *_click_prompts(model, settings)]
             yield name, [film_row(entry, name, prompt, worst, error=reason) for prompt in tried]
         return
     for name, model in models.items():
         tried = [prompt for prompt, box in view.prompts.items() if box is None or model.accepts_boxes]
-        yield name, [_row(name, model, view, prompt, settings, masks) for prompt in tried]
+        rows = [
+            _row(name, view, prompt, settings, masks, partial(_mask, model, view, prompt)) for prompt in tried
+        ]
+        if view.truth.any() and (prompts := _click_prompts(model, settings)):
+            assert isinstance(model, Segmenter)
+            answers = _Clicked(model, view)
+            rows += [_row(name, view, prompt, settings, masks, answers.next) for prompt in prompts]
+        yield name, rows
+
+
+def _click_prompts(model: Scored, settings: Settings) -> list[str]:
+    return [click_prompt(place + 1) for place in range(settings.clicks)] if model.accepts_points else []
+
+
+class _Clicked:
+    """A film that is clicked on where the mask so far is wrong.
+
+    Where the model learnt from masks, each click but the first also hands that mask on.
+    """
+
+    def __init__(self, model: Segmenter, view: _View) -> None:
+        self._model, self._view = model, view
+        self._clicks: list[Click] = []
+        self._embedded: Embedded | None = None
+        self._logits: FloatArray | None = None
+        self._mask: Mask = np.zeros(view.truth.shape, bool)
+        self._quality: float | None = None
+
+    def next(self) -> tuple[Mask, float | None]:
+        """Click once more; return the mask, as it was where nothing is wrong with it, and its quality."""
+        view, model = self._view, self._model
+        click = next_click(self._mask, view.truth)
+        if click is not None:
+            if self._embedded is None:
+                self._embedded = model.embed(view.film.pixels, view.film.aspect)
+            self._clicks.append(click)
+            points, labels = [(x, y) for x, y, _ in self._clicks], [one.label for one in self._clicks]
+            before = self._logits if model.bundle.prompt.masks_trained else None
+            asked = Prompts.of(view.film.shape, None, points, labels, before)
+            self._logits, self._quality = model.answer(self._embedded, asked)
+            self._mask = self._embedded.frame.logits_to_original(self._logits) > 0
+        return self._mask, self._quality
 
 
 def _view(entry: Entry, condition: str, settings: Settings) -> _View:
@@ -215,12 +269,17 @@ def _read_back(content: bytes) -> Film:
 
 
 def _row(
-    name: str, model: Scored, view: _View, prompt: str, settings: Settings, masks: Path | None
+    name: str,
+    view: _View,
+    prompt: str,
+    settings: Settings,
+    masks: Path | None,
+    segment: Callable[[], tuple[Mask, float | None]],
 ) -> FilmRow:
     """Segment, save the mask and read it back where masks are kept, and score it."""
     entry, shape, tolerances = view.entry, view.film.shape, settings.tolerances
     try:
-        mask, quality = _mask(model, view, prompt)
+        mask, quality = segment()
         if masks is not None:
             path = mask_path(masks, name, prompt, entry.id)
             write_mask(path, mask)

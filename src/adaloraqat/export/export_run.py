@@ -35,7 +35,7 @@ from adaloraqat.training.recipe import Recipe, public_document
 from adaloraqat.training.run import LoadedRun, load_float_run, load_run, trainable_parameters
 from adaloraqat.training.run_films import UsableFilms, choose_films
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.torch_engine import quality_trained, run_segmenter
+from adaloraqat.training.torch_engine import knows_points, masks_trained, quality_trained, run_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +152,8 @@ def export_run(
         metrics=metrics,
         trainable=trainable_parameters(folder, run.stage),
         openvino=openvino,
+        accepts_points=accepts_boxes(model) and knows_points(run.recipe),
+        prompt={"masks_trained": True} if masks_trained(run.recipe) else None,
         parity=(lambda written: measure_parity(model, run.preprocessing, written, films)) if films else None,
     )
     for sentence in parity_shortfalls(bundle.parity):
@@ -257,7 +259,7 @@ def _wanted(
         return trained  # where only a part was quantised, no shipped policy has its name
     default = trained.name if trained is not None else "int8" if boxes else "fp32"
     name = precision or default
-    if weight_range is None and trained is not None and not name.startswith("reference"):
+    if weight_range is None and trained is not None and policy_named(name).weight_range == "portable":
         weight_range = trained.weight_range
     return policy_in_range(name, weight_range)
 

@@ -94,23 +94,34 @@ def encode(model: SamModel | PromptFreeModel, image: Tensor) -> Tensor:
     return model.vision_encoder(image).last_hidden_state
 
 
-def decode(model: SamModel | PromptFreeModel, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the single-mask answer for each box, as `SamModel.forward(multimask_output=False)` does.
+def decode(
+    model: SamModel | PromptFreeModel,
+    embedding: Tensor,
+    boxes: Tensor | None,
+    points: Tensor | None = None,
+    labels: Tensor | None = None,
+    masks: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the single-mask answer for each prompt, as `SamModel.forward(multimask_output=False)` does.
 
     Args:
         model: the SAM whose `encode` gave the embedding.
         embedding: (B, D, g, g).
-        boxes: (B, N, 4) x_min, y_min, x_max, y_max in model pixels.
+        boxes: (B, N, 4) x_min, y_min, x_max, y_max in model pixels; None: points or masks alone.
+        points: (B, N, P, 2) x, y in model pixels.
+        labels: (B, N, P) 1 for a point on what is wanted, 0 for one off it.
+        masks: (B, 1, 4g, 4g) logits of an earlier answer, one for all N prompts of an image.
 
     Returns:
         logits (B, N, 4g, 4g), where the 4g×4g grid covers the S×S image, and quality (B, N), the
         predicted IoU of each mask.
     """
     if isinstance(model, PromptFreeModel):
+        assert boxes is not None  # its masks are of the whole film
         return model.decode(embedding, boxes)
     sparse, dense = model.prompt_encoder(
-        input_points=None, input_labels=None, input_boxes=boxes, input_masks=None
-    )  # (B, N, 2, D), (B, D, g, g)
+        input_points=points, input_labels=labels, input_boxes=boxes, input_masks=masks
+    )  # (B, N, tokens, D) or None, (B, D, g, g)
     positions = model.get_image_wide_positional_embeddings()  # (1, D, g, g)
     logits, quality = model.mask_decoder(
         image_embeddings=embedding,

@@ -18,8 +18,15 @@ from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
 from adaloraqat.progress import Item, Report
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.batches import Batches
-from adaloraqat.training.distillation import Distiller, Teacher, embedding_width, remember_embeddings
+from adaloraqat.training.batches import Batch, Batches
+from adaloraqat.training.clicks import draw_clicks
+from adaloraqat.training.distillation import (
+    Distiller,
+    Teacher,
+    embedding_width,
+    remember_embeddings,
+    remember_masks,
+)
 from adaloraqat.training.films import embed
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import (
@@ -127,7 +134,7 @@ class StageTraining:
         self.films, self.validation = context.films.at(self.preprocessing)
         self.batches = Batches(context.recipe, number, self.films)
         self.distiller = self._new_distiller()
-        self.groups = trainable_groups(model, self.stage)
+        self.groups = trainable_groups(model, self.stage, context.recipe.prompts.clicks is not None)
         extra = self.distiller.parameters() if self.distiller is not None else {}
         self.extra_groups = [Group("encoder", extra, decayed=False)] if extra else []
         self.optimizer = make_optimizer([*self.groups, *self.extra_groups], self.stage)
@@ -147,7 +154,10 @@ class StageTraining:
             return None
         network, own = context.teachers[choice.teacher, choice.image_size]
         teacher = Teacher(network, own, context.films.for_teacher(own))
-        if self.stage.augmentation == 0 or not self.stage.geometry:
+        if not choice.embedding:
+            context.report(f"{self.stage.name}: the teacher's masks are computed once")
+            teacher = remember_masks(teacher, context.folder.folder)
+        elif self.stage.augmentation == 0 or not self.stage.geometry:
             context.report(f"{self.stage.name}: the teacher's embeddings are computed once")
             teacher = remember_embeddings(teacher, context.folder.folder)
         return Distiller(choice, teacher, embedding_width(self.model), self.preprocessing.image_size)
@@ -266,13 +276,16 @@ class StageTraining:
         """Take one optimiser step on the next batch; return the loss terms, and their sum as `total`."""
         stage, model, schedule, progress = self.stage, self.model, self.stage.schedule, self.progress
         device = self.context.device
-        half = torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+        in_half = schedule.precision == "bfloat16"
+        half = torch.autocast(device.type, torch.bfloat16, enabled=in_half)
+        layout = torch.channels_last if in_half else torch.preserve_format  # it moves last bits as well
 
         batch = self.batches.draw(progress.step)
         boxes, wanted = batch.boxes.to(device), batch.wanted.to(device)  # drawn on the CPU: alike everywhere
         with half:
-            embedding = embed(model, batch.images, batch.valid, self.preprocessing)  # (B, D, g, g)
-            logits, quality = decode(model, embedding, boxes)  # (B, 1, 4g, 4g), (B, 1)
+            embedding = embed(model, batch.images, batch.valid, self.preprocessing, layout)  # (B, D, g, g)
+            prompts = self._prompts(batch, embedding, boxes, wanted)
+            logits, quality = decode(model, embedding, *prompts)  # (B, 1, 4g, 4g), (B, 1)
         logits = F.interpolate(logits.float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False)
 
         terms = mask_terms(logits, quality, wanted, stage.losses) | stage.loss_terms(model)
@@ -297,6 +310,14 @@ class StageTraining:
         progress.step += 1
         self.hooks.after("step", progress.step)
         return {name: float(term.detach()) for name, term in (terms | {"total": loss}).items()}
+
+    def _prompts(self, batch: Batch, embedding: Tensor, boxes: Tensor, wanted: Tensor) -> Sequence[Any]:
+        """Return what the step decodes with, as `decode` takes it: boxes, or clicks with or without them."""
+        given = boxes if batch.with_box else None
+        return (
+            given,
+            *(draw_clicks(self.model, embedding, given, wanted, batch.clicks) if batch.clicks else ()),
+        )
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.groups for parameter in group.parameters.values()]

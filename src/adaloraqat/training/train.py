@@ -1,6 +1,8 @@
 """Train a recipe on a manifest, from the base to the last stage; resumable at any moment."""
 
+import ctypes
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,6 +31,9 @@ from adaloraqat.training.run_folder import RunFolder, load_document, save_tensor
 from adaloraqat.training.structure import Structure, build_model, settle_memory
 
 logger = logging.getLogger(__name__)
+
+_GLIBC_KEEPS = {-4: 0, -1: 2**31 - 1, -2: 2**28}
+"""M_MMAP_MAX: no block of its own; M_TRIM_THRESHOLD: never trimmed; M_TOP_PAD: grown in large pieces."""
 
 __all__ = ["choose_films", "load_start", "train", "warnings_of"]
 
@@ -68,6 +73,7 @@ def train(
         AdaloraqatError: with one sentence for anything else that a user can mend.
     """
     torch.set_flush_denormal(True)  # denormal activations of barely trained layers cost 100 times
+    keep_freed_memory()
     started = time.perf_counter()
     training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
     run = RunFolder(out)
@@ -111,6 +117,18 @@ def train(
         logger.warning("%s", sentence)
     run.write_result(summary)
     return summary
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed (glibc; elsewhere nothing happens).
+
+    Each step frees the gigabytes of activations that the next one takes again. By default they go back to
+    the system and come again page by page, which took a fifth of a step. No number changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for option, value in _GLIBC_KEEPS.items():
+            mallopt(option, value)
 
 
 def warnings_of(recipe: Recipe, results: Sequence[dict[str, Any]]) -> list[str]:
