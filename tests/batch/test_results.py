@@ -133,7 +133,7 @@ def test_other_options_or_another_model_are_refused(out: Path, settings: Setting
         ResultsFile(out, Settings.of(other, settings.options), resume=True)
 
 
-@pytest.mark.parametrize(("line", "match"), [('{"mine": 1}', "not ours"), (None, "newer version")])
+@pytest.mark.parametrize(("line", "match"), [('{"mine": 1}', "another program"), (None, "newer version")])
 def test_foreign_files_are_refused(out: Path, settings: Settings, line: str | None, match: str) -> None:
     fill(out, settings, "a")
     newer = (out / RESULTS).read_text().replace('"schema":1', '"schema":2')

@@ -142,7 +142,7 @@ def test_split_refuses_what_leaks_and_says_which(run, site):
     assert not Path("split.csv").exists()
     ended = run("data", "split", "site/manifest.csv", "--out", "split.csv", "--no-duplicates")
     assert ended.code == 0
-    assert "may end in several splits" in ended.err
+    assert "may end up in different splits" in ended.err
 
 
 def test_an_external_source_and_a_wrong_audit(run, site):
@@ -185,7 +185,7 @@ def test_an_audit_of_several_manifests_serves_their_split(run, site):
     )  # fmt: skip
     assert ended.code == 0, ended.err
     assert "Pairs of copies kept together: 8" in ended.err
-    assert "another number of films" not in ended.err
+    assert "a different number of films" not in ended.err
 
 
 def test_an_audit_is_not_written_into_a_file(run, site):

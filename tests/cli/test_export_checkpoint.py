@@ -64,7 +64,7 @@ def test_info_says_what_the_file_holds_and_what_not(run: Run, checkpoint: str) -
     ("arguments", "says"),
     [
         (("missing.pth",), "no checkpoint at missing.pth"),
-        (("other.pth",), "no PyTorch checkpoint"),
+        (("other.pth",), "not a PyTorch checkpoint"),
         (("best_model_stage2_int8.pth",), "--data"),
         (("best_model_stage2_int8.pth", "--alpha", "32"), "both"),
         (("best_model_stage2_int8.pth", "--stage", "stage2"), "leave them out"),

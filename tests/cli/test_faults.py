@@ -21,7 +21,7 @@ PLAIN = 0.969  # Dice of lung-field on the plain film
 REFUSED = {
     "jpegll_prec_17.dcm": "are damaged",
     "q_jpegxl.dcm": "JPEG XL",
-    "p_private_ts.dcm": "a manufacturer's own",
+    "p_private_ts.dcm": "private to its manufacturer",
 }
 WARNED = {
     "view_lateral_tag.dcm": "lateral",
@@ -129,7 +129,7 @@ def test_a_study_of_films_and_other_objects(run: Run, bundle: Path, tmp_path: Pa
     assert ended.code == 0, ended.err
     assert sorted(entries(ended)) == ["1.2.840.7", "film.dcm", "film.webp"]
     counted = "1 .csv, 2 .txt, 2 KO, 2 PR, 2 RT, 2 SEG, 2 SR, 1 no suffix"
-    assert f"Left out, as no films: {counted}." in ended.err
+    assert f"Skipped, because they are not films: {counted}." in ended.err
     for word in CLASSES:  # given by itself, each is refused by what it is
         ended = run("segment", f"in/{word}.dcm", "--model", bundle, "--out", "out")
         assert ended.code == 2

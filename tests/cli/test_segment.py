@@ -362,7 +362,7 @@ def test_ctrl_c_keeps_what_is_finished(process: Run, bundle: Path, tmp_path: Pat
     out, err = child.communicate(timeout=30)
     assert child.returncode == 130
     assert "Traceback" not in err
-    assert "films are done and stay" in err
+    assert "films are kept" in err
     assert written(masks)
     assert len(written(masks)) < 800
     for name in written(masks):

@@ -69,7 +69,7 @@ def test_a_mask_without_its_overlay_is_done_and_told(run: Run, bundle: Path, tmp
     assert ended.code == 1
     told = entries(ended.out)
     for name in ("a.png", "case.npz"):
-        assert told[name]["error"].startswith("The mask is written, the overlay is not: ")
+        assert told[name]["error"].startswith("The mask was written, but not the overlay: ")
         assert (tmp_path / told[name]["mask"]).is_file()
         assert told[name]["overlay"] is None
     assert told["b.png"]["overlay"] == "out/b_overlay.png"

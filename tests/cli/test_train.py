@@ -79,7 +79,7 @@ def test_it_trains_and_says_what_comes_next(train: Callable[..., Any], tmp_path:
     assert train().code == 2  # a run is not overwritten
     again = train("--resume")
     assert again.code == 0
-    assert "finished already" in again.err
+    assert "already finished" in again.err
 
 
 def test_help_names_every_option(run: Callable[..., Any]) -> None:

@@ -94,7 +94,7 @@ def test_covid_qu_ex_with_the_infection_part_alone(covid_qu_ex, tmp_path):
     (covid_qu_ex / "Lung Segmentation Data").rename(tmp_path / "away")
     entries, said = indexed("covid_qu_ex", covid_qu_ex, tmp_path / "out", "lungs")
     assert len(entries) == 3
-    assert "Only the infection subset is there" in said[0]
+    assert "Only the infection subset is present" in said[0]
 
 
 def test_covid_qu_ex_same_stem_twice(covid_qu_ex, tmp_path):

@@ -73,7 +73,7 @@ def test_a_zero_fraction_stays_empty():
 
 @pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
 def test_bad_fractions(fractions):
-    with pytest.raises(ManifestError, match="sum to 1"):
+    with pytest.raises(ManifestError, match="add up to 1"):
         assign_splits(films(3), fractions=fractions)
 
 
@@ -134,7 +134,7 @@ def test_copies_in_two_splits_are_refused_by_name():
     with pytest.raises(ManifestError, match=r"'s0' \(train\) and 's1' \(test\) are copies"):
         assign_splits(entries, duplicates=[("s0", "s1")])
     # through a third film that has no split
-    with pytest.raises(ManifestError, match="tied by copies"):
+    with pytest.raises(ManifestError, match="copies of each other, directly or indirectly"):
         assign_splits(entries, duplicates=[("s0", "s2"), ("s2", "s1")])
 
 
@@ -151,5 +151,5 @@ def test_a_patient_whom_two_sources_share_by_a_collection_goes_to_one_split():
     split = assign_splits(entries, seed=2)
     assert [e.split for e in split[:20]] == [e.split for e in split[20:]]
     divided = [replace(entries[0], split="train"), replace(entries[20], split="test")]
-    with pytest.raises(ManifestError, match="One patient stands in more than one split"):
+    with pytest.raises(ManifestError, match="One patient is in more than one split"):
         assign_splits(divided)

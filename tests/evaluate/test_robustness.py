@@ -222,4 +222,4 @@ def test_a_film_that_cannot_be_segmented_counts_as_the_worst(
     row, column = entries[0].spacing_mm or (1.0, 1.0)
     assert no_box["hd95_worst"] == pytest.approx(np.hypot(96 * row, 96 * column))
     (failed,) = (row for rows in read_scores(tmp_path / "out").values() for row in rows if row.failed)
-    assert failed.error == (str(error) or "There is not enough memory to segment this film.")
+    assert failed.error == (str(error) or "Not enough memory to segment this film.")

@@ -129,7 +129,7 @@ def test_a_passed_run_and_warnings_are_shown_and_escaped(outcome, tmp_path):
 def test_a_foreign_folder_and_half_a_recipe_are_refused_before_any_work(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("x")
-    with pytest.raises(OutputError, match="no former demo"):
+    with pytest.raises(OutputError, match="not an earlier demo"):
         run_demo(recipe(), tmp_path / "mine")
     with pytest.raises(RecipeError, match="adalora stage and a quantize stage"):
         run_demo(recipe("stage1"), tmp_path / "new")
@@ -170,7 +170,7 @@ def test_anything_else_is_left_alone(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="mine is not empty and is no former demo"):
+    with pytest.raises(OutputError, match="mine is not empty and is not an earlier demo"):
         claim(folder)
     assert (folder / "thesis.txt").read_text() == "years of work"
     (tmp_path / "file").write_text("x")

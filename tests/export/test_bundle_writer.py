@@ -132,7 +132,7 @@ def test_no_file_that_is_not_the_bundle_s_own_is_lost(exported, sam, write_as, t
 
 def test_the_current_folder_is_not_replaced(sam, write_as, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OutputError, match="folder you are in"):
+    with pytest.raises(OutputError, match="the current folder"):
         write_as(sam, "fp32", ".")
     assert list(tmp_path.iterdir()) == []
 

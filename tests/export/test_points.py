@@ -151,9 +151,9 @@ def test_a_mask_on_the_films_grid_and_an_answer_are_mask_prompts_too(in_torch: S
         ({"points": [(float("nan"), 10)]}, "lies outside the film"),
         ({"points": POINTS, "labels": [1, 2, 0]}, "The label 2 is neither 0 nor 1"),
         ({"points": POINTS, "labels": [1, 0]}, "There are 3 points and 2 labels"),
-        ({"labels": [1]}, "There are labels without points"),
-        ({"points": (30, 12)}, "The points are no list of (x, y) pairs"),
-        ({"points": [(1, 2, 3)]}, "The points are no list of (x, y) pairs"),
+        ({"labels": [1]}, "Labels were given without points"),
+        ({"points": (30, 12)}, "The points are not a list of (x, y) pairs"),
+        ({"points": [(1, 2, 3)]}, "The points are not a list of (x, y) pairs"),
         ({"points": [("a", "b")]}, "The points are not numbers"),
         ({"mask": np.zeros((95, 128), bool)}, "The mask prompt has 128 x 95 pixels and the film 128 x 96"),
         ({"mask": np.zeros((96, 128), np.float32)}, "holds logits, finite and 32 x 32"),
@@ -173,5 +173,5 @@ def test_what_does_not_fit_the_film_is_refused_in_a_sentence(
 def test_a_bundle_that_takes_boxes_alone_refuses_points(exported, asked: dict) -> None:
     _, bundle = exported("fp32")
     for segmenter in (Segmenter.load(bundle.folder, threads=1), Segmenter.load(threads=1)):
-        with pytest.raises(BundleError, match="takes no points and no mask: give a box"):
+        with pytest.raises(BundleError, match="does not take points or masks: give a box"):
             segmenter.segment(FILM, **asked)

@@ -266,7 +266,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no tensors": (_add("sam.names", "text"), "no tensor"),
     "another model": (
         lambda d: {"model_state_dict": {"conv1.weight": torch.zeros(1)}},
-        "none of its adapters",
+        "lacks the adapters",
     ),
     "a list": (lambda d: [1, 2], "no dictionary"),
 }
@@ -303,7 +303,7 @@ def test_spoilt_adapters_are_refused(tmp_path: Path, spoil: Callable[[Any], Any]
 def test_a_file_cut_short_and_one_with_code(tmp_path: Path) -> None:
     path = Reference().save(tmp_path)
     path.write_bytes(path.read_bytes()[:50_000])
-    with pytest.raises(CheckpointError, match="fetch the"):
+    with pytest.raises(CheckpointError, match="download the"):
         read_adalora_qat(path)
     torch.save(Reference(), path)  # the module itself: unpickling it would run code
     with pytest.raises(CheckpointError, match="could run code"):

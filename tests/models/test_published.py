@@ -360,7 +360,7 @@ def _unplugged(hub: HubStub) -> None:
         (lambda hub: setattr(hub, "failing", 503), "The Hub answers 503"),
         (lambda hub: setattr(hub, "swapped", os.urandom(50_000)), "came otherwise than the Hub says"),
         (lambda hub: hub.files.update({"model.safetensors": os.urandom(50_000)}), "not the one published as"),
-        (_unplugged, "no connection, or it broke off"),
+        (_unplugged, "no connection, or it was lost"),
     ],
 )
 def test_whatever_the_hub_does_is_one_sentence(
@@ -374,7 +374,7 @@ def test_whatever_the_hub_does_is_one_sentence(
 @pytest.mark.slow  # the client tries five more times, with pauses
 def test_half_a_download_from_the_hub(cache: Path, made: MadeUp, hub: HubStub) -> None:
     hub.cut = 20_000
-    refused(made.on_hub(), "no connection, or it broke off")
+    refused(made.on_hub(), "no connection, or it was lost")
     assert files_in(cache) == []
 
 

@@ -38,7 +38,7 @@ def test_training_mode_is_kept(sam, batch):
 
 
 def test_no_film_is_refused(sam):
-    with pytest.raises(RecipeError, match="at least one film"):
+    with pytest.raises(RecipeError, match="at least one"):
         calibrate(prepare(sam, POLICIES["int8"]), [])
 
 

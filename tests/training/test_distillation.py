@@ -66,7 +66,7 @@ def test_the_soft_masks_are_a_term_of_their_own_and_off_by_default() -> None:
     terms = distiller.terms([0], None, *given)
     assert set(terms) == {"teacher_masks"}
     assert float(terms["teacher_masks"]) == pytest.approx(2 * 0.6931472, rel=1e-5)  # logit 0: ln 2 for any
-    with pytest.raises(ValueError, match="teaches nothing"):
+    with pytest.raises(ValueError, match="a teacher needs a weight"):
         Distillation(teacher="x", embedding=0.0)
 
 

@@ -152,7 +152,7 @@ def test_killed_twice(train: Job, uninterrupted: Path, tmp_path: Path) -> None:
 def test_a_finished_run_stays_as_it_is(train: Job, uninterrupted: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
     assert train(uninterrupted, "--resume") == 0
-    assert "finished already" in uninterrupted.with_suffix(".log").read_text()
+    assert "already finished" in uninterrupted.with_suffix(".log").read_text()
     assert before == {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
 
 

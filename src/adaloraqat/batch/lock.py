@@ -32,7 +32,7 @@ class FolderLock:
         except OSError as error:
             os.close(self._handle)
             raise OutputError(
-                f"Another process is writing its results into {folder.absolute().name}: wait for it, or "
+                f"Another process is writing results to {folder.absolute().name}: wait for it, or "
                 "choose another --out."
             ) from error
 

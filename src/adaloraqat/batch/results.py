@@ -272,16 +272,14 @@ class ResultsFile:
                     found[name] = _kept(offset, document)
                 offset += len(raw)
         if versions - {adaloraqat.__version__}:
-            self.warnings.append(
-                f"Results in {RESULTS} were made by adaloraqat {', '.join(sorted(versions))}."
-            )
+            self.warnings.append(f"{RESULTS} holds results of adaloraqat {', '.join(sorted(versions))}.")
         return found, dropped
 
     def _check(self, document: Mapping[str, Any]) -> None:
         """Refuse a line that this call would not have written."""
         where = self._where
         if not {"schema", "version", "bundle", "film", "options", "failure", "entry"} <= set(document):
-            raise OutputError(f"{where} holds a {RESULTS} that is not ours: choose another --out.")
+            raise OutputError(f"{where} holds a {RESULTS} from another program: choose another --out.")
         if document["schema"] > SCHEMA:
             raise OutputError(f"{where} holds results of a newer version: update adaloraqat.")
         bundle, options = document["bundle"], document["options"]
@@ -294,8 +292,8 @@ class ResultsFile:
         other = sorted(key for key in {*options, *now} if options.get(key) != now.get(key))
         if other:
             raise OutputError(
-                f"{where} holds results of a call with other options ({', '.join(other)}): give the same, or "
-                "choose another --out."
+                f"{where} holds results made with other options ({', '.join(other)}): use the same ones, "
+                "or choose another --out."
             )
 
     def _rewrite(self) -> None:

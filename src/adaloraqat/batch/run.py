@@ -59,7 +59,7 @@ def left_to_do(results: ResultsFile, tasks: Sequence[Task]) -> list[Task]:
     for task in tasks:
         if task.name in names:
             raise OutputError(
-                f"Two films are called {task.name}: segment them in two calls with different --out."
+                f"Two films are called {task.name}: segment them separately, with different --out."
             )
         names.add(task.name)
     left = [task for task in tasks if not results.is_done(FilmStamp.of(task.name, task.source))]
@@ -94,8 +94,8 @@ def run_batch(
 
 def _died(task: FilmTask) -> Outcome:
     sentence = (
-        f"The process that worked on this film died {ATTEMPTS} times: the film may be damaged, or too large "
-        "for the memory."
+        f"The process for this film crashed {ATTEMPTS} times: the film may be damaged, or too large for "
+        "the memory."
     )
     entry = FilmEntry(task.name, error=sentence)
     return Outcome(FilmStamp.of(task.name, task.source), entry, "crash")

@@ -79,8 +79,8 @@ def as_done(
                     unstarted += not worker.ready
                     if unstarted >= STARTS:
                         raise AdaloraqatError(
-                            "The processes that work die before their first film: is there memory enough? "
-                            "Try fewer --workers."
+                            "The worker processes died before their first film, perhaps for lack of "
+                            "memory: try fewer --workers."
                         )
                     if lost is not None:
                         task, attempt = lost

@@ -366,7 +366,8 @@ def _check_names(
         return
     if not set(names[0]) == found[0] or not set(names[1]) <= found[1]:
         raise BundleError(
-            f"{path.name} in the bundle {_bundle_of(path)!r} has other inputs or outputs than a bundle's: "
+            f"{path.name} in the bundle {_bundle_of(path)!r} does not have the inputs and outputs of a "
+            "bundle: "
             f"export it again with `adaloraqat export`."
         )
 

@@ -250,7 +250,7 @@ def _read_document(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(folder.name, f"its {DOCUMENT} cannot be read") from error
     if not isinstance(document, dict):
-        raise _damaged(folder.name, f"its {DOCUMENT} is no object")
+        raise _damaged(folder.name, f"its {DOCUMENT} is not a JSON object")
     return document
 
 
@@ -299,7 +299,7 @@ def _precision(where: str, values: Mapping[str, Any]) -> StoredPrecision:
     weight_range = _field(where, "precision", values, "weight_range", str)
     if weight_range not in WEIGHT_RANGES:
         raise _damaged(
-            where, f"'precision.weight_range' in its {DOCUMENT} is none of {', '.join(WEIGHT_RANGES)}"
+            where, f"'precision.weight_range' in its {DOCUMENT} is not one of {', '.join(WEIGHT_RANGES)}"
         )
     return StoredPrecision(
         policy=_field(where, "precision", values, "policy", str),
@@ -312,7 +312,7 @@ def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
     automatic, proposer = values.get("automatic", WHOLE), values.get("proposer")
     if automatic not in AUTOMATIC_PROMPTS or not isinstance(proposer, str | None):
         choices = ", ".join(AUTOMATIC_PROMPTS)
-        raise _damaged(where, f"its {DOCUMENT} gives an automatic prompt that is none of {choices}")
+        raise _damaged(where, f"its {DOCUMENT} gives an automatic prompt that is not one of {choices}")
     return Prompt(
         automatic=automatic,
         proposer=proposer,
@@ -325,7 +325,7 @@ def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
 
 def _share(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise _damaged(where, f"its {DOCUMENT} gives a smallest_part that is no number from 0 to 1")
+        raise _damaged(where, f"its {DOCUMENT} gives a smallest_part that is not a number from 0 to 1")
     return float(value)
 
 

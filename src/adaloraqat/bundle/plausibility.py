@@ -164,7 +164,7 @@ _FILM_RULES = (
     Rule(
         "blank-film",
         lambda result: bool(result.pixels.std() < BLANK_DEVIATION),
-        "the film is nearly uniform; check that it was exported with its image.",
+        "the film is almost uniform; check that it was exported with its image.",
     ),
     Rule(
         "tiny-film",
@@ -174,22 +174,22 @@ _FILM_RULES = (
     Rule(
         "odd-shape",
         lambda result: max(result.shape) > ASPECT_MAX * min(result.shape),
-        "the film is much longer than wide or wider than long; is it one chest film?",
+        "the film is very long or very wide; is it a single chest film?",
     ),
     Rule(
         "upside-down",
         lambda result: min(result.shape) >= TINY_SIDE and looks_upside_down(result.pixels),
-        "the film looks like a chest film turned upside down; turn it, and try again.",
+        "the film looks like a chest film turned upside down; rotate it and try again.",
     ),
     Rule(
         "lateral",
         lambda result: result.told.view == "lateral",
-        "the header says that this is a lateral film; only frontal ones are outlined rightly.",
+        "the header says that this is a lateral film; the model is made for frontal films.",
     ),
     Rule(
         "oblique",
         lambda result: result.told.view == "oblique",
-        "the header says that this is an oblique film; only frontal ones are outlined rightly.",
+        "the header says that this is an oblique film; the model is made for frontal films.",
     ),
     Rule(
         "not-a-chest",
@@ -199,7 +199,7 @@ _FILM_RULES = (
     Rule(
         "on-its-side",
         lambda result: result.told.on_its_side,
-        "the header says that the film lies on its side; turn it, and try again.",
+        "the header says that the film lies on its side; rotate it and try again.",
     ),
     Rule(
         "on-its-side",
@@ -208,67 +208,66 @@ _FILM_RULES = (
             and min(result.shape) >= TINY_SIDE
             and looks_on_its_side(result.pixels)
         ),
-        "the film looks like a chest film that lies on its side; turn it, and try again.",
+        "the film looks like a chest film that lies on its side; rotate it and try again.",
     ),
 )
 _EMPTY = Rule(
     "empty-mask",
     lambda result: True,
-    "no lung was found; look at the film, and give a box if there is one.",
+    "no lung was found; check the film, and give a box if it shows lungs.",
 )
 _MASK_RULES = (
     Rule(
         "low-quality",
         lambda result: result.quality is not None and result.quality < QUALITY_MIN,
-        "the model expects an overlap (IoU) of only {result.quality:.2f}; look at the mask.",
+        "the model expects an overlap (IoU) of only {result.quality:.2f}; check the mask.",
     ),
     Rule(
         "undecided",
         _is_undecided,
-        "the model is unsure about a large part of the film; look at the mask.",
+        "the model is unsure about a large part of the film; check the mask.",
     ),
     Rule(
         "cut-off",
         _runs_along_a_side,
-        "the mask runs along a side of the film; the film may be cut off or turned.",
+        "the mask runs along an edge of the film, which may be cropped or rotated.",
     ),
     Rule(
         "outside-box",
         lambda result: result.outside > OUTSIDE_MAX,
-        "{result.outside:.0%} of the mask lies outside the given box; is the box round a lung, "
-        "and all of it?",
+        "{result.outside:.0%} of the mask lies outside the given box; does the box enclose the whole lung?",
     ),
 )
 _PAIR_RULES = (
     Rule(
         "odd-area",
         lambda result: result.area < AREA_MIN,
-        "{result.area:.0%} of the film is outlined, little for a pair of lungs; look at the mask.",
+        "{result.area:.0%} of the film is outlined, little for a pair of lungs; check the mask.",
     ),
     Rule(
         "odd-area",
         lambda result: result.area > AREA_MAX,
-        "{result.area:.0%} of the film is outlined, much for a pair of lungs; look at the mask.",
+        "{result.area:.0%} of the film is outlined, a lot for a pair of lungs; check the mask.",
     ),
     Rule(
         "one-part",
         lambda result: len(result.components) < 2,
-        "the lungs are outlined as one part, not two; look at the mask.",
+        "the mask is one region instead of two; check the mask.",
     ),
     Rule(
         "many-parts",
         lambda result: len(result.components) > 2,
-        "{result.count} separate parts are outlined, not two; look at the mask.",
+        "the mask has {result.count} regions instead of two; check the mask.",
     ),
     Rule(
         "not-a-pair",
         _is_no_pair,
-        "the two outlined parts do not lie like two lungs; is it a frontal chest film?",
+        "the two regions are not arranged like two lungs; is this a frontal chest film?",
     ),
     Rule(
         "bright-lungs",
         _is_bright,
-        "the outlined area is brighter than what lies round it; an inverted film, or no chest?",
+        "the mask is brighter than its surroundings; is the film inverted, or not a chest film?",
     ),
 )
 

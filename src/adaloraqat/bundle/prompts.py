@@ -109,7 +109,7 @@ def _checked_points(points: ArrayLike | None, shape: tuple[int, int]) -> tuple[t
     if given.size == 0:
         return ()
     if given.ndim != 2 or given.shape[1] != 2:
-        raise FilmError("The points are no list of (x, y) pairs: give them as [(x, y), ...].")
+        raise FilmError("The points are not a list of (x, y) pairs: give them as [(x, y), ...].")
     height, width = shape
     for x, y in given:
         if not (0 <= x < width and 0 <= y < height):
@@ -125,14 +125,14 @@ def _checked_labels(labels: ArrayLike | None, points: int) -> tuple[int, ...]:
         return (1,) * points
     given = _numbers(labels, "labels", "0 or 1 each")
     if points == 0 and given.size:
-        raise FilmError("There are labels without points: give the points too, or leave the labels out.")
+        raise FilmError("Labels were given without points: give both, or neither.")
     if given.shape != (points,):
-        raise FilmError(f"There are {points} points and {given.size} labels: give one label a point.")
+        raise FilmError(f"There are {points} points but {given.size} labels: give one label per point.")
     for label in given:
         if label not in LABELS:
             raise FilmError(
-                f"The label {label:g} is neither 0 nor 1: give 1 for a point on what is wanted, 0 for one "
-                "off it."
+                f"The label {label:g} is neither 0 nor 1: give 1 for a point inside the target, 0 for one "
+                "outside."
             )
     return tuple(int(label) for label in given)
 

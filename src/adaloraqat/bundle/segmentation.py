@@ -89,5 +89,5 @@ class Segmentation:
             OutputError: the name does not end in .png, or the file cannot be written.
         """
         if not os.fspath(path).lower().endswith(".png"):
-            raise OutputError("A mask is saved as PNG: give a name that ends in .png.")
+            raise OutputError("A mask is saved as PNG: give a file name that ends in .png.")
         write_mask(path, self.mask)

@@ -134,7 +134,7 @@ class Segmenter:
         """
         if not self.accepts_boxes:
             raise BundleError(
-                f"The model {self.bundle.name!r} takes no box: leave the box out, or choose another model."
+                f"The model {self.bundle.name!r} does not take a box: leave it out, or choose another model."
             )
 
     @property
@@ -150,8 +150,9 @@ class Segmenter:
         """
         if not self.accepts_points:
             raise BundleError(
-                f"The model {self.bundle.name!r} takes no points and no mask: give a box, or choose a model "
-                "that knows them (lite-medsam after `adaloraqat weights get lite-medsam`, or the export of a "
+                f"The model {self.bundle.name!r} does not take points or masks: give a box, or choose a "
+                "model that knows them (lite-medsam after `adaloraqat weights get lite-medsam`, or the "
+                "export of a "
                 "run that trained with clicks)."
             )
 

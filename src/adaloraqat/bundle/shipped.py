@@ -105,7 +105,7 @@ def shipped_path(name: str) -> Path:
 
 def names_told() -> str:
     """Return the names of the installed bundles for a sentence."""
-    return ", ".join(shipped_names()) or "none, because none is installed"
+    return ", ".join(shipped_names()) or "none is installed"
 
 
 def not_installed(name: str) -> str:
@@ -118,7 +118,7 @@ def not_installed(name: str) -> str:
     if package is not None:
         return (
             f"The model {name!r} is not installed: {home} {package.version} is, and does not carry it, so "
-            f"install {home} anew from a clone or a wheel that does."
+            f"reinstall {home} from a clone or a wheel that does."
         )
     return (
         f"The model {name!r} is not installed: it comes in the package {home}, so run "

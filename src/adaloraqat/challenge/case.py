@@ -192,12 +192,11 @@ def _volume_box(name: str, number: int, row: list[float], grid: tuple[int, int, 
     if half == 2:
         return VolumeBox(in_slice, 0, 1)
     if not (math.isfinite(row[2]) and math.isfinite(row[5])) or row[2] >= row[5]:
-        raise FilmError(f"{where}: its slices {row[2]:g} to {row[5]:g} are none; give z_min below z_max.")
+        raise FilmError(f"{where}: z_min {row[2]:g} is not below z_max {row[5]:g}.")
     z_min, z_max = max(0, math.floor(row[2])), min(depth, math.ceil(row[5]))
     if z_min >= z_max:
         raise FilmError(
-            f"{where}: its slices {row[2]:g} to {row[5]:g} lie outside the volume's 0 to {depth}; "
-            "give slices of the volume."
+            f"{where}: slices {row[2]:g} to {row[5]:g} lie outside the volume, which has 0 to {depth}."
         )
     return VolumeBox(in_slice, z_min, z_max)
 

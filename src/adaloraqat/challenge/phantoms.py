@@ -93,7 +93,7 @@ def write_case_phantoms(
         raise ManifestError(f"There is no phantom of {unknown[0]!r}: choose among {', '.join(MODALITIES)}.")
     wanted = [(name, number) for name, count in counts.items() for number in range(count)]
     if not wanted:
-        raise ManifestError("No phantom was asked for: give a count of 1 or more.")
+        raise ManifestError("No phantoms requested: give a count of 1 or more.")
     entries: list[Entry] = []
     for name, number in progress(wanted, "cases"):
         draw = MODALITIES[name][0]

@@ -43,7 +43,7 @@ def bench(
     """
     candidates: dict[str, Segmenter] = {}
     for name in bundles:
-        for runtime in engine or ["onnxruntime"]:
+        for runtime in engine or [EngineName.onnxruntime]:
             label = f"{Path(name).name} ({runtime})" if engine else Path(name).name
             again = f" #{len(candidates) + 1}" if label in candidates else ""
             candidates[label + again] = Segmenter.load(name, runtime, threads)

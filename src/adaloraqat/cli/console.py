@@ -113,7 +113,7 @@ def discard_stdout() -> None:
 def stdout_lost(error: OSError) -> str:
     """Return the sentence for a stdout that cannot be written."""
     return (
-        f"Standard output cannot be written ({error.strerror}): send it elsewhere; files that were finished "
+        f"Standard output cannot be written ({error.strerror}): redirect it elsewhere; finished files are "
         f"stay."
     )
 

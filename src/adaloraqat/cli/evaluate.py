@@ -158,7 +158,7 @@ def check_clicks(models: "dict[str, Scored]") -> None:
 
     without = [name for name, model in models.items() if not model.accepts_points]
     if len(without) == len(models):
-        raise BundleError(f"--clicks needs a model that takes points, and {', '.join(without)} takes none.")
+        raise BundleError(f"--clicks needs a model that takes points; {', '.join(without)} does not.")
     for name in without:
         log.warning("%s takes no points and is scored without clicks.", name)
 

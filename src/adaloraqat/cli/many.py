@@ -51,7 +51,7 @@ def do_many(
             log.warning("%s", sentence)
         left = [replace(job, source=job.source.absolute()) for job in left_to_do(results, jobs)]
         if len(left) < len(jobs):
-            log.info("%d of %d films are done already.", len(jobs) - len(left), len(jobs))
+            log.info("%d of %d films were already done.", len(jobs) - len(left), len(jobs))
         try:
             outcomes = run_batch(results, left, set_up, workers)
             for outcome in progress(outcomes, "films", len(left)):
@@ -67,7 +67,8 @@ def do_many(
         if interrupted:
             done = len(jobs) - len(unfinished)
             log.error(
-                "Stopped by Ctrl-C: %d of %d films are done and stay; the same call with --resume continues.",
+                "Stopped by Ctrl-C. The results of %d of %d films are kept; the same command with --resume "
+                "continues.",
                 done,
                 len(jobs),
             )

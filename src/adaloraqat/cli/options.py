@@ -162,8 +162,8 @@ def point(given: str) -> Point:
     except ValueError:
         pass
     raise AdaloraqatError(
-        f"--point {given} is not X Y LABEL: give a pixel of the film, and 1 where it lies on what is wanted, "
-        "0 where it lies off it."
+        f"--point {given} is not X Y LABEL: give a pixel of the film, and 1 if it lies inside the target or "
+        "0 if outside."
     )
 
 

@@ -73,7 +73,7 @@ def plan(
             refusals.append(Refusal(_name(given), str(error)))
     if others:
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        log.info("Left out, as no films: %s.", counted)
+        log.info("Skipped, because they are not films: %s.", counted)
     distinct = _apart(list(jobs.values()), out)
     _check_collisions(distinct, out, overlay, kinds)
     return distinct, refusals
@@ -133,7 +133,7 @@ def _check_collisions(jobs: Iterable[Job], out: Path, overlay: bool, kinds: Sequ
             if key in writers:
                 raise OutputError(
                     f"{writers[key].name} and {job.name} would both write {output.name}: rename one, "
-                    f"or segment them in two calls with different --out."
+                    f"or segment them separately, with different --out."
                 )
             if key in sources:
                 raise OutputError(

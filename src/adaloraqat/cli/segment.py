@@ -247,7 +247,7 @@ class _Given:
             FilmError: there are points or a mask.
         """
         if self.points or self.mask:
-            raise FilmError("A challenge case takes boxes alone: leave --point and --mask out.")
+            raise FilmError("A challenge case takes boxes only: leave out --point and --mask.")
         return self.box
 
 

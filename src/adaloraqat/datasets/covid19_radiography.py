@@ -38,7 +38,7 @@ def list_covid19_radiography(root: Path, kind: str) -> Listing:
         images = by_stem(path for path in pictures if path.parts[-3:-1] == (name, "images"))
         masks = by_stem(path for path in pictures if path.parts[-3:-1] == (name, "masks"))
         if not images:
-            notices.append(f"The class {name} is not there: no folder {name}/images holds a film.")
+            notices.append(f"The class {name} is missing: no folder {name}/images holds a film.")
         stems, without = paired(images, masks)
         listed += [_listed(stem, images[stem], masks[stem], kind, diagnosis) for stem in stems]
         notices += without

@@ -72,7 +72,7 @@ def _subset(root: Path, pictures: list[Path], kind: str) -> tuple[list[Path], li
         return chosen or pictures, []
     other = within(_SUBSETS["infection" if kind == "lungs" else "lungs"])
     if kind == "lungs" and other:
-        return other, ["Only the infection subset is there: its lung masks are indexed."]
+        return other, ["Only the infection subset is present: its lung masks are indexed."]
     return pictures if not other else [], []
 
 

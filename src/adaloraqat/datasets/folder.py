@@ -107,8 +107,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             continue
         if path.stem in found:
             raise ManifestError(
-                f"{folder.name}/ holds both {found[path.stem].name} and {path.name}: "
-                "keep one file for each name."
+                f"{folder.name}/ holds both {found[path.stem].name} and {path.name}: keep one file per name."
             )
         found[path.stem] = path
     return found

@@ -57,7 +57,7 @@ def index_films(
     for film in progress(listing.films, "films"):
         try:
             if film.id in seen:
-                raise FilmError(f"The film {film.id} is there twice: keep one file for each name.")
+                raise FilmError(f"The film {film.id} occurs twice: keep one file per name.")
             seen.add(film.id)
             entries.append(_entry(film, made))
         except FilmError as error:

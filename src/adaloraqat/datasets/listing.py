@@ -82,7 +82,7 @@ def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
         ManifestError: there is no such folder, or one below it cannot be opened.
     """
     if not root.is_dir():
-        raise ManifestError(f"There is no folder {root.name}: give the folder that the archive unpacked to.")
+        raise ManifestError(f"There is no folder {root.name}: give the folder of the unpacked archive.")
     wanted = frozenset(suffixes)
     return sorted(
         folder / name
@@ -95,7 +95,7 @@ def files_below(root: Path, suffixes: Iterable[str]) -> list[Path]:
 def _refuse_closed(error: OSError) -> None:
     raise ManifestError(
         f"The folder {Path(error.filename).name} cannot be opened ({error.strerror}): change its "
-        "permissions, so that no film is left out in silence."
+        "permissions, so that no film is silently skipped."
     ) from error
 
 
@@ -126,7 +126,7 @@ def left_out(what: str, names: Iterable[str], why: str) -> list[str]:
         return []
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     plural, verb = ("", "is") if len(names) == 1 else ("s", "are")
-    return [f"{len(names)} {what}{plural} {verb} left out, {why}: {shown}."]
+    return [f"{len(names)} {what}{plural} {verb} skipped, {why}: {shown}."]
 
 
 def _searched(folders: Sequence[str]) -> list[str]:

@@ -104,13 +104,13 @@ def read_manifest(path: str | os.PathLike[str], files_exist: bool = True) -> lis
         entry = _entry(row, folder, f"row {number} of {manifest.name}", files_exist)
         if entry.id in seen:
             raise ManifestError(
-                f"The id {entry.id!r} stands in rows {seen[entry.id]} and {number} of {manifest.name}: "
+                f"The id {entry.id!r} is used in rows {seen[entry.id]} and {number} of {manifest.name}: "
                 "give every film its own value in the id column."
             )
         seen[entry.id] = number
         entries.append(entry)
     if not entries:
-        raise ManifestError(f"{manifest.name} has no film: add one row a film below the header.")
+        raise ManifestError(f"{manifest.name} has no film: add one row per film below the header.")
     return entries
 
 
@@ -169,8 +169,8 @@ def fingerprint(entries: Iterable[Entry], files_exist: bool = True) -> str:
             lines.append(f"{entry.id}\t{image}\t{mask}\n")
         except OSError as error:
             raise ManifestError(
-                f"The image or mask of film {entry.id!r} cannot be read any more: "
-                "put it back, or remove its row."
+                f"The image or mask of film {entry.id!r} can no longer be read: restore it, or remove its "
+                "row."
             ) from error
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
@@ -215,7 +215,8 @@ def _rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
         raise ManifestError(f"{manifest.name} is not UTF-8 text: save it as a CSV file in UTF-8.") from error
     except OSError as error:
         raise ManifestError(
-            f"{manifest.name} cannot be read ({error.strerror}): name a CSV file that you may read."
+            f"{manifest.name} cannot be read ({error.strerror}): give a CSV file that you are allowed to "
+            "read."
         ) from error
     try:
         # strict mode finds unbalanced quotes, which would otherwise swallow rows in silence
@@ -240,7 +241,7 @@ def _rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
         if len(cells) > len(header):
             raise ManifestError(
                 f"Row {number} of {manifest.name} has {len(cells)} cells but the header has {len(header)}: "
-                "put quotes round a cell that holds a comma."
+                "put quotes around a cell that contains a comma."
             )
         padded = [*cells, *[""] * (len(header) - len(cells))]
         rows.append((number, {name: cell.strip() for name, cell in zip(header, padded, strict=True)}))
@@ -276,7 +277,7 @@ def _entry(row: dict[str, str], folder: Path, place: str, files_exist: bool) -> 
 
 def _file(cell: str, role: str, folder: Path, place: str, must_exist: bool) -> Path:
     if not cell:
-        raise ManifestError(f"The {role} is not named in {place}: fill its path in, or remove the row.")
+        raise ManifestError(f"The {role} is missing in {place}: fill in its path, or remove the row.")
     try:
         path = folder / cell
         if "\\" in cell and not path.exists():
@@ -319,8 +320,8 @@ def _spacing(cell: str, place: str) -> tuple[float, float] | None:
         numbers = []
     if len(numbers) not in (1, 2) or not all(math.isfinite(n) and n > 0 for n in numbers):
         raise ManifestError(
-            f"The spacing_mm {cell!r} in {place} is not a distance: give mm a pixel as one number, "
-            "or as row and column separated by a space."
+            f"The spacing_mm {cell!r} in {place} is not a distance: give mm per pixel as one number, or as "
+            "row and column separated by a space."
         )
     return numbers[0], numbers[-1]
 

@@ -129,5 +129,5 @@ def _read(path: Path) -> NDArray[np.bool_]:
     except FileNotFoundError as error:
         raise FilmError(f"The mask {path.name} does not exist: check the path.") from error
     except Exception as error:  # damaged bytes raise many kinds
-        raise FilmError(f"The mask {path.name} is damaged or cut short: copy it again.") from error
+        raise FilmError(f"The mask {path.name} is damaged or truncated: copy it again.") from error
     return values > 0

@@ -98,7 +98,7 @@ def write_nnunet(
     """
     entries = list(entries)
     if not _NAME.fullmatch(name):
-        raise ManifestError(f"{name!r} is no name for nnU-Net: give one like Dataset501_Lungs.")
+        raise ManifestError(f"{name!r} is not a name for nnU-Net: give one like Dataset501_Lungs.")
     training = [entry for entry in entries if entry.split != "test"]
     if not training:
         raise ManifestError(

@@ -53,8 +53,8 @@ class Source:
         if wanted == "lungs" and lungs:
             return lungs[0]
         raise ManifestError(
-            f"{self.title} outlines {' or '.join(self.kinds)}, not {wanted}: "
-            f"ask for --mask {self.kinds[0]}, or take another source for {wanted}."
+            f"{self.title} has masks of {' or '.join(self.kinds)}, not {wanted}: use --mask "
+            f"{self.kinds[0]}, or another source for {wanted}."
         )
 
     def listing(self, path: Path, wanted: str | None = None) -> Listing:
@@ -76,7 +76,7 @@ class Source:
         whole = f"{max(counts):,}"
         relation = "fewer" if count < max(counts) else "more"
         return [
-            f"{self.title}: {count:,} films with masks are here, "
+            f"{self.title}: {count:,} films with masks were found, "
             f"{abs(max(counts) - count):,} {relation} than the {whole} that were published."
         ]
 

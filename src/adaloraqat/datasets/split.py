@@ -94,8 +94,8 @@ def _check_fractions(fractions: tuple[float, float, float]) -> None:
     sound = len(fractions) == len(SPLITS) and all(math.isfinite(f) and f >= 0 for f in fractions)
     if not sound or abs(sum(fractions) - 1) > 1e-6:
         raise ManifestError(
-            "The fractions must be three numbers from 0 to 1 that sum to 1: give train, val and test, "
-            "for example 0.8,0.1,0.1."
+            "The fractions must be three numbers from 0 to 1 that add up to 1: give train, val and test, "
+            "such as 0.8,0.1,0.1."
         )
 
 
@@ -105,13 +105,14 @@ def _with_external(entries: Sequence[Entry], external: Collection[str]) -> list[
     for source in external:
         if source not in sources:
             raise ManifestError(
-                f"No film is of the external source {source!r}: name one of {', '.join(sorted(sources))}."
+                f"No film comes from the external source {source!r}: choose one of "
+                f"{', '.join(sorted(sources))}."
             )
     for entry in entries:
         if entry.source in external and entry.split not in (None, "test"):
             raise ManifestError(
-                f"The source {entry.source!r} is external, but its film {entry.id!r} stands in "
-                f"{entry.split}: empty its split, or do not name the source as external."
+                f"The source {entry.source!r} is external, but its film {entry.id!r} is in split "
+                f"{entry.split}: clear its split, or do not make the source external."
             )
     return [replace(entry, split="test") if entry.source in external else entry for entry in entries]
 
@@ -132,12 +133,12 @@ def _leak(first: Entry, second: Entry) -> str:
     places = f"{first.id!r} ({first.split}) and {second.id!r} ({second.split})"
     if person(*_patient(first)) == person(*_patient(second)):
         return (
-            f"One patient stands in more than one split, with the films {places}: "
-            "give all films of a patient the same split, or leave their splits empty."
+            f"One patient is in more than one split, with the films {places}: "
+            "give all films of a patient the same split, or clear their splits."
         )
     return (
-        f"The films {places} are copies of one film, or tied by copies, but stand in different splits: "
-        "give them the same split, leave their splits empty, or remove one."
+        f"The films {places} are copies of each other, directly or indirectly, but are in different "
+        "splits: give them the same split, leave their splits empty, or remove one."
     )
 
 

@@ -33,8 +33,8 @@ def check_installed() -> None:
         del contourpy, dicognito, highdicom
     except ImportError as error:
         raise AdaloraqatError(
-            f"DICOM results need the package {error.name}, which is not installed: "
-            "pip install 'adaloraqat[dicom]'."
+            f"DICOM results need the package {error.name}, which is not installed: run pip install "
+            "'adaloraqat[dicom]'."
         ) from error
 
 
@@ -63,7 +63,7 @@ def write_objects(
         "MONOCHROME2",
     ):
         raise FilmError(
-            f"{source.name} is in colour, for which no presentation state is written: leave out pr."
+            f"{source.name} is in colour, for which no presentation state can be written: leave out pr."
         )
     sentence = (
         f"The header of {source.name} does not allow DICOM results: export the film from the archive again."

@@ -123,8 +123,8 @@ def read_source(path: Path, deidentifier: Deidentifier | None = None) -> Source:
     """
     if not isinstance(format_of(path), Dicom):
         raise FilmError(
-            f"{path.name} is no DICOM file, so that DICOM results have no patient and no study to belong to: "
-            f"give the film as DICOM ({', '.join(sorted(DICOM_SUFFIXES))}), or leave out --dicom."
+            f"{path.name} is not a DICOM file, so DICOM results would have no patient and no study: give "
+            f"the film as DICOM ({', '.join(sorted(DICOM_SUFFIXES))}), or leave out --dicom."
         )
     with quiet():  # pydicom warns of each value that bends the standard
         return _source(path, deidentifier)
@@ -137,14 +137,14 @@ def _source(path: Path, deidentifier: Deidentifier | None) -> Source:
         uid = str(_value(dataset, key) or "")
         if not uid or not UID(uid).is_valid:
             raise FilmError(
-                f"{path.name} has no valid {key}, to which DICOM results must refer: "
-                f"export it from the archive again, or leave out --dicom."
+                f"{path.name} has no valid {key}, which DICOM results must refer to: export it from the "
+                "archive again, or leave out --dicom."
             )
     if deidentifier is None:
         return Source(path.name, dataset)
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
         raise FilmError(
-            f"{path.name} has no DICOM file header, so that it cannot be de-identified: export it again."
+            f"{path.name} has no DICOM file header, so it cannot be de-identified: export it again."
         )
     with refused_as(
         FilmError(f"{path.name} has a damaged header and cannot be de-identified: export it again.")

@@ -42,11 +42,11 @@ def check_choices(
     check_tolerances(tolerances)
     if reference is not None and reference not in models:
         raise AdaloraqatError(
-            f"The reference {reference!r} is none of the models here: name one of {', '.join(models)}."
+            f"The reference {reference!r} is not among the models: choose one of {', '.join(models)}."
         )
     if not 0 < margin < 1:
         raise AdaloraqatError(
-            f"The margin {margin:g} is no difference of Dice: give a number between 0 and 1, such as 0.005."
+            f"The margin {margin:g} is not a Dice difference: give a number between 0 and 1, such as 0.005."
         )
 
 

@@ -46,7 +46,7 @@ class Predictions:
             FilmError: there is none, or it is damaged or of another size than `shape`.
         """
         if entry.id not in self._paths:
-            raise FilmError(f"{self.folder.name} holds no mask of this film: predict it, too.")
+            raise FilmError(f"{self.folder.name} holds no mask of this film: add it.")
         return read_mask(self._paths[entry.id], shape)
 
     def identity(self) -> str:

@@ -117,7 +117,8 @@ def read_rows(path: Path) -> list[FilmRow]:
             return [_row(cells) for cells in csv.DictReader(stream)]
     except (OSError, KeyError, ValueError) as error:
         raise OutputError(
-            f"{path.name} is no table of film scores from `adaloraqat evaluate`: evaluate the models again."
+            f"{path.name} is not a table of film scores from `adaloraqat evaluate`: evaluate the models "
+            "again."
         ) from error
 
 

@@ -264,7 +264,7 @@ def _read_back(content: bytes) -> Film:
     except OSError as error:
         raise OutputError(
             f"The folder for temporary files cannot hold a film ({error.strerror}): free some space there, "
-            "or set TMPDIR to another folder; the same command then goes on."
+            "or set TMPDIR to another folder; the same command then continues."
         ) from error
 
 
@@ -304,9 +304,7 @@ def _reason(error: Exception) -> str:
     """Say why a film has no score; a full disk says nothing of film or model, and is raised again."""
     if isinstance(error, OutputError):
         raise error
-    return (
-        "There is not enough memory to segment this film." if isinstance(error, MemoryError) else str(error)
-    )
+    return "Not enough memory to segment this film." if isinstance(error, MemoryError) else str(error)
 
 
 def _sides(labels: NDArray[np.uint8] | None) -> list[str]:

@@ -69,7 +69,7 @@ class Store:
                 stream.write(json.dumps(line, allow_nan=False) + "\n")
         except OSError as error:
             raise OutputError(
-                f"{SCORES} cannot be written ({error.strerror}): make room, then continue."
+                f"{SCORES} cannot be written ({error.strerror}): free some disk space, then continue."
             ) from error
 
     def _begin(self) -> None:

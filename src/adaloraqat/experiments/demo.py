@@ -202,7 +202,7 @@ def judge(before: Mapping[str, Any], after: Mapping[str, Any], int8: Mapping[str
         )
     failed = sum(model[prompt]["failed"] for model in (before, after, int8) for prompt in model)
     if failed:
-        failures.append(f"{failed} results failed and count as Dice 0: films.csv names them and says why.")
+        failures.append(f"{failed} results failed and count as Dice 0: see films.csv for the reasons.")
     return {
         "passed": not failures,
         "gain": gain,

@@ -9,7 +9,7 @@ from adaloraqat.errors import OutputError
 from adaloraqat.files import write_text
 
 MARKER = ".adaloraqat-demo"
-_NOTE = "Made by `adaloraqat demo`. While this file is here, the next demo replaces this whole folder.\n"
+_NOTE = "Made by `adaloraqat demo`. As long as this file is here, the next demo replaces the whole folder.\n"
 
 
 class DemoFiles(NamedTuple):
@@ -60,7 +60,7 @@ def claim(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / MARKER).is_file():
             raise OutputError(
-                f"{folder.resolve().name} is not empty and is no former demo, so it is left alone; "
+                f"{folder.resolve().name} is not empty and is not an earlier demo, so it is left alone; "
                 "choose another --out."
             )
         _empty(folder)
@@ -77,7 +77,7 @@ def _empty(folder: Path) -> None:
                 path.unlink()
     except OSError as error:
         raise OutputError(
-            f"The former demo in {folder.name} cannot be removed ({error.strerror}); choose another --out."
+            f"The earlier demo in {folder.name} cannot be removed ({error.strerror}); choose another --out."
         ) from error
 
 

@@ -239,13 +239,14 @@ def refuse_foreign(target: Path) -> None:
     if not target.exists():
         return
     if os.path.realpath(target) == str(Path.cwd()):
-        raise OutputError("A bundle cannot take the place of the folder you are in: choose another --out.")
+        raise OutputError("A bundle cannot replace the current folder: choose another --out.")
     inside = (path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
     present = {path.relative_to(target).as_posix() for path in inside}
     foreign = sorted(present - _listed(target))
     if foreign:
         raise OutputError(
-            f"{target.name} holds what no bundle does ({some_of(foreign)}), so it is not overwritten: choose "
+            f"{target.name} holds files that are not a bundle's ({some_of(foreign)}), so it is not "
+            "overwritten: choose "
             "another output folder."
         )
 

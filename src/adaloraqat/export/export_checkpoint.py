@@ -289,8 +289,8 @@ def _validated(
     """
     if not films:
         report(
-            "no validation films: parity and the gain of a second pass are not measured; give --data with "
-            "films of split val"
+            "no validation films, so parity and the gain of a second pass are not measured; give --data "
+            "with films of split val"
         )
         return True, 0.0, {}
 

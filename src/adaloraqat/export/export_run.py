@@ -118,7 +118,7 @@ def export_run(
     films = read_pairs(evenly_spread(validation, PARITY_FILMS), usable)
     if not films:
         report(
-            "no validation films: parity and the gain of a second pass are not measured; give --data "
+            "no validation films, so parity and the gain of a second pass are not measured; give --data "
             "with films of split val"
         )
     deployed = LoadedRun(

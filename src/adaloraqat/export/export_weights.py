@@ -142,7 +142,7 @@ def _prompt(
     if not films:
         report(
             "no validation films: the automatic prompt and parity are not measured; give --data with films "
-            "of split val to choose and measure them"
+            "of split val"
         )
         return Prompt(False, trained, automatic=PROPOSED_BOX, masks_trained=masks), 0.0, {}
     report(f"choosing the automatic prompt on {len(films)} validation films")

@@ -136,7 +136,7 @@ def _layer_shortfalls(layers: Mapping[str, Any]) -> Iterator[str]:
         if worst is not None and worst > LEAST_SIGNIFICANT_BITS:
             yield (
                 f"parity: {_ENGINES[engine]} is {worst:.1f} LSB from the trained model in "
-                f"{found['worst_layer']}; 1 is rounding, more is a fault of the engine, the CPU or the "
+                f"{found['worst_layer']}; 1 is rounding, more is an error of the engine, the CPU or the "
                 "weight range."
             )
 
@@ -150,6 +150,6 @@ def _mask_shortfalls(parity: Mapping[str, Any]) -> Iterator[str]:
                 yield (
                     f"parity: masks of {name} {words} share {found['equal_pixels']:.2%} of their pixels "
                     f"and Dice {found['dice']:.4f} with the trained model's, below {EQUAL_PIXELS:.1%} or "
-                    f"{DICE:g} (noise floor {floor['equal_pixels']:.2%}); look at the worst film, which "
-                    "bundle.json names."
+                    f"{DICE:g} (noise floor {floor['equal_pixels']:.2%}); check the worst film, named in "
+                    "bundle.json."
                 )

@@ -140,7 +140,7 @@ def sensitivity(
     """
     groups = groups_of(model, policy)
     if not groups:
-        raise RecipeError(f"The policy {policy.name} quantises no layer: choose int8 or paper.")
+        raise RecipeError(f"The policy {policy.name} quantises no layers: choose int8 or paper.")
     baseline = _dice(model, PrecisionPolicy("fp32"), films)
     report(f"float: validation Dice {baseline:.4f}")
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}

@@ -120,7 +120,7 @@ def check_spacing(spacing: Any) -> None:
     """
     if len(spacing) != 2 or not all(math.isfinite(side) and side > 0 for side in spacing):
         raise FilmError(
-            "The pixel spacing is not two distances above 0: give mm a pixel as (row, column), or none."
+            "The pixel spacing is not two distances above 0: give mm per pixel as (row, column), or none."
         )
 
 

@@ -109,7 +109,7 @@ def merged_weight(
     """
     if weight.ndim != 2 or weight.shape[0] % 3:
         raise CheckpointError(
-            f"{file} holds {where} with shape {tuple(weight.shape)}, which is no fused qkv."
+            f"{file} holds {where} with shape {tuple(weight.shape)}, which is not a fused qkv."
         )
     rows = weight.shape[0] // 3
     merged = weight.double()
@@ -124,7 +124,8 @@ def merged_weight(
         if shapes != wanted:
             raise CheckpointError(
                 f"{file} holds P, Lambda, Q and mask of {name} in {where} with shapes "
-                f"{', '.join(map(str, shapes))} where {', '.join(map(str, wanted))} belong: fetch it anew."
+                f"{', '.join(map(str, shapes))} where {', '.join(map(str, wanted))} belong: download it "
+                "again."
             )
         merged[place * rows : (place + 1) * rows] += factor * (left * (values * mask)) @ right
     return merged.float()
@@ -142,7 +143,7 @@ def _float(tensor: Tensor, where: str, file: str) -> Tensor:
 def _mask(tensor: Tensor, where: str, file: str) -> Tensor:
     mask = tensor.double()
     if not ((mask == 0) | (mask == 1)).all():
-        raise CheckpointError(f"{file} holds a mask in {where} that is not true or false: fetch it anew.")
+        raise CheckpointError(f"{file} holds a mask in {where} that is not true or false: download it again.")
     return mask
 
 

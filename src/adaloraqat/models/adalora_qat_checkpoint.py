@@ -140,13 +140,13 @@ def _whole(content: object, source: Path, given: Scaling | None) -> AdaLoRAQATCh
     odd = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_tensor(value))]
     if not is_adalora_qat_naming(map(str, state)):
         raise CheckpointError(
-            f"{file} is no checkpoint of AdaLoRA-QAT's public code, because it holds none of its adapters "
+            f"{file} is not a checkpoint of AdaLoRA-QAT's public code, because it lacks the adapters "
             "(attn.qkv.P_q and so on): give best_model_stage1_fp32.pth, best_model_stage2_int8.pth or "
             "best_adalora_*.pth."
         )
     if odd:
         raise CheckpointError(
-            f"{file} holds {odd[0]!r} among its weights, which is no tensor: fetch it anew."
+            f"{file} holds {odd[0]!r} among its weights, which is not a tensor: download it again."
         )
     metadata = getattr(state, "_metadata", None)
     parts = split(state, file)
@@ -185,7 +185,7 @@ def _adapters_beside(
 ) -> AdaLoRAQATCheckpoint:
     if base is None:
         raise RecipeError(
-            f"{file} holds adapters alone: give the weights that they belong to with --base "
+            f"{file} holds adapters only: give the weights that they belong to with --base "
             "(the authors' are facebook/sam-vit-base), or export best_model_*.pth, which holds both."
         )
     adapters = adapters_alone(content, file)
@@ -249,7 +249,7 @@ def _infer_config(state: Mapping[str, Tensor], file: str, notices: list[str]) ->
         config = SamArchitecture.from_dict({**encoder, **decoder})
     except KeyError as error:
         raise CheckpointError(
-            f"{file} lacks sam.{error.args[0]}, so its architecture cannot be read: fetch the file anew."
+            f"{file} lacks sam.{error.args[0]}, so its architecture cannot be read: download the file again."
         ) from error
     except (ValueError, IndexError, ZeroDivisionError, StopIteration, RecipeError) as error:
         raise CheckpointError(

@@ -137,7 +137,7 @@ def check_finite(state: Mapping[str, Tensor], file: str) -> None:
     """
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{file} holds NaN or infinite numbers in {name}: fetch the file anew.")
+            raise CheckpointError(f"{file} holds NaN or infinite numbers in {name}: download the file again.")
 
 
 def without_prefix(name: str) -> str:
@@ -189,7 +189,7 @@ def _check_tensors(found: Mapping[str, Tensor], needed: Iterable[str], names: li
     missing = [name for part, name in zip(needed, names, strict=True) if part not in found]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise CheckpointError(f"{file} lacks {missing[0]}{more}: fetch the file anew.")
+        raise CheckpointError(f"{file} lacks {missing[0]}{more}: download the file again.")
 
 
 def _check_copies(
@@ -213,11 +213,11 @@ def _check_copies(
         for leaf, tensor in block.items():
             copy = copies.get(number, {}).get(leaf)
             if copy is None:
-                raise CheckpointError(f"{file} lacks {prefix}{number}.{leaf}: fetch the file anew.")
+                raise CheckpointError(f"{file} lacks {prefix}{number}.{leaf}: download the file again.")
             if copy.shape != tensor.shape or not torch.equal(copy.double(), tensor.double()):
                 raise CheckpointError(
                     f"{file} contradicts itself: {prefix}{number}.{leaf} differs from the same tensor under "
-                    "its own name, and only one can be right; ask for the file anew."
+                    "its own name, and only one can be right; ask for the file again."
                 )
     return True
 

@@ -97,7 +97,7 @@ def _check_fixed(config: SamConfig, architecture: SamArchitecture, file: str) ->
             if value != known:
                 raise CheckpointError(
                     f"{file} sets {part}.{name} to {value!r} where SAM has {known!r}: "
-                    "such a variant cannot be used."
+                    "this variant cannot be used."
                 )
 
 
@@ -109,9 +109,9 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"The folder {path.parent.name} holds no {path.name}: give the whole folder as published."
         ) from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path.name} cannot be read as JSON: fetch it anew.") from error
+        raise CheckpointError(f"{path.name} cannot be read as JSON: download it again.") from error
     if not isinstance(document, dict):
-        raise CheckpointError(f"{path.name} is not a JSON object: fetch it anew.")
+        raise CheckpointError(f"{path.name} is not a JSON object: download it again.")
     return document
 
 
@@ -121,14 +121,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path.name} is damaged or no safetensors file: fetch the weights anew."
+            f"{path.name} is damaged or not a safetensors file: download the weights again."
         ) from error
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     places = _read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
-        raise CheckpointError(f"{index.name} has no weight_map: fetch it anew.")
+        raise CheckpointError(f"{index.name} has no weight_map: download it again.")
     state: dict[str, Tensor] = {}
     for shard in sorted(set(places.values())):
         if Path(shard).name != shard:  # no way out of the folder
@@ -137,7 +137,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"The shard {shard} that {index.name} names is missing: add it.")
         tensors = _read_safetensors(index.parent / shard)
         if tensors.keys() != {name for name, place in places.items() if place == shard}:
-            raise CheckpointError(f"{shard} does not hold what {index.name} says: fetch both anew.")
+            raise CheckpointError(f"{shard} does not hold what {index.name} says: download both again.")
         state |= tensors
     return state
 
@@ -163,7 +163,7 @@ def load_pickled(path: Path) -> object:
         start = stream.read(2)
     if not (zipfile.is_zipfile(path) or start[:1] == b"\x80"):
         raise CheckpointError(
-            f"{path.name} is no PyTorch checkpoint, or only a part of one: fetch the weights anew."
+            f"{path.name} is not a PyTorch checkpoint, or only part of one: download the weights again."
         )
     try:
         content: object = torch.load(path, map_location="cpu", weights_only=True)
@@ -171,7 +171,7 @@ def load_pickled(path: Path) -> object:
         raise CheckpointError(
             blocked_by(path)
             or f"{path.name} is damaged, or holds code instead of plain weights and was not run: "
-            "fetch the published weights."
+            "download the published weights."
         ) from error
     return content
 

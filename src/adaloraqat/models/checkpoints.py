@@ -174,7 +174,7 @@ def _agreed(given: Architecture | None, found: Architecture | None, file: str) -
     if found is None:
         if given is None:
             raise CheckpointError(
-                f"{file} does not tell its architecture: give its folder with {CONFIG}, "
+                f"{file} does not state its architecture: give its folder with {CONFIG}, "
                 "or name the architecture."
             )
         return given
@@ -227,7 +227,7 @@ def _checked(state: dict[str, Tensor], architecture: Architecture, file: str) ->
     if missing or unexpected:
         problems = [_counted("lacks", missing, ""), _counted("holds", unexpected, " too many")]
         raise CheckpointError(
-            f"{file} {' and '.join(filter(None, problems))}: give complete SAM weights alone."
+            f"{file} {' and '.join(filter(None, problems))}: give complete SAM weights and nothing else."
         )
     for name, shape in expected.items():
         _check_tensor(name, state[name], shape, file)
@@ -251,7 +251,7 @@ def _check_tensor(name: str, tensor: Tensor, shape: torch.Size, file: str) -> No
             "not quantised ones."
         )
     if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{file} holds NaN or infinite numbers in {name}: fetch the weights anew.")
+        raise CheckpointError(f"{file} holds NaN or infinite numbers in {name}: download the weights again.")
 
 
 def _share_frequencies(state: dict[str, Tensor], file: str) -> dict[str, Tensor]:
@@ -259,7 +259,7 @@ def _share_frequencies(state: dict[str, Tensor], file: str) -> dict[str, Tensor]
     kept, other = SHARED_FREQUENCIES
     copies = [state[name] for name in SHARED_FREQUENCIES if name in state]
     if len(copies) == 2 and not torch.equal(copies[0], copies[1]):
-        raise CheckpointError(f"{file} holds two different tensors for the shared {kept}: fetch it anew.")
+        raise CheckpointError(f"{file} holds two different tensors for the shared {kept}: download it again.")
     rest = {name: tensor for name, tensor in state.items() if name not in (kept, other)}
     return rest | ({kept: copies[0]} if copies else {})
 

@@ -61,7 +61,8 @@ def without_derived(state: Mapping[str, Tensor], file: str) -> dict[str, Tensor]
             biases = state.get(f"{match.group(1)}.attention_biases")
             if biases is None or not _follows(match.group(2), tensor, biases):
                 raise CheckpointError(
-                    f"{file} holds {name}, which does not fit its attention_biases: fetch the weights anew."
+                    f"{file} holds {name}, which does not fit its attention_biases: download the weights "
+                    "again."
                 )
         elif not name.startswith(_CLASSIFIER):
             kept[name] = tensor

@@ -275,7 +275,7 @@ def weights_folder() -> Path | None:
         root = cache_root()
     except RuntimeError as error:
         raise CheckpointError(
-            "There is no home folder to keep weights in: set ADALORAQAT_CACHE to a folder."
+            "There is no home folder for weights: set ADALORAQAT_CACHE to a folder."
         ) from error
     return None if root is None else root / "weights"
 

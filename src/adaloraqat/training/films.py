@@ -260,12 +260,12 @@ def cached_films(
     if found is not None:
         return found
     if path.exists():
-        logger.warning("The film cache %s is damaged and is made again.", path.name)
+        logger.warning("The film cache %s is damaged and will be rebuilt.", path.name)
     try:
         with atomic_path(path) as temporary:
             _write(temporary, decode)
     except OutputError as error:
-        logger.warning("%s Training goes on without a film cache.", error)
+        logger.warning("%s Training continues without a film cache.", error)
         return None
     return _opened(path, len(entries), preprocessing.image_size)
 

@@ -54,9 +54,7 @@ def finished_stages(folder: Path) -> list[str]:
         CheckpointError: `folder` holds no run.
     """
     if not is_run(folder):
-        raise CheckpointError(
-            f"{folder.name} holds no run; give a folder that `adaloraqat train --out` made."
-        )
+        raise CheckpointError(f"{folder.name} holds no run; give a folder made by `adaloraqat train --out`.")
     recipe = load_recipe(folder / RECIPE)
     run = RunFolder(folder)
     return [stage.name for stage in recipe.stages if run.stage_path(stage.name).exists()]
@@ -93,7 +91,9 @@ def load_run(folder: Path, stage: str | None = None) -> LoadedRun:
     """
     names = finished_stages(folder)
     if not names:
-        raise CheckpointError(f"{folder.name} has no finished stage yet; continue it with --resume.")
+        raise CheckpointError(
+            f"{folder.name} has no finished stage yet; continue it with `adaloraqat train --resume`."
+        )
     chosen = stage or names[-1]
     if chosen not in names:
         raise CheckpointError(f"{folder.name} has no finished stage {chosen}; it has {', '.join(names)}.")
@@ -210,8 +210,8 @@ def load_teacher(name: str, image_size: int | None) -> tuple[SegmentationModel, 
         model, structure = load_published(name, image_size)
     if not accepts_boxes(model):
         raise RecipeError(
-            f"{Path(name).name} cannot be a teacher: it takes no boxes; name a SAM, a LiteMedSAM or a run of "
-            "one."
+            f"{Path(name).name} cannot be a teacher: it takes no boxes; choose a SAM, a LiteMedSAM or a "
+            "run of one."
         )
     model.eval().requires_grad_(False)
     return model, structure.preprocessing_at(architecture_of(model)["image_size"])

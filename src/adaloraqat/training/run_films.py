@@ -94,10 +94,10 @@ class UsableFilms:
         """
         left = [entry for entry in entries if entry.id not in unusable]
         if unusable and not left:
-            remedy = "mend them, or give --data with others"
+            remedy = "repair them, or give another manifest with --data"
             raise FilmError(unusable_sentence(unusable, len(entries), remedy))
         if unusable:
-            logger.warning("%s", unusable_sentence(unusable, len(entries), "the work goes on without them"))
+            logger.warning("%s", unusable_sentence(unusable, len(entries), "they are skipped"))
         self.left_out.update(unusable)
         return left
 
@@ -130,7 +130,7 @@ class RunFilms:
     def warnings(self) -> list[str]:
         """Return what a person should know about films that were not used."""
         left_out = self._usable.left_out
-        return [unusable_sentence(left_out, self._named, "the run went on without them")] if left_out else []
+        return [unusable_sentence(left_out, self._named, "they were skipped")] if left_out else []
 
     def at(self, preprocessing: Preprocessing) -> tuple[FilmSet, FilmSet]:
         """Return training and validation films so preprocessed.
@@ -163,8 +163,7 @@ class RunFilms:
 def _refuse_empty(films: FilmSet, split: str) -> None:
     if not any(bool(films.targets[place, 2].any()) for place in range(len(films))):
         raise FilmError(
-            f"Not one of the {len(films)} {split} masks outlines anything: give masks that are above 0 where "
-            "the lungs are."
+            f"All {len(films)} {split} masks are empty: give masks that are above 0 where the lungs are."
         )
 
 

@@ -81,7 +81,7 @@ def train(
     run.check(recipe, identity, resume)
     finished = run.result() if resume else None
     if finished is not None:
-        report("This run is finished already.")
+        report("This run is already finished.")
         return finished
     position = _position(recipe, run, resume)
     films = RunFilms(training, validation, cache)

@@ -48,7 +48,7 @@ def test_nifti_has_its_columns_first(tmp_path: Path, ending: str) -> None:
         assert film.shape == FILM.shape
         assert film.spacing_mm == (3, 4)
         assert film.aspect == 0.75
-        assert "columns were taken to come first" in film.notices[0]
+        assert "columns are assumed to come first" in film.notices[0]
     volume = nibabel.Nifti1Image(np.zeros((20, 20, 3), np.int16), np.eye(4))
     with pytest.raises(FilmError, match="one film is needed"):
         read_film(volume)

@@ -33,7 +33,7 @@ def test_high_byte_first_and_high_is_dark(tmp_path):
 def test_low_byte_first_and_other_sizes_are_refused(tmp_path):
     swapped = tmp_path / "JPCLN002.IMG"
     raw_film().astype("<u2").tofile(swapped)
-    with pytest.raises(FilmError, match="beyond 12 bits"):
+    with pytest.raises(FilmError, match="more than 12 bits"):
         read_film(swapped)
     short = tmp_path / "JPCLN003.IMG"
     short.write_bytes(b"\1" * 1000)

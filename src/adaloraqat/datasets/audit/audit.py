@@ -63,7 +63,7 @@ def audit(
     """
     tasks = named(manifests)
     if not tasks:
-        raise ManifestError("There is no film to look at: name a manifest that has rows.")
+        raise ManifestError("There is no film to audit: give a manifest that has rows.")
     started = time.perf_counter()
     records = _records(examine, tasks, processes, progress)
     looked = time.perf_counter()
@@ -286,8 +286,7 @@ def stored_pairs(path: Path, manifest: Path, entries: Sequence[Entry]) -> tuple[
     films = [found.get("films") for found in document.get("manifests", []) if isinstance(found, dict)]
     if films and len(entries) not in (*films, sum(filter(None, films))):
         return pairs, (
-            f"{path.name} was made of a manifest with another number of films: "
-            "copies among newer films are unknown."
+            f"{path.name} was made for a different number of films: copies among newer films are unknown."
         )
     return pairs, ""
 
@@ -306,10 +305,12 @@ def _document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
         sound = all(isinstance(pair[key], str) for pair in document["duplicates"] for key in ("a", "b"))
     except OSError as error:
-        raise ManifestError(f"{path.name} cannot be read: name the audit.json of `data audit`.") from error
+        raise ManifestError(f"{path.name} cannot be read: give the audit.json of `data audit`.") from error
     except (ValueError, KeyError, TypeError):
         sound = False
     if not sound:
-        raise ManifestError(f"{path.name} is no audit.json: name the one that `adaloraqat data audit` wrote.")
+        raise ManifestError(
+            f"{path.name} is not an audit.json: give the one that `adaloraqat data audit` wrote."
+        )
     checked: dict[str, Any] = document
     return checked

@@ -163,7 +163,7 @@ def film_findings(film: Film, path: Path, view: str | None, righted: bool) -> li
                 (
                     "not-frontal-chest",
                     f"The film does not look like a frontal chest film (correlation {likeness:.2f} with "
-                    "the pattern of one): a lateral view, another body part, lying on a side, or no X-ray?",
+                    "the pattern of one): is it a lateral view, another body part, rotated, or not an X-ray?",
                 )
             )
     if colourfulness(path) > _COLOURED:

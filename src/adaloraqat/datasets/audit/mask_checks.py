@@ -47,7 +47,7 @@ def mask_findings(
     if not mask.any() and may_be_empty:
         return []
     if not mask.any():
-        return [("mask-empty", "The mask is empty: outline the film, or remove its row.")]
+        return [("mask-empty", "The mask is empty: draw it, or remove its row.")]
     if mask.all():
         return [
             ("mask-full", "The mask covers the whole film: check whether it was inverted or saved wrongly.")
@@ -74,8 +74,8 @@ def label_findings(labels: NDArray[np.uint8], mask: NDArray[np.bool_] | None, lu
         found.append(
             (
                 "left-right-swapped",
-                "The right lung (1) lies at the image's right and the left lung (2) at its left: "
-                "the labels are swapped, or the film is mirrored.",
+                "The right lung (1) is on the image's right and the left lung (2) on its left: the labels "
+                "are swapped, or the film is mirrored.",
             )
         )
     whole_heart = (labels == HEART).sum() >= _WHOLE_HEART * np.isin(labels, (RIGHT_LUNG, LEFT_LUNG)).sum()
@@ -83,7 +83,7 @@ def label_findings(labels: NDArray[np.uint8], mask: NDArray[np.bool_] | None, lu
         found.append(
             (
                 "mirrored",
-                "The heart lies towards the image's left: the film is mirrored, or the patient is.",
+                "The heart is on the image's left: the film is mirrored, or the patient has dextrocardia.",
             )
         )
     both = np.isin(labels, (RIGHT_LUNG, LEFT_LUNG))

@@ -56,7 +56,7 @@ def write_phantoms(
         OutputError: the folder cannot be written, or the disk is full.
     """
     if count < 1:
-        raise ManifestError("No phantom film was asked for: give a count of 1 or more.")
+        raise ManifestError("No phantoms requested: give a count of 1 or more.")
     look, folder = find_site(site), Path(out)
     entries = []
     for number, patient in enumerate(progress(_patients(count, seed), "films")):

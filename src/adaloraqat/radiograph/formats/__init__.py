@@ -98,7 +98,7 @@ def format_of(path: Path) -> Format:
     found = next((form for form in FORMATS if form.sniff(start)), None)
     found = found or next((form for form in FORMATS if form.claims(path)), None)
     if found is None:
-        raise FilmError(f"{path.name} is not a film in a known format, whatever its name says: give {KINDS}.")
+        raise FilmError(f"{path.name} is not a film in a known format, whatever its name: give {KINDS}.")
     return found
 
 

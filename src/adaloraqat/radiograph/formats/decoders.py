@@ -80,13 +80,11 @@ def unknown_syntax(syntax: UID) -> str | None:
         return None
     known = next((kind for start, kind in _KINDS if syntax == start or syntax.startswith(start)), None)
     if known is not None:
-        return f"its pixels are {known} (transfer syntax {syntax}), which is not read here"
+        return f"its pixels are {known} (transfer syntax {syntax}), which cannot be read here"
     if not syntax.startswith(_STANDARD):
-        return (
-            f"its transfer syntax {_shown(syntax)} is a manufacturer's own, which only its own programs read"
-        )
+        return f"its transfer syntax {_shown(syntax)} is private to its manufacturer"
     if syntax.is_transfer_syntax:
-        return f"its pixels ({syntax.name}, transfer syntax {syntax}) are of a kind that is not read here"
+        return f"its pixels ({syntax.name}, transfer syntax {syntax}) are of a type that cannot be read here"
     return f"its transfer syntax {_shown(syntax)} is not known"
 
 

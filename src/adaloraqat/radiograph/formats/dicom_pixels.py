@@ -229,4 +229,6 @@ def _check_inflated_size(path: Path, start: bytes) -> None:
             total += len(inflater.decompress(data, 1 << 20))
             data = inflater.unconsumed_tail or stream.read(1 << 20)
             if total > _MOST_INFLATED:
-                raise FilmError(f"{path.name} inflates to more than any film: export it uncompressed.")
+                raise FilmError(
+                    f"{path.name} decompresses to more than any film holds: export it uncompressed."
+                )

@@ -25,7 +25,7 @@ def spacing_of(dataset: Dataset, notices: list[str]) -> tuple[float, float] | No
             continue
         spacing = _two(value)
         if spacing is None or possible_spacing(spacing, shape) is None:
-            notices.append(f"The {key} is not plausible and was left out: distances are not in mm.")
+            notices.append(f"The {key} is not plausible and was ignored: no distances in mm.")
             continue
         if key == "PixelSpacing" and not _is_uncorrected(dataset, spacing):
             return spacing
@@ -35,7 +35,7 @@ def spacing_of(dataset: Dataset, notices: list[str]) -> tuple[float, float] | No
             if possible_spacing(corrected, shape) is not None:
                 notices.append(f"The spacing was corrected for the magnification of {factor:g}.")
                 return corrected
-        notices.append("The spacing is that of the detector: the patient's distances are a little smaller.")
+        notices.append("The spacing is that of the detector: distances in the patient are slightly smaller.")
         return spacing
     return None
 

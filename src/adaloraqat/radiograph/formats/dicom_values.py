@@ -91,12 +91,14 @@ def _check(dataset: Dataset, name: str) -> None:
         if frames == 1:
             flatten(dataset)
     if rows == 0 or columns == 0:
-        raise FilmError(f"{name} holds no DICOM image, or is cut short: give a CR or DX film.")
+        raise FilmError(f"{name} holds no DICOM image, or is truncated: give a CR or DX film.")
     if frames > 1:
         raise FilmError(f"{name} holds {frames} frames: export the one film to segment as a file of its own.")
     check_size(name, rows, columns)
     if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise FilmError(f"{name} has no pixel data: it is cut short or no image; export or copy it again.")
+        raise FilmError(
+            f"{name} has no pixel data: it is truncated or not an image; export or copy it again."
+        )
 
 
 def _stored(dataset: Dataset, name: str) -> NDArray[Any]:
@@ -130,7 +132,7 @@ def _stored(dataset: Dataset, name: str) -> NDArray[Any]:
             reason = "its pixel data are incomplete or do not fit its header; export or copy it again"
         raise FilmError(f"{name} cannot be read: {reason}.") from error
     if short:
-        raise FilmError(f"{name} is cut short: a part of the film is missing; export or copy it again.")
+        raise FilmError(f"{name} is truncated: part of the film is missing; export or copy it again.")
     return grey(values) if values.ndim == 3 else values
 
 
@@ -213,9 +215,7 @@ def _modality(dataset: Dataset, levels: NDArray[Any], notices: list[str]) -> NDA
             return levels
         return apply_modality_lut(levels, dataset)
     except _UNUSABLE:
-        notices.append(
-            "The modality LUT, or the rescale slope and intercept, is not usable and was left out."
-        )
+        notices.append("The modality LUT, or the rescale slope and intercept, is unusable and was ignored.")
         for key in ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"):
             if key in dataset:
                 del dataset[key]
@@ -235,24 +235,24 @@ def _interest(
             view = apply_voi(np.rint(values).astype(np.int64), dataset, number)
             ends = float(view.min()), float(view.max())
         except _UNUSABLE:
-            notices.append("The VOI window or LUT is not usable and was left out.")
+            notices.append("The VOI window or LUT is unusable and was ignored.")
             continue
         fault = _fault(view, ends, counts, dataset)
         if fault is None:
             return view
         left_out = True
-        notices.append(f"The VOI LUT {fault} and was left out.")
+        notices.append(f"The VOI LUT {fault} and was ignored.")
     try:
         windows = _windows(dataset)
     except _UNUSABLE:
-        notices.append("The VOI window or LUT is not usable and was left out.")
+        notices.append("The VOI window or LUT is unusable and was ignored.")
         return None
     for number in range(windows):
         try:
             below, above = apply_windowing(_FAR, dataset, number)
             view = (apply_windowing(values, dataset, number) - below) / (above - below)
         except _UNUSABLE:
-            notices.append("The VOI window or LUT is not usable and was left out.")
+            notices.append("The VOI window or LUT is unusable and was ignored.")
             continue
         fault = _fault(view, (0.0, 1.0), counts, dataset)
         if fault is None:
@@ -260,7 +260,7 @@ def _interest(
                 notices.append(f"The header's VOI window {number + 1} was used instead.")
             return view
         left_out = True
-        notices.append(f"The VOI window {fault} and was left out.")
+        notices.append(f"The VOI window {fault} and was ignored.")
     return None
 
 

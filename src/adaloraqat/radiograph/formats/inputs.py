@@ -61,7 +61,7 @@ def film_of_object(source: Any) -> Film:
 
 
 def _film_of_picture(picture: Image.Image) -> Film:
-    with quiet(), refused_as(FilmError("The picture is damaged or cut short: open it again.")):
+    with quiet(), refused_as(FilmError("The picture is damaged or truncated: open it again.")):
         check_size("The picture", picture.height, picture.width)
         return Film(scaled(grey_of(ImageOps.exif_transpose(picture)), "The picture"))
 

@@ -41,7 +41,7 @@ class Jpeg(Picture):
     def _loaded(self, path: Path, image: Image.Image, notices: list[str]) -> Image.Image:
         picture = super()._loaded(path, image, notices)
         if ends_early(path.read_bytes(), np.asarray(image), decode):
-            raise FilmError(f"{path.name} is cut short: a part of the film is missing; copy it again.")
+            raise FilmError(f"{path.name} is truncated: part of the film is missing; copy it again.")
         return picture
 
 

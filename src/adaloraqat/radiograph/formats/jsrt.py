@@ -44,7 +44,7 @@ class Jsrt(Format):
         values = np.fromfile(path, dtype=">u2").reshape(SIDE, SIDE)
         if values.max() > _GREATEST:
             raise FilmError(
-                f"{path.name} is no JSRT film, its numbers go beyond 12 bits: copy the file as it was "
-                "published."
+                f"{path.name} is not a JSRT film, because it holds values of more than 12 bits: copy the "
+                "original file."
             )
         return Film(scaled(_GREATEST - values.astype(np.uint16), path.name), (SPACING_MM, SPACING_MM))

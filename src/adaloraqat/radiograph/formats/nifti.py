@@ -44,10 +44,10 @@ class Nifti(Format):
             import nibabel
         except ImportError as error:
             raise FilmError(
-                f"{path.name} is NIfTI, which needs nibabel: pip install 'adaloraqat[nifti]'."
+                f"{path.name} is NIfTI, which needs nibabel: run pip install 'adaloraqat[nifti]'."
             ) from error
         with refused_as(
-            FilmError(f"{path.name} is not a readable NIfTI file, or is cut short: save it again.")
+            FilmError(f"{path.name} is not a readable NIfTI file, or is truncated: save it again.")
         ):
             return film_of_nifti(nibabel.load(path), path.name)
 
@@ -62,7 +62,7 @@ def film_of_nifti(image: Any, name: str) -> Film:
     if len(shape) != 2:
         raise FilmError(f"{name} holds an array of the shape {tuple(image.shape)}: one film is needed.")
     check_size(name, *shape)
-    with refused_as(FilmError(f"{name} is damaged or cut short: save it again.")):
+    with refused_as(FilmError(f"{name} is damaged or truncated: save it again.")):
         values = np.asarray(image.dataobj).reshape(shape)
         sides = [
             float(side)
@@ -74,8 +74,8 @@ def film_of_nifti(image: Any, name: str) -> Film:
         raise FilmError(f"{name} holds {values.dtype} values: real numbers are needed.")
     turned, pixels = _upright(scaled(values, name))
     row, column = (sides[1], sides[0]) if turned else (sides[0], sides[1])
-    notice = "The NIfTI file does not say which of its sides are rows: " + (
-        "its columns were taken to come first." if turned else "its rows were taken to come first."
+    notice = "The NIfTI file does not say which of its axes are rows: " + (
+        "columns are assumed to come first." if turned else "rows are assumed to come first."
     )
     spacing = possible_spacing((row, column), pixels.shape) if units == _MILLIMETRES else None
     aspect = row / column if row > 0 and column > 0 and 0.25 <= row / column <= 4 else 1.0

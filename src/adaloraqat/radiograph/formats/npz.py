@@ -73,7 +73,7 @@ class Archive:
         self.name = path.name
         self._path = path
         self._unreadable = FilmError(
-            f"{self.name} is not a readable .npz file, or is cut short: save it again."
+            f"{self.name} is not a readable .npz file, or is truncated: save it again."
         )
 
     def __enter__(self) -> "Archive":

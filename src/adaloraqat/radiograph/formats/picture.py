@@ -49,7 +49,7 @@ class Picture(Format):
             FilmError: damaged, or too large (refused before decoding).
         """
         notices: list[str] = []
-        with refused_as(FilmError(f"{path.name} is damaged or cut short: export or copy the film again.")):
+        with refused_as(FilmError(f"{path.name} is damaged or truncated: export or copy the film again.")):
             check_most(path.name, image.height, image.width)
             return ImageOps.exif_transpose(self._loaded(path, image, notices)), notices
 
@@ -57,7 +57,7 @@ class Picture(Format):
         """Decode the pixels, not turned yet; may raise any exception."""
         image.load()
         if image.mode in ("RGBA", "LA") and not np.asarray(image.getchannel("A")).any():
-            notices.append("The picture is transparent everywhere: its transparency was left out.")
+            notices.append("The picture is fully transparent: its transparency was ignored.")
             return image.convert(image.mode[:-1])
         return image
 
@@ -93,12 +93,12 @@ def opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
         return Image.open(path, formats=formats)
     except Image.DecompressionBombError as error:
         raise FilmError(
-            f"{path.name} has more than the {MAX_PIXELS // 10**6} megapixels that are read: reduce it first."
+            f"{path.name} has more than {MAX_PIXELS // 10**6} megapixels, the limit: reduce it first."
         ) from error
     except Exception as error:  # damaged headers raise SyntaxError, struct.error, OSError, ...
         if _is_rare_tiff(path):
             raise FilmError(
-                f"{path.name} holds numbers of a kind that is not read (as 12-bit or 64-bit ones are): save "
+                f"{path.name} holds numbers of an unsupported type (such as 12 or 64 bits): save "
                 "it as an ordinary grey TIFF or PNG of 8 or 16 bits."
             ) from error
         raise FilmError(

@@ -47,8 +47,8 @@ class Tiff(Picture):
         if len(bits) > 1 and max(bits) > 8:
             if np.asarray(image).max() < _FEW_LEVELS:
                 raise FilmError(
-                    f"{path.name} has colours of {max(bits)} bits, of which only the upper 8 are read, too "
-                    "few here: save it as 16-bit grey."
+                    f"{path.name} has colours of {max(bits)} bits, of which only the upper 8 can be read, "
+                    "which is too few here: save it as 16-bit grey."
                 )
             notices.append(f"The TIFF has colours of {max(bits)} bits: only the upper 8 were read.")
         return super()._loaded(path, image, notices)

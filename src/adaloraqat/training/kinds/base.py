@@ -114,9 +114,7 @@ class Distillation(Strict):
     @model_validator(mode="after")
     def _teaches(self) -> Distillation:
         if self.embedding + self.masks == 0:
-            raise ValueError(
-                "a teacher without weight teaches nothing: give embedding or masks, or leave it out"
-            )
+            raise ValueError("a teacher needs a weight: give embedding or masks, or leave it out")
         return self
 
 
