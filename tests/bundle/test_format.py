@@ -80,7 +80,7 @@ def test_every_key_is_required_and_typed(folder: Path, key: str) -> None:
         ({"precision": {"policy": "int8", "modules": {}}}, "'precision.weight_range'"),
         (
             {"precision": {"policy": "int8", "modules": {}, "weight_range": "foo"}},
-            "is none of portable, full, none",
+            "is not one of portable, full, none",
         ),
         ({"prompt": {"second_pass": "no", "quality_trained": True}}, "'prompt.second_pass'"),
         ({"files": {"encoder.onnx": {"sha256": "0", "bytes": 1}}}, "does not list decoder.onnx"),

@@ -163,7 +163,7 @@ def test_other_films_are_another_run(films: Path, run: Run) -> None:
 def test_masks_that_outline_nothing_are_refused(here: Path, films: Path, run: Run) -> None:
     for row in rows(films, "train"):
         write_mask(films / row["path_mask"], 0 * read_mask(films / row["path_mask"]))
-    refused(run(*TRAIN), "masks are empty", "training masks outlines anything")
+    refused(run(*TRAIN), "All 7 training masks are empty")
     assert not (here / "new").exists()
 
 
@@ -289,7 +289,7 @@ def test_robustness_scores_the_others_and_names_the_missing(
     # on the clean film no box, the true one and three jitters of it; inverted, no box and the true one
     assert "14 results of 2 films" in ended.err.splitlines()[-1]
     assert repr(missing["id"]) in ended.err.splitlines()[-1]
-    assert "films.jsonl says why" in ended.err
+    assert "see films.jsonl for the reasons" in ended.err
     assert "does not exist" in (here / "scores/films.jsonl").read_text()
     for row in json.loads(ended.out)["rows"]:
         assert (row["films"], row["failed"], row["dice_worst"]) == (10, 2, 0)

@@ -20,7 +20,7 @@ def test_phantom_then_index_then_split(tmp_path):
     (tmp_path / "site" / "masks" / "stray.png").write_bytes(b"x")
     indexed = call("index", "folder", tmp_path / "site", "--out", tmp_path / "films.csv")
     assert indexed.exit_code == 0, indexed.output
-    assert "1 mask is left out, without a film of the same name: stray.png." in indexed.stderr
+    assert "1 mask is skipped, without a film of the same name: stray.png." in indexed.stderr
     assert {entry.split for entry in read_manifest(tmp_path / "films.csv")} == {None}
 
     divided = call(

@@ -47,7 +47,7 @@ def test_a_clean_set_has_no_findings(run, site):
     document = json.loads(Path("report/audit.json").read_text())
     assert (document["duplicates"], document["split_leaks"], document["problems"]) == ([], [], [])
     assert document["counts"]["films"] == 8
-    assert "8 films looked at (0 unreadable), 0 findings" in ended.err
+    assert "8 films audited (0 unreadable), 0 findings" in ended.err
 
 
 def test_a_planted_copy_a_leak_and_a_broken_file_are_reported(run, site):
@@ -153,13 +153,13 @@ def test_an_external_source_and_a_wrong_audit(run, site):
     Path("a.json").write_text("[]")
     ended = run("data", "split", "site/manifest.csv", "--out", "y.csv", "--duplicates", "a.json")
     assert ended.code == 2
-    assert "a.json is no audit.json" in ended.err
+    assert "a.json is not an audit.json" in ended.err
 
 
 def test_films_with_a_split_keep_it_unless_divided_afresh(run, site):
     before = [entry.split for entry in read_manifest(site / "manifest.csv")]
     ended = run("data", "split", "site/manifest.csv", "--out", "x.csv", "--seed", 1)
-    assert "8 of 8 films have a split and keep it" in ended.err
+    assert "8 of 8 films keep the split they have" in ended.err
     assert [entry.split for entry in read_manifest("x.csv")] == before
     ended = run("data", "split", "site/manifest.csv", "--out", "x.csv", "--fresh", "--fractions", "0,0,1")
     assert ended.code == 0
@@ -172,7 +172,7 @@ def test_split_says_which_films_it_could_not_compare(run, site):
     ended = run("data", "split", "site/manifest.csv", "--out", "x.csv")
     assert ended.code == 0
     assert "broken.png is" in ended.err
-    assert "Films that cannot be read: 1; whether they have copies is unknown." in ended.err
+    assert "Films that cannot be read, so that their copies cannot be found: 1" in ended.err
     assert len(read_manifest("x.csv")) == 9
 
 
@@ -192,7 +192,7 @@ def test_an_audit_is_not_written_into_a_file(run, site):
     ended = run("data", "audit", "site/manifest.csv", "--out", "site/manifest.csv")
     assert ended.code == 2
     assert "manifest.csv is a file" in ended.err
-    assert "looked at" not in ended.err
+    assert "films audited" not in ended.err
 
 
 def test_ctrl_c_leaves_nothing_half_written(process, tmp_path, run):

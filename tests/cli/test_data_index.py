@@ -40,7 +40,7 @@ def test_one_broken_film_is_told_and_the_others_are_written(run, radiography, tm
     assert ended.out.strip() == "out/films.csv"
     assert "COVID-2.png is not a film in a known format" in ended.err
     assert "21,162 fewer than the 21,165 that were published" in ended.err
-    assert "The class Normal is not there" in ended.err
+    assert "The class Normal is missing" in ended.err
     assert "2 films indexed (masks: lungs), 1 failed" in ended.err
     entries = read_manifest(tmp_path / "out" / "films.csv")
     assert [entry.id for entry in entries] == ["COVID-1", "COVID-3"]
@@ -71,9 +71,9 @@ def test_a_closed_folder_is_told_and_no_film_left_out_in_silence(process, radiog
     [
         (
             ("siim_acr", "archive", "--mask", "lungs"),
-            "SIIM-ACR Pneumothorax outlines pneumothorax, not lungs",
+            "SIIM-ACR Pneumothorax has masks of pneumothorax, not lungs",
         ),
-        (("qata-cov19", "archive", "--mask", "lungs"), "QaTa-COV19 outlines infection, not lungs"),
+        (("qata-cov19", "archive", "--mask", "lungs"), "QaTa-COV19 has masks of infection, not lungs"),
         (("jsrt", "archive"), "archive holds no JSRT film"),
         (("jsrt", "nowhere"), "no folder nowhere"),
         (("moon", "archive"), "'moon' is not one of jsrt, "),
@@ -125,7 +125,7 @@ def test_a_folder_of_dicom_films_tells_patient_and_spacing(run, tmp_path):
 def test_real_films(run, tmp_path):
     ended = run("data", "index", "jsrt", Path(str(FILMS)) / "cxr" / "jsrt", "--out", "jsrt.csv")
     assert ended.code == 0, ended.err
-    assert "240 films with masks are here, 7 fewer than the 247" in ended.err
+    assert "240 films with masks were found, 7 fewer than the 247" in ended.err
     entries = read_manifest(tmp_path / "jsrt.csv")
     assert len(entries) == 240
     assert {entry.diagnosis for entry in entries} == {"lung nodule", "no nodule"}
@@ -134,7 +134,7 @@ def test_real_films(run, tmp_path):
         "data", "index", "shenzhen", Path(str(FILMS)) / "cxr" / "shenzhen", "--out", "shenzhen.csv"
     )
     assert shenzhen.code == 0, shenzhen.err
-    assert "554 films with masks are here, 12 fewer than the 566" in shenzhen.err
+    assert "554 films with masks were found, 12 fewer than the 566" in shenzhen.err
     assert {e.diagnosis for e in read_manifest(tmp_path / "shenzhen.csv")} == {"normal", "tuberculosis"}
     own = run("data", "index", "folder", Path(str(FILMS)) / "cxr" / "covid_v7", "--out", "v7.csv")
     assert own.code == 0, own.err

@@ -334,7 +334,7 @@ def test_really_full_disk(process: Run, bundle: Path, tmp_path: Path) -> None:
         child = process("segment", "in", "--model", bundle, "--overlay", "--out", "disk")
         _, err = child.communicate(timeout=60)
         assert child.returncode == 1
-        assert "The mask is written, the overlay is not: No space is left to write a_overlay.png" in err
+        assert "The mask was written, but not the overlay: No space is left to write a_overlay.png" in err
         assert written(disk) == ["a_mask.png", "ballast"]
         assert read_mask(disk / "a_mask.png").any()
         (disk / "a_mask.png").unlink()

@@ -51,7 +51,7 @@ def test_a_film_that_is_no_dicom_is_refused(run: Run, bundle: Path, tmp_path: Pa
     ended = run("segment", "film.dcm", "picture.png", "--model", bundle, "--dicom", "sr", "--out", "out")
     assert ended.code == 1
     assert ended.err.splitlines()[0] == (
-        "picture.png is no DICOM file, so that DICOM results have no patient and no study to belong to: "
+        "picture.png is not a DICOM file, so DICOM results would have no patient and no study: "
         "give the film as DICOM (.dcm, .dic, .dicom, .ima), or leave out --dicom."
     )
     assert written(tmp_path / "out") == {"film_mask.png", "film_sr.dcm"}
@@ -97,7 +97,7 @@ def test_a_header_that_allows_no_results_costs_the_objects_alone(
     ended = run("segment", "film.dcm", "--model", bundle, "--dicom", "sr", "--out", "out", "--overlay")
     assert ended.code == 1
     assert ended.err == (
-        "film.dcm: The mask is written, the DICOM results are not: The header of film.dcm does not allow "
+        "film.dcm: The mask was written, but not the DICOM results: The header of film.dcm does not allow "
         "DICOM results: export the film from the archive again.\n"
     ).removeprefix("film.dcm: ")
     assert written(tmp_path / "out") == {"film_mask.png", "film_overlay.png"}

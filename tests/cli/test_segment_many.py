@@ -84,7 +84,7 @@ def test_resume_does_only_what_is_missing(run: Run, bundle: Path, tmp_path: Path
     Image.fromarray(two_lungs(90, 90)).save(tmp_path / "films/new.png")
     again = run(*call)
     assert again.code == 1
-    assert "3 of 5 films are done already." in again.err
+    assert "3 of 5 films were already done." in again.err
     assert again.out.splitlines() == ["out/f0001_mask.png", "out/new_mask.png"] or again.out.splitlines() == [
         "out/new_mask.png",
         "out/f0001_mask.png",

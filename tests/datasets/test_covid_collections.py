@@ -29,7 +29,7 @@ def test_qata(tmp_path):
     assert entries["covid_1"].path_mask == root / "QaTa-COV19-v2/Train Set/Ground-truths/mask_covid_1.png"
     assert not (tmp_path / "out").exists()
     assert said == (
-        "QaTa-COV19: 3 films with masks are here, 9,255 fewer than the 9,258 that were published.",
+        "QaTa-COV19: 3 films with masks were found, 9,255 fewer than the 9,258 that were published.",
     )
 
 

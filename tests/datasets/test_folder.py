@@ -32,8 +32,8 @@ def test_pairs_by_stem_and_reports_the_rest(tmp_path):
     assert [f.mask.name for f in listing.films] == ["a.png", "b_mask.png"]
     assert [f.path_labels and f.path_labels.name for f in listing.films] == ["a.png", None]
     assert listing.notices == (
-        "1 film is left out, without a mask of the same name: alone.png.",
-        "1 mask is left out, without a film of the same name: stray.png.",
+        "1 film is skipped, without a mask of the same name: alone.png.",
+        "1 mask is skipped, without a film of the same name: stray.png.",
     )
 
 

@@ -82,7 +82,7 @@ def test_one_broken_file_is_listed_and_the_others_are_done(tmp_path):
     assert len(seen) == len(films)
     said = "\n".join(prepared.failures)
     for words in ("before", "text.png", "absent.png", "cut_mask.png", "small.png has 4 x 4", "odd_mask.png",
-                  "good is there twice", "nowhere.gif does not exist"):  # fmt: skip
+                  "good occurs twice", "nowhere.gif does not exist"):  # fmt: skip
         assert words in said
     assert str(tmp_path) not in said
     with pytest.raises(ManifestError, match=r"No film with a mask could be indexed.*text\.png"):

@@ -51,8 +51,8 @@ def test_jsrt_joins_the_lungs_on_the_films_grid_and_labels_them(jsrt, tmp_path):
     assert (labels[8, 5], labels[8, 25], labels[26, 15]) == (1, 2, 3)
     assert (mask == np.isin(labels, (1, 2))).all()  # the lungs lie over the heart
     assert film.path_mask.parent == tmp_path / "out" / "films_masks"
-    assert any("1 film is left out, without a mask: JPCNN002." in word for word in said)
-    assert any("3 films with masks are here, 244 fewer than the 247" in word for word in said)
+    assert any("1 film is skipped, without a mask: JPCNN002." in word for word in said)
+    assert any("3 films with masks were found, 244 fewer than the 247" in word for word in said)
 
 
 def test_jsrt_heart_and_clavicles(jsrt, tmp_path):
@@ -80,7 +80,7 @@ def test_jsrt_without_scr_or_with_half_of_it(jsrt, tmp_path):
     (jsrt / "scratch" / "fold2" / "masks" / "left lung" / "JPCLN002.gif").unlink()
     entries, said = indexed("jsrt", jsrt, tmp_path / "out")
     assert "JPCLN002" not in entries  # half a mask is no mask
-    assert any("2 films are left out" in word for word in said)
+    assert any("2 films are skipped" in word for word in said)
     save(tmp_path / "plain" / "JPCLN001.png", GREY)
     with pytest.raises(ManifestError, match="fold1 and fold2"):
         indexed("jsrt", tmp_path / "plain", tmp_path / "out")

@@ -77,7 +77,7 @@ def test_how_a_mask_was_made_is_not_what_it_outlines(films):
         ("path_image\nimages/a.png\n", "lacks the column path_mask"),
         ("path_image;path_mask\nimages/a.png;masks/a.png\n", "comma-separated"),
         ("path_image,path_mask\n", "has no film"),
-        ("path_image,path_mask\nimages/a.png,\n", "mask is not named in row 2"),
+        ("path_image,path_mask\nimages/a.png,\n", "mask is missing in row 2"),
         (
             "path_image,path_mask\nimages/a.png,masks/a.png\nimages/x.png,masks/a.png\n",
             "'x.png' named in row 3",
@@ -85,7 +85,7 @@ def test_how_a_mask_was_made_is_not_what_it_outlines(films):
         ("path_image,path_mask\nimages,masks/a.png\n", "'images' named in row 2"),
         (
             "path_image,path_mask\nimages/a.png,masks/a.png\nimages/a.png,masks/a.png\n",
-            "'a' stands in rows 2 and 3",
+            "'a' is used in rows 2 and 3",
         ),
         ("path_image,path_mask\nimages/a.png,masks/a.png,more\n", "Row 2 .* has 3 cells"),
         ("path_image,path_mask,path_mask\nimages/a.png,masks/a.png,\n", "names a column twice"),

@@ -37,10 +37,10 @@ def test_the_kind_of_mask(name, wanted, kind):
 @pytest.mark.parametrize(
     ("name", "wanted", "says"),
     [
-        ("qata_cov19", "lungs", "QaTa-COV19 outlines infection, not lungs"),
-        ("siim_acr", "lungs", "SIIM-ACR Pneumothorax outlines pneumothorax, not lungs"),
-        ("jsrt", "whole-lung", "JSRT outlines lung-field or heart or clavicles, not whole-lung"),
-        ("v7_covid19", "lung-field", "outlines whole-lung, not lung-field"),
+        ("qata_cov19", "lungs", "QaTa-COV19 has masks of infection, not lungs"),
+        ("siim_acr", "lungs", "SIIM-ACR Pneumothorax has masks of pneumothorax, not lungs"),
+        ("jsrt", "whole-lung", "JSRT has masks of lung-field or heart or clavicles, not whole-lung"),
+        ("v7_covid19", "lung-field", "has masks of whole-lung, not lung-field"),
     ],
 )
 def test_asking_for_what_a_source_has_not(name, wanted, says, tmp_path):

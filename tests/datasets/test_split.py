@@ -121,10 +121,10 @@ def test_external_sources_stay_whole_and_pull_their_copies():
 
 
 def test_an_external_source_that_is_not_there_or_was_trained_on_is_refused():
-    with pytest.raises(ManifestError, match="No film is of the external source 'x'"):
+    with pytest.raises(ManifestError, match="No film comes from the external source 'x'"):
         assign_splits(films(3), external=["x"])
     trained = [replace(films(1)[0], split="train"), *films(3, "t")]
-    with pytest.raises(ManifestError, match="its film 's0' stands in train"):
+    with pytest.raises(ManifestError, match="its film 's0' is in split train"):
         assign_splits(trained, external=["s"])
 
 

@@ -285,7 +285,9 @@ def _pairs(manifest: Path, entries: list[Entry], stored: Path | None, compare: b
         for sentence in unreadable:
             log.warning("%s", sentence)
         if unreadable:
-            log.warning("%d films cannot be read, so their copies cannot be found.", len(unreadable))
+            log.warning(
+                "Films that cannot be read, so that their copies cannot be found: %d", len(unreadable)
+            )
     else:
         log.warning("With --no-duplicates, copies of a film may end up in different splits.")
         return []
