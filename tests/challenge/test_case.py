@@ -139,7 +139,10 @@ BAD = {
     "outside": (arrays(imgs=IMAGE, boxes=np.array([[500, 6, 600, 30]])), "Box 1 of .* outside"),
     "not finite": (arrays(imgs=IMAGE, boxes=np.array([[5, np.nan, 20, 30]])), "Box 1 of .* finite"),
     "inverted slices": (arrays(imgs=VOLUME, boxes=np.array([[5, 6, 4, 20, 30, 4]])), "is not below z_max"),
-    "endless slices": (arrays(imgs=VOLUME, boxes=np.array([[5, 6, 4, 20, 30, np.inf]])), "is not below z_max"),
+    "endless slices": (
+        arrays(imgs=VOLUME, boxes=np.array([[5, 6, 4, 20, 30, np.inf]])),
+        "is not below z_max",
+    ),
     "slices outside": (arrays(imgs=VOLUME, boxes=np.array([[5, 6, 40, 20, 30, 50]])), "outside the volume"),
     "too many boxes": (arrays(imgs=IMAGE, boxes=np.tile(BOX, (70_000, 1))), "at most 65535"),
     "gts of another shape": (arrays(imgs=VOLUME, boxes=BOX_3D, gts=VOLUME[1:]), "gts"),

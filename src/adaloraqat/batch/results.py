@@ -297,7 +297,7 @@ class ResultsFile:
             )
 
     def _rewrite(self) -> None:
-        """Write the file anew with the lines that are kept, in their order."""
+        """Write the file again with the lines that are kept, in their order."""
         moved: dict[str, _Kept] = {}
         with atomic_path(self.path) as temporary, open(self.path, "rb") as old, open(temporary, "wb") as new:
             for name, kept in sorted(self._kept.items(), key=lambda item: item[1].offset):

@@ -275,5 +275,5 @@ FILM_CODES = tuple(dict.fromkeys(rule.code for rule in _FILM_RULES))
 """The warnings that speak of the film alone, whatever the mask."""
 
 
-if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+if not TYPE_CHECKING:  # type checkers still report unknown names
     __getattr__ = renamed_names(__name__, {"doubts": "plausibility_warnings"})

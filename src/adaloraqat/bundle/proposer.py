@@ -27,7 +27,7 @@ DEFAULT_PROPOSERS = DEFAULT_MODELS
 
 _LUNGS = 2
 _FINEST = 512  # pixels along the longer side where components are sought: more costs time, moves no box
-_SMALL = 0.2  # of the largest part: a second part below that is no second lung
+_SMALL = 0.2  # of the largest part: a second part below that is not a second lung
 
 
 def choose_proposer(prompt: Prompt) -> Choice:

@@ -219,7 +219,7 @@ def _truth(
 
 
 def _spacing(archive: Archive) -> tuple[float, ...] | None:
-    """The file's spacing where it is one; a damaged one is no reason to refuse the case."""
+    """The file's spacing where it is one; a damaged one is not a reason to refuse the case."""
     if "spacing" not in archive.names() or archive.header("spacing").shape not in ((2,), (3,)):
         return None
     values = tuple(float(value) for value in archive.read("spacing"))

@@ -52,7 +52,7 @@ class Objects:
         """Return what the objects take from the film's header, before any work is done.
 
         Raises:
-            FilmError: it is no DICOM film, or its header does not allow it.
+            FilmError: it is not a DICOM film, or its header does not allow it.
         """
         from adaloraqat.dicom_out import read_source
 

@@ -133,5 +133,5 @@ def _searched(folders: Sequence[str]) -> list[str]:
     return [name for name in folders if not name.startswith((".", "__MACOSX"))]
 
 
-if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+if not TYPE_CHECKING:  # type checkers still report unknown names
     __getattr__ = renamed_names(__name__, {"Outline": "MaskSource"})

@@ -85,7 +85,7 @@ class Entry:
 def read_manifest(path: str | os.PathLike[str], files_exist: bool = True) -> list[Entry]:
     """Read a manifest and check that every file it names is there.
 
-    `files_exist` false leaves that to the caller, who can name every missing film or go on without it.
+    `files_exist` false leaves that to the caller, who can name every missing film or continue without it.
 
     A missing `id` becomes the image's stem, a missing `patient_id` the id, a missing `source` "films". Row
     numbers in messages count as a spreadsheet does: the header is row 1.

@@ -79,7 +79,7 @@ def reader(*sets: str) -> Callable[[Path, str], Listing]:
 
 
 def _mask(halves: dict[int, Path], joint: Path | None) -> Joined | Path | None:
-    """Return the joined halves, with labels; else the joint mask; half a pair is no mask."""
+    """Return the joined halves, with labels; else the joint mask; half a pair is not a mask."""
     if len(halves) == 2:
         return Joined(
             [halves[RIGHT_LUNG], halves[LEFT_LUNG]], {label: [path] for label, path in halves.items()}

@@ -70,7 +70,7 @@ def presentation_of(
         presentation_lut_transformation=PresentationLUTTransformation(shape),
         **origin.equipment(SERIES),
     )
-    state.Laterality = ""  # of a pair; which side is no question of a chest film
+    state.Laterality = ""  # of a pair; which side is not a question of a chest film
     _show_shape_of_pixels(state, source)
     return state
 

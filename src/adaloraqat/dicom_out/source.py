@@ -203,7 +203,7 @@ def _value(dataset: Dataset, key: str) -> Any:
 
 
 def _numbers(dataset: Dataset, key: str) -> list[float]:
-    """Return an element's values, none of them where one is no finite number."""
+    """Return an element's values, none of them where one is not a finite number."""
     value = _value(dataset, key)
     if value is None or value == "":
         return []

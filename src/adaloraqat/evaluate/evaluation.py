@@ -59,7 +59,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score `models` on `entries`; write masks, `films.csv` and `evaluation.json` to `out`.
 
-    Interrupted, the same call goes on where it was. A finished evaluation is made anew.
+    Interrupted, the same call continues where it stopped. A finished evaluation is done again.
 
     Args:
         models: by the name that stands in the tables.
@@ -127,7 +127,7 @@ def robustness(
 
     Raises:
         OutputError: `out` holds results of something else or cannot be written, or there is no space for a
-            temporary film; the same call goes on where it was.
+            temporary film; the same call continues where it stopped.
         AdaloraqatError: an unknown condition.
     """
     settings = replace(settings, conditions=tuple(dict.fromkeys((CLEAN, *settings.conditions))))

@@ -30,12 +30,12 @@ class Store:
     """
 
     def __init__(self, folder: Path, setup: Mapping[str, Any], replace: bool = False) -> None:
-        """Begin in `folder`, or go on with what an interrupted call with the same `setup` left there.
+        """Begin in `folder`, or continue with what an interrupted call with the same `setup` left there.
 
         Args:
             folder: made where it is missing.
             setup: of `setup_of`.
-            replace: begin anew where the folder holds scores of another setup, or damaged ones, and make no
+            replace: begin again where the folder holds scores of another setup, or damaged ones, and make no
                 folder before there is a score.
 
         Raises:

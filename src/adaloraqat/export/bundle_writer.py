@@ -252,7 +252,7 @@ def refuse_foreign(target: Path) -> None:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Return the names that a bundle's files have; none where the folder's document is no bundle's."""
+    """Return the names that a bundle's files have; none where the folder's document is not a bundle's."""
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         ours = "format_version" in document and {ENCODER, DECODER} <= set(document["files"])

@@ -103,7 +103,7 @@ def export_checkpoint(
         RecipeError: an unknown precision, range or scaling, or films are needed and there are none.
         ManifestError: `manifest` cannot be used.
         FilmError: no film can be read.
-        OutputError: `out` exists and is no bundle, or cannot be written.
+        OutputError: `out` exists and is not a bundle, or cannot be written.
         BundleError: `openvino`, and OpenVINO is not installed.
     """
     refuse_foreign(out)

@@ -86,7 +86,7 @@ def export_run(
         RecipeError: an unknown precision, or one that needs films for calibration and there are none.
         ManifestError: `manifest` cannot be used.
         FilmError: of the films for calibration, or of those for validation, not one can be read.
-        OutputError: `out` exists and is no bundle, or cannot be written.
+        OutputError: `out` exists and is not a bundle, or cannot be written.
         BundleError: `openvino`, and OpenVINO is not installed.
     """
     refuse_foreign(out)

@@ -74,7 +74,7 @@ def export_weights(
         RecipeError: an unknown precision or range, or films are needed and there are none.
         ManifestError: `manifest` cannot be used.
         FilmError: no film can be read.
-        OutputError: `out` exists and is no bundle, or cannot be written.
+        OutputError: `out` exists and is not a bundle, or cannot be written.
         BundleError: `openvino`, and OpenVINO is not installed.
     """
     refuse_foreign(out)

@@ -260,5 +260,5 @@ def _with_input(node: onnx.NodeProto, tensor: str) -> onnx.NodeProto:
     return copied
 
 
-if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+if not TYPE_CHECKING:  # type checkers still report unknown names
     __getattr__ = renamed_names(__name__, {"products_only": "extract_subgraph"})

@@ -74,7 +74,7 @@ def adapted_width(model: nn.Module) -> int:
     """Return the smallest input width of the fused projections of an encoder, adapted or not.
 
     Raises:
-        ValueError: the model has none, or one is no linear layer.
+        ValueError: the model has none, or one is not a linear layer.
     """
     projections = [attention.get_submodule("qkv") for attention in _attentions(model)]
     wrong = [qkv for qkv in projections if not isinstance(qkv, nn.Linear | AdaptedQKV)]

@@ -125,7 +125,7 @@ class RankAllocator:
 
     @torch.no_grad()
     def prune(self, point: int) -> dict[str, int]:
-        """Mask the least important components over all matrices down to this point's budget; start anew.
+        """Mask the least important components over all matrices down to this point's budget; start again.
 
         Components masked before stay masked. Among equals the highest component index goes first, and at the
         same index the matrix that comes first in the model, so that a tie thins all matrices evenly.

@@ -198,7 +198,7 @@ def worst_scores(
 
 
 def check_tolerances(tolerances: Sequence[float]) -> None:
-    """Refuse what is no tolerance of the NSD.
+    """Refuse what is not a tolerance of the NSD.
 
     Raises:
         FilmError: one of them is negative, infinite or no number, or two are the same.

@@ -70,7 +70,7 @@ def surface_distances(prediction: Mask, truth: Mask, spacing: Spacing = (1.0, 1.
         spacing: (row, column) distance of pixel centres; (1, 1) measures in pixels.
 
     Raises:
-        FilmError: the masks cannot be compared, one of them is empty, or the spacing is no distance.
+        FilmError: the masks cannot be compared, one of them is empty, or the spacing is not a distance.
 
     """
     from scipy.spatial import KDTree

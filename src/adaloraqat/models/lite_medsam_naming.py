@@ -2,7 +2,7 @@
 
 Source: `tiny_vit_sam.py` of bowang-lab/MedSAM (branch LiteMedSAM) and of ChaoningZhang/MobileSAM. Prompt
 encoder and mask decoder carry segment-anything's names (`meta_naming`). MobileSAM's file also holds the
-classifier that TinyViT was trained with; it is no part of the network. Some files hold tables that are
+classifier that TinyViT was trained with; it is not a part of the network. Some files hold tables that are
 computed from others; they are checked against what they must be, and left out.
 """
 

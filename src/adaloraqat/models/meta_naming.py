@@ -17,7 +17,7 @@ from adaloraqat.models.architecture import SamArchitecture
 from adaloraqat.models.sam import SHARED_FREQUENCIES
 
 NOT_WEIGHTS = frozenset({"pixel_mean", "pixel_std"})
-"""Preprocessing that some files carry along; it is no part of the network."""
+"""Preprocessing that some files carry along; it is not a part of the network."""
 
 _PREFIXES = {  # a published module, and what it is called in transformers
     "image_encoder.patch_embed.proj": "vision_encoder.patch_embed.projection",

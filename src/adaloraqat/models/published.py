@@ -328,5 +328,5 @@ def absent(entry: Published) -> str:
     return f"{entry.name} is not on this computer yet: run `adaloraqat weights get {entry.name}`."
 
 
-if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+if not TYPE_CHECKING:  # type checkers still report unknown names
     __getattr__ = renamed_names(__name__, {"TABLE": "PUBLISHED_WEIGHTS"})

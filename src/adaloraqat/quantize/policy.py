@@ -329,7 +329,7 @@ def per_precision(model: nn.Module, policy: PrecisionPolicy | None) -> dict[str,
 def _size(model: nn.Module, name: str) -> int:
     owner, _, attribute = name.rpartition(".")
     found = getattr(model.get_submodule(owner), attribute)
-    if isinstance(found, torch.Tensor):  # a position table; stored in 16 bits it is no parameter any more
+    if isinstance(found, torch.Tensor):  # a position table; stored in 16 bits it is not a parameter any more
         return found.numel()
     weight = found.base.weight if hasattr(found, "base") else found.weight
     return int(weight.numel())

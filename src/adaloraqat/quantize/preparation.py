@@ -43,7 +43,7 @@ _COUNTERPARTS: tuple[tuple[type[nn.Module], type[FakeQuantized]], ...] = (
 def prepare(model: Model, policy: PrecisionPolicy) -> Model:
     """Make `model` compute as `policy` will deploy it; its parameters stay the same objects.
 
-    Batch norms are folded into their convolutions first, for good: training goes on with folded weights. So
+    Batch norms are folded into their convolutions first, for good: training continues with folded weights. So
     are adapters of a matrix that is only stored in integers.
     Layers get a fake-quantised subclass of their own type under the same name; tables and 16-bit weights are
     read through their storage. Run `calibrate` before the first forward pass.

@@ -40,7 +40,7 @@ __all__ = [
     "write_png",
 ]
 
-if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+if not TYPE_CHECKING:  # type checkers still report unknown names
     __getattr__ = renamed_names(
         __name__,
         {

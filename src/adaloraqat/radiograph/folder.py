@@ -44,7 +44,7 @@ def find_films(
         path: a film, or a folder.
         unopened: called with each folder that cannot be opened and a sentence on it; the films of the others
             are returned, which may be none. Without it, such a folder is an error.
-        left_out: called with each file that is no film and what it is, to count it by: SEG, SR, PR, KO, RT
+        left_out: called with each file that is not a film and what it is, to count it by: SEG, SR, PR, KO, RT
             for objects of a study, else its suffix. Of hidden files and the tool's own outputs it hears
             nothing.
 
@@ -138,7 +138,7 @@ def _is_own_or_hidden(path: Path) -> bool:
 
 
 def _other_kind(path: Path) -> str | None:
-    """Return what a file is that is no film, in a word; None where it may be one."""
+    """Return what a file is that is not a film, in a word; None where it may be one."""
     suffix = _suffix(path)
     form = next((form for form in FORMATS if suffix in form.suffixes), None)
     if form is None and (suffix == "" or suffix[1:].isdigit()):

@@ -255,7 +255,7 @@ class Preprocessing:
         return cls(**values)
 
     def _check_kinds(self) -> None:
-        """Refuse what is no number, or no sequence of them: JSON may hold anything in their place."""
+        """Refuse what is not a number, or no sequence of them: JSON may hold anything in their place."""
         whole = (self.image_size, self.channels)
         lists = (self.mean, self.std)
         if (

@@ -81,7 +81,7 @@ def audit_of(path: Path | None) -> str:
     """Return what the audit in an audit.json found, in words; None: that none was given.
 
     Raises:
-        ManifestError: the file is no audit.json.
+        ManifestError: the file is not an audit.json.
     """
     if path is None:
         return "not given; run adaloraqat data audit and give its audit.json with --audit"

@@ -221,5 +221,5 @@ def write_strip(path: Path, panels: Sequence[tuple[str, str, Image.Image]]) -> N
         strip.save(temporary, format="PNG", optimize=True)
 
 
-if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+if not TYPE_CHECKING:  # type checkers still report unknown names
     __getattr__ = renamed_names(__name__, {"Outline": "Contour", "draw_outlines": "draw_contours"})

@@ -101,7 +101,7 @@ def quotas(counts: dict[str, int], balance: Balance) -> dict[str, int]:
 class FilmSampler:
     """An endless stream of passes over the training films, cut into batches.
 
-    Each pass draws its films anew, none twice: a modality's films take turns, so that all of them are seen,
+    Each pass draws its films again, none twice: a modality's films take turns, so that all of them are seen,
     and the pass is shuffled across modalities.
 
     Attributes:

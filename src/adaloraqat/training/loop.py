@@ -126,7 +126,7 @@ class StageTraining:
             model: on the device of the run.
             structure: of the model.
             lines: lines of metrics.jsonl before the stage.
-            saved: a checkpoint inside the stage to go on from; the model holds its weights already.
+            saved: a checkpoint inside the stage to continue from; the model holds its weights already.
         """
         self.context, self.number, self.model = context, number, model
         self.stage = context.recipe.stages[number]

@@ -264,7 +264,7 @@ def _override(document: dict[str, Any], override: str) -> None:
         ) from error
 
 
-if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+if not TYPE_CHECKING:  # type checkers still report unknown names
     __getattr__ = renamed_names(
         __name__,
         {

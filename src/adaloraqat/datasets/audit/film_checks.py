@@ -147,7 +147,7 @@ def _said(file: str, error: Exception) -> str:
 def film_findings(film: Film, path: Path, view: str | None, righted: bool) -> list[Finding]:
     """Return what looks wrong with a film, from its pixels, its file's colours and the view its source names.
 
-    `righted` tells that its content was that of a negative and has been turned over.
+    `righted` tells that its content was that of a negative and that it was inverted.
     """
     empty = np.zeros(film.shape, bool)
     found = [(code, sentence) for code, sentence in doubted(film.pixels, empty) if code in FILM_CODES]

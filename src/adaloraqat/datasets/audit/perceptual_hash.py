@@ -23,7 +23,7 @@ from adaloraqat.progress import Progress, no_progress
 SIDE = 64
 _WORKING = 256  # px; the film is first averaged down to about this, so that the rest costs nothing
 _PLAIN = 0.04  # a row or column whose grey values differ by less, of the film's range, is an empty border
-_MOST_TRIMMED = 0.3  # of a side: more than that is no border
+_MOST_TRIMMED = 0.3  # of a side: more than that is not a border
 
 BITS = 256
 Hashes = NDArray[np.uint64]
@@ -117,7 +117,7 @@ def hashes(thumbnails: NDArray[np.uint8], cut: int = 0) -> Hashes:
 
 
 def flipped(values: Hashes, left_right: bool, up_down: bool) -> Hashes:
-    """Return the (N, 4) hashes that the films would have if they were turned over."""
+    """Return the (N, 4) hashes that the films would have if they were inverted."""
     mask = np.zeros((_COEFFICIENTS, _COEFFICIENTS), bool)
     odd = np.arange(_COEFFICIENTS) % 2 == 1
     if left_right:

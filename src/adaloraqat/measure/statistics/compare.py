@@ -1,6 +1,6 @@
 """Two models on the same films: is there a difference, and is the first proven not to be worse?
 
-A high p of the signed-rank test is no proof of equality; that is what the margin is for. Films on which a
+A high p of the signed-rank test is not a proof of equality; that is what the margin is for. Films on which a
 model failed are no part of the means, for a mean of scores and failures has no interval that keeps its word:
 they are counted, and their rate is bounded. The sentence says what the answers do and do not show.
 """

@@ -141,7 +141,7 @@ def _by_interval(c: "Comparison") -> str:
 
 
 def _plain(value: float) -> float:
-    """Return a number without the noise of adding floats, which is no difference."""
+    """Return a number without the noise of adding floats, which is not a difference."""
     return round(value, _MOST_DIGITS)
 
 

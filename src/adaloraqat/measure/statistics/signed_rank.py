@@ -89,7 +89,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     [0.03, 0.06, 0.06]
 
     Raises:
-        ValueError: a value is no probability.
+        ValueError: a value is not a probability.
 
     """
     p = np.asarray(p_values, dtype=float)

@@ -112,7 +112,7 @@ def _has_size(dataset: Dataset, shape: tuple[int, int]) -> bool:
     word = max(1, int(dataset.BitsAllocated) // 8)
     padding = (beyond[:word] * len(beyond))[: len(beyond)]
     lines = [side * word for side in shape]  # bytes of a column, of a row
-    # what is no whole row nor column, or of one value, is padding; else the header's size is wrong
+    # what is not a whole row nor column, or of one value, is padding; else the header's size is wrong
     return beyond == padding or all(len(beyond) % line for line in lines)
 
 

@@ -167,7 +167,7 @@ def _presented(
     shown = _shown(dataset, levels, counts, notices)
     values = stored if shown is None else shown[place].reshape(stored.shape)
     inside = values if outside is None else values[~outside]
-    if outside is not None:  # before the range is taken: it is no grey of the film
+    if outside is not None:  # before the range is taken: it is not a grey of the film
         values = np.where(outside, inside.min(), values)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         values = turned_over(values)
@@ -268,7 +268,7 @@ def _windows(dataset: Dataset) -> int:
     """Return how many windows there are; an empty or odd VOILUTFunction means LINEAR, as without one.
 
     Raises:
-        ValueError: center or width is no number.
+        ValueError: center or width is not a number.
     """
     if pair(dataset, "WindowCenter", "WindowWidth")[0] is None:
         return 0
@@ -282,7 +282,7 @@ def _fault(
 ) -> str | None:
     """Return what is wrong with a view of each level, as a part of a sentence; None where it shows the film.
 
-    What the detector itself clipped, its least and greatest level, is no loss.
+    What the detector itself clipped, its least and greatest level, is not a loss.
     """
     total = counts.sum()
     low, high = ends

@@ -1,4 +1,4 @@
-"""JPEG: the format of pictures, what its bytes say of size and form, and whether they were cut short.
+"""JPEG: the format of pictures, what its bytes say of size and form, and whether they were truncated.
 
 Decoders fill what is missing with a flat grey and report success, as long as an end marker stands somewhere.
 A film with a flat lower border looks the same, so the question is put to the decoder: bytes laid before the

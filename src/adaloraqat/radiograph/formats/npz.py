@@ -1,7 +1,7 @@
 """NumPy archives (.npz): films and masks in one plain array of numbers, read without trust.
 
 Nothing is unpickled. A shape is known, and judged, before its pixels are decompressed, and an archive that
-promises other than it holds (a zip bomb, a file cut short) is refused.
+promises other than it holds (a zip bomb, a file truncated) is refused.
 """
 
 import math
@@ -66,7 +66,7 @@ class Archive:
     """An .npz file opened for reading; use as a context manager.
 
     Raises:
-        FilmError: on opening or reading, a file that is no archive, damaged, cut short, or holds objects.
+        FilmError: on opening or reading, a file that is not an archive, damaged, truncated, or holds objects.
     """
 
     def __init__(self, path: Path) -> None:

@@ -70,7 +70,7 @@ def _deep(content: bytes) -> NDArray[np.uint16]:
     The checksums are the caller's to verify.
 
     Raises:
-        ValueError: the file is damaged or cut short.
+        ValueError: the file is damaged or truncated.
     """
     size = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
     colour, interlaced = content[25], content[28]

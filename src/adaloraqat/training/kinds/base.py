@@ -119,7 +119,7 @@ class Distillation(Strict):
 
 
 class Hooks:
-    """What a kind does between the steps of its stage; by default nothing. Made anew for each stage.
+    """What a kind does between the steps of its stage; by default nothing. Each stage makes its own.
 
     Attributes:
         budgets: components of all adapters after each prune; empty where nothing is pruned.
