@@ -141,7 +141,7 @@ BAD = {
     "inverted slices": (arrays(imgs=VOLUME, boxes=np.array([[5, 6, 4, 20, 30, 4]])), "is not below z_max"),
     "endless slices": (
         arrays(imgs=VOLUME, boxes=np.array([[5, 6, 4, 20, 30, np.inf]])),
-        "is not below z_max",
+        "must be finite",
     ),
     "slices outside": (arrays(imgs=VOLUME, boxes=np.array([[5, 6, 40, 20, 30, 50]])), "outside the volume"),
     "too many boxes": (arrays(imgs=IMAGE, boxes=np.tile(BOX, (70_000, 1))), "at most 65535"),

@@ -150,7 +150,7 @@ def test_a_mask_on_the_films_grid_and_an_answer_are_mask_prompts_too(in_torch: S
         ({"points": [(-0.5, 10)]}, "lies outside the film"),
         ({"points": [(float("nan"), 10)]}, "lies outside the film"),
         ({"points": POINTS, "labels": [1, 2, 0]}, "The label 2 is neither 0 nor 1"),
-        ({"points": POINTS, "labels": [1, 0]}, "There are 3 points and 2 labels"),
+        ({"points": POINTS, "labels": [1, 0]}, "There are 3 points but 2 labels"),
         ({"labels": [1]}, "Labels were given without points"),
         ({"points": (30, 12)}, "The points are not a list of (x, y) pairs"),
         ({"points": [(1, 2, 3)]}, "The points are not a list of (x, y) pairs"),

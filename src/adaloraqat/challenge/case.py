@@ -191,7 +191,9 @@ def _volume_box(name: str, number: int, row: list[float], grid: tuple[int, int, 
         raise FilmError(f"{where}: {text[0].lower()}{text[1:]}") from error
     if half == 2:
         return VolumeBox(in_slice, 0, 1)
-    if not (math.isfinite(row[2]) and math.isfinite(row[5])) or row[2] >= row[5]:
+    if not (math.isfinite(row[2]) and math.isfinite(row[5])):
+        raise FilmError(f"{where}: z_min and z_max must be finite numbers.")
+    if row[2] >= row[5]:
         raise FilmError(f"{where}: z_min {row[2]:g} is not below z_max {row[5]:g}.")
     z_min, z_max = max(0, math.floor(row[2])), min(depth, math.ceil(row[5]))
     if z_min >= z_max:

@@ -109,7 +109,10 @@ def index(
         bool, typer.Option("--published-split", help="Keep the split that the publisher made.")
     ] = False,
 ) -> None:
-    """Write a manifest for a published data set or for your own films."""
+    """Write a manifest for a data set.
+
+    SOURCE is a published data set, or one of your own as a folder, nnU-Net data set or manifest.
+    """
     found = find_source(source)
     listing = found.listing(path, mask)
     for notice in listing.notices:
@@ -146,7 +149,10 @@ def export(
         str, typer.Option("--name", help="Name of the data set; nnU-Net requires a three-digit number.")
     ] = "Dataset501_Films",
 ) -> None:
-    """Write films, masks and splits for nnU-Net; test films go to imagesTs and labelsTs."""
+    """Write films, masks and splits for nnU-Net.
+
+    Films of split test go to imagesTs and labelsTs.
+    """
     entries = read_manifest(manifest)
     write_nnunet(entries, out, name, progress=progress)
     typer.echo(str(out / name))
@@ -163,7 +169,10 @@ def audit_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for audit.json, .csv and .html.")],
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if anything is found.")] = False,
 ) -> None:
-    """Find copies, leaks between splits, damaged files, wrong masks and images that are not frontal."""
+    """Find copies, leaks, damaged files and wrong masks.
+
+    Also finds images that are not frontal chest films. The findings are listed on a page with thumbnails.
+    """
     films = [(manifest, read_manifest(manifest, files_exist=False)) for manifest in manifests]
     if out.exists() and not out.is_dir():  # said before all films are read, not after
         raise OutputError(f"{out.name} is a file: give a folder for the audit with --out.")
@@ -251,7 +260,9 @@ def split(
         bool, typer.Option("--fresh", help="Ignore existing splits and assign all films anew.")
     ] = False,
 ) -> None:
-    """Split patients into train, val and test. Films that already have a split keep it.
+    """Split patients into train, val and test.
+
+    Films that already have a split keep it.
 
     The films are compared first, so that copies of a film end up in the same split; this takes about as long
     as reading them. Join sources that may share films by giving several manifests.
@@ -322,7 +333,10 @@ def phantom(
         ),
     ] = None,
 ) -> None:
-    """Draw synthetic chest films with masks of lungs and heart, and write their manifest."""
+    """Draw synthetic chest films with masks.
+
+    The masks show lungs and heart; a manifest is written, too.
+    """
     if modality:
         if dicom or site != Site.standard:
             raise ManifestError("--modality cannot be combined with --site or --dicom: leave them out.")

@@ -42,7 +42,10 @@ _Name = Annotated[
 
 @weights_app.command("list")
 def list_weights(as_json: JsonFlag = False) -> None:
-    """List the installed models and the published weights, with origin and licence."""
+    """List installed models and published weights.
+
+    Shows origin, licence, size, SHA-256 and preprocessing.
+    """
     models = installed()
     entries = [facts(entry) for entry in published.PUBLISHED_WEIGHTS.values()]
     if as_json:
@@ -76,7 +79,10 @@ def get_weights(
     ] = True,
     as_json: JsonFlag = False,
 ) -> None:
-    """Download weights, check them, and keep them in the cache (set by ADALORAQAT_CACHE)."""
+    """Download weights, check them and keep them.
+
+    They are kept in the cache folder, which ADALORAQAT_CACHE sets.
+    """
     entry = published.named(name)
     found = fetch(entry, source, revision, report=log.info)
     if bundle and entry.architecture in _SMALL:
@@ -93,7 +99,7 @@ def get_weights(
 
 @weights_app.command("path")
 def path_of_weights(name: _Name) -> None:
-    """Print the path of installed or downloaded weights: a file or a folder."""
+    """Print the path of weights on this computer."""
     if is_model_name(name):
         path: Path | None = shipped_path(name)
     else:
