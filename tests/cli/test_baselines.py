@@ -43,7 +43,8 @@ def test_its_bundle_says_that_it_takes_no_box_and_segment_refuses_one(here: Path
     refused = run("segment", film, "--model", "bundle", "--box", 1, 1, 40, 40)
     assert refused.code == 2
     assert (
-        refused.err.strip() == "The model 'little' takes no box: leave the box out, or choose another model."
+        refused.err.strip()
+        == "The model 'little' does not take a box: leave it out, or choose another model."
     )
 
 
@@ -88,7 +89,7 @@ def test_saved_masks_score_as_the_model_that_made_them_and_a_missing_one_counts(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "nothing to score"),
+        ((), "Nothing to score"),
         (("--predictions", "labels"), "NAME=DIR"),
         (("--predictions", "x=nowhere"), "no prediction of these films"),
     ],
@@ -105,7 +106,7 @@ def test_robustness_as_a_command(here: Path, run: Any) -> None:
     assert ended.code == 0, ended.err
     document = json.loads(ended.out)
     assert [(row["condition"], row["films"]) for row in document["rows"]] == [("clean", 2), ("rotated_5", 2)]
-    assert "no corruption" in run("robustness", "run", *data, "--corruption", "wet").err
+    assert "'wet' is not one of" in run("robustness", "run", *data, "--corruption", "wet").err
 
 
 def test_every_baseline_recipe_is_valid() -> None:

@@ -7,7 +7,7 @@ def test_a_folder_that_is_no_demo_is_refused_in_one_sentence(run, tmp_path):
     ended = run("demo", "--out", "mine", "--set", "base.weights=null", "--set", "base.architecture=tiny")
     assert ended.code == 2
     assert ended.err.strip() == (
-        "mine is not empty and is no former demo, so it is left alone; choose another --out."
+        "mine is not empty and is not an earlier demo, so it is left alone; choose another --out."
     )
     assert (tmp_path / "mine" / "file").read_text() == "x"
 

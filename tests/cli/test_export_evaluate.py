@@ -124,9 +124,6 @@ def test_a_bundle_of_an_earlier_stage_tells_what_was_trained_until_then(here: Pa
     [
         (("nowhere", "--out", "b"), "nowhere"),
         (("films", "--out", "b"), "holds no run"),
-        (("run", "--out", "b", "--precision", "int3"), "int3"),
-        (("run", "--out", "b", "--weight-range", "wide"), "wide"),
-        (("run", "--out", "b", "--to", "tflite"), "tflite"),
         (("run", "--out", "b", "--stage", "stage9"), "stage9"),
         (("run", "--out", "films"), "not overwritten"),
         (("run", "--out", "b", "--data", "nothing.csv"), "nothing.csv"),
@@ -189,7 +186,6 @@ def test_a_film_that_cannot_be_read_scores_zero_is_counted_and_named(here: Path,
     [
         (("nowhere", "--data", "films/manifest.csv", "--out", "e"), "nowhere"),
         (("run", "--data", "nothing.csv", "--out", "e"), "nothing.csv"),
-        (("run", "--data", "films/manifest.csv", "--split", "holiday", "--out", "e"), "holiday"),
         (("run", "--data", "films/manifest.csv", "--split", "all", "--reference", "no", "--out", "e"), "no"),
         (("run", "--data", "films/manifest.csv", "--split", "all", "--margin", "0", "--out", "e"), "margin"),
         (("run", *ALL, "--tolerance", "nan", "--out", "e"), "tolerance"),

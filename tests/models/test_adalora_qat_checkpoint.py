@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "two projections": (_add(f"{BLOCK}.weight", torch.zeros(96, 32)), "twice"),
     "a rank that does not fit": (_both("Lambda_q", lambda t: t[:-1]), "shapes"),
     "a turned matrix": (_both("P_q", lambda t: t.t()), "shapes"),
-    "a projection cut off": (_both("qkv.weight", lambda t: t[:-1]), "no fused qkv"),
+    "a projection cut off": (_both("qkv.weight", lambda t: t[:-1]), "not a fused qkv"),
     "integers": (_both("P_q", lambda t: (t * 100).to(torch.int8)), "plain floating-point"),
     "a mask of other numbers": (_both("mask_q", lambda t: t.float() * 0.5), "not true or false"),
     "a layer of another shape": (_change("sam.mask_decoder.iou_token.weight", lambda t: t[:, :-1]), "shape"),
@@ -263,7 +263,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda d: {name: t for name, t in _bare(d).items() if name.startswith("adalora_modules.")},
         "without the SAM",
     ),
-    "no tensors": (_add("sam.names", "text"), "no tensor"),
+    "no tensors": (_add("sam.names", "text"), "not a tensor"),
     "another model": (
         lambda d: {"model_state_dict": {"conv1.weight": torch.zeros(1)}},
         "lacks the adapters",

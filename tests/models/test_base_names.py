@@ -79,7 +79,7 @@ def test_a_name_is_never_shadowed(
 
 @pytest.mark.usefixtures("named", "shadows")
 def test_a_path_object_is_a_path(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="lite-medsam is no PyTorch checkpoint"):
+    with pytest.raises(CheckpointError, match="lite-medsam is not a PyTorch checkpoint"):
         load_base(Path("lite-medsam"))
 
 

@@ -358,7 +358,7 @@ def _unplugged(hub: HubStub) -> None:
         (lambda hub: setattr(hub, "repository", "owner/other"), "The Hub shows no owner/made-up"),
         (lambda hub: setattr(hub, "commit", "a" * 40), "no revision '0123456789"),
         (lambda hub: setattr(hub, "failing", 503), "The Hub answers 503"),
-        (lambda hub: setattr(hub, "swapped", os.urandom(50_000)), "came otherwise than the Hub says"),
+        (lambda hub: setattr(hub, "swapped", os.urandom(50_000)), "is not what the Hub announced"),
         (lambda hub: hub.files.update({"model.safetensors": os.urandom(50_000)}), "not the one published as"),
         (_unplugged, "no connection, or it was lost"),
     ],

@@ -125,7 +125,7 @@ def test_a_truncated_npz_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "film.npz", image=np.zeros((100, 100)))
     path = tmp_path / "film.npz"
     path.write_bytes(path.read_bytes()[:3000])
-    refused(path, "cut short")
+    refused(path, "truncated")
 
 
 @pytest.mark.parametrize(

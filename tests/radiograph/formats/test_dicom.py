@@ -234,7 +234,7 @@ def test_a_cut_jpeg_frame_is_refused_even_with_an_end_marker(tmp_path: Path) -> 
     assert read_film(encapsulated(tmp_path / "film", frame, film.shape)).shape == (64, 80)
     for part in (0.4, 0.6, 0.9):
         cut = frame[: int(len(frame) * part)] + b"\xff\xd9"
-        with pytest.raises(FilmError, match="cut short"):
+        with pytest.raises(FilmError, match="truncated"):
             read_film(encapsulated(tmp_path / "film", cut, film.shape))
 
 
@@ -249,7 +249,7 @@ def test_a_deflated_file_that_inflates_without_end_is_refused(tmp_path: Path) ->
     bomb = zlib.compressobj(9, wbits=-15)
     parts = [bomb.compress(bytes(1 << 24)) for _ in range(30)]
     path.write_bytes(content[:start] + b"".join(parts) + bomb.flush())
-    with pytest.raises(FilmError, match="inflates"):
+    with pytest.raises(FilmError, match="decompresses"):
         read_film(path)
 
 
@@ -340,7 +340,7 @@ def test_a_modality_table_without_entries_is_left_out(tmp_path: Path) -> None:
     assert "modality LUT" in film.notices[0]
 
 
-@pytest.mark.parametrize(("kept", "words"), [(0, "zeros"), (132, "zeros"), (600, "cut short|not a readable")])
+@pytest.mark.parametrize(("kept", "words"), [(0, "zeros"), (132, "zeros"), (600, "truncated|not a readable")])
 def test_a_file_whose_rest_is_zeros_is_refused(tmp_path: Path, kept: int, words: str) -> None:
     """Were the zeros taken for elements, this would go on for minutes."""
     path = written(tmp_path / "film.dcm", PatientComments="a comment " * 100)
