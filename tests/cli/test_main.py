@@ -3,6 +3,7 @@ import os
 import pty
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tiny_bundle import two_lungs, write_tiny_bundle
 
 import adaloraqat
 from adaloraqat.cli import main
+from adaloraqat.extras import EXTRAS
 
 Run = Callable[..., Any]
 
@@ -44,8 +46,26 @@ def test_missing_torch_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "torch", None)
     ended = run("train")
     assert ended.code == 2
-    assert "pip install 'adaloraqat[train]'" in ended.err
+    assert "pip install '.[train]' in a clone" in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_scoring_needs_the_evidence_and_no_torch(
+    run: Run, bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "films.csv").write_text("id,path_image,path_mask\n")
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    for name in [name for name in sys.modules if name.startswith(("scipy.", "adaloraqat.measure"))]:
+        monkeypatch.delitem(sys.modules, name)
+    ended = run("evaluate", bundle, "--data", "films.csv", "--out", "scores")
+    assert ended.code == 2
+    assert "needs scipy" in ended.err
+    assert "pip install '.[evidence]'" in ended.err
+
+
+def test_extras_are_those_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert {*project["optional-dependencies"]} - {"dev", "release"} == {*EXTRAS}
 
 
 def test_ctrl_c_in_any_command(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

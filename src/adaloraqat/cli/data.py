@@ -20,6 +20,7 @@ from adaloraqat.datasets.prepare import prepare
 from adaloraqat.datasets.sources import SOURCES, find_source
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError, OutputError
+from adaloraqat.extras import extra_of, install
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +82,6 @@ def export(
     typer.echo(str(out / name))
 
 
-_PAGE_PACKAGES = ("jinja2", "scipy", "matplotlib", "skimage")
-
-
 @data_app.command("audit")
 def audit_command(
     manifests: Annotated[list[Path], typer.Argument(help="Manifests; copies are looked for across them.")],
@@ -137,9 +135,9 @@ def _write_page(result: Audit, path: Path) -> list[Path]:
 
         write_audit_page(path, result)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _PAGE_PACKAGES:
+        if extra_of(error.name) != "evidence":
             raise
-        log.warning("audit.html is left out: it needs %s, by pip install 'adaloraqat[evidence]'.", error.name)
+        log.warning("audit.html is left out: it needs %s; run %s.", error.name, install("evidence"))
         return []
     return [path]
 

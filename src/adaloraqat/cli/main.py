@@ -27,6 +27,7 @@ from adaloraqat.cli.console import (
     stdout_lost,
 )
 from adaloraqat.errors import AdaloraqatError
+from adaloraqat.extras import extra_of, install
 
 log = logging.getLogger("adaloraqat")
 
@@ -67,10 +68,6 @@ COMMANDS = {
 }
 
 _LONGEST = 40  # characters of a name that a sentence shows
-_TRAINING_PACKAGES = {
-    "torch", "transformers", "peft", "safetensors", "pydantic", "yaml", "onnx", "scipy", "matplotlib",
-    "jinja2", "skimage", "monai",
-}  # fmt: skip
 
 
 class LazyGroup(TyperGroup):
@@ -96,12 +93,10 @@ class LazyGroup(TyperGroup):
             log.error("%s", error)
             raise typer.Exit(NOTHING_DONE) from error
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
+            extra = extra_of(error.name)
+            if extra is None:
                 raise
-            log.error(
-                "This needs the training install (%s is missing): run pip install 'adaloraqat[train]'.",
-                error.name,
-            )
+            log.error("This needs %s, which is not installed: run %s.", error.name, install(extra))
             raise typer.Exit(NOTHING_DONE) from error
         except (OSError, RuntimeError) as error:
             sentence = _unusable_path(error)
@@ -134,7 +129,6 @@ def _unusable_path(error: OSError | RuntimeError) -> str | None:
 
 app = typer.Typer(
     cls=LazyGroup,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     no_args_is_help=True,

@@ -11,6 +11,7 @@ from adaloraqat.bundle.shipped import bundle_folder, is_model_name, kept_bundle,
 from adaloraqat.cli.console import print_json, print_line
 from adaloraqat.cli.models import installed, model_lines
 from adaloraqat.errors import CheckpointError
+from adaloraqat.extras import install
 from adaloraqat.files import cache_root
 from adaloraqat.models import published
 from adaloraqat.models.published import Kept, Published
@@ -99,9 +100,9 @@ def _write_bundle(entry: Published) -> None:
         return
     if find_spec("torch") is None:
         log.info(
-            "To segment with it, its bundle is needed, and PyTorch to write that once: install the training "
-            "packages (pip install '.[train]') and run this again, or `adaloraqat export %s --out FOLDER` "
-            "elsewhere and copy the folder.",
+            "To segment with it, its bundle is needed, and PyTorch to write that once: run %s and this "
+            "again, or `adaloraqat export %s --out FOLDER` elsewhere and copy the folder.",
+            install("train"),
             entry.name,
         )
         return
