@@ -52,7 +52,7 @@ def main() -> None:
         reading = measure_reading(entries, structure.architecture, Path(name) / "cache")
         films = RunFilms(entries, entries[:1], Path(name) / "cache")
         cpu, folder = torch.device("cpu"), RunFolder(Path(name) / "run")
-        context = RunContext(recipe, films, folder, {}, cpu, report=print, steps=print)
+        context = RunContext(recipe, films, folder, {}, cpu, report=print, on_step=print)
         loading, training = steps_of(StageTraining(context, 0, model, structure))
         times = interleaved({"loader": loading, "training": training}, options.repeats, warmup=1)
     batch = recipe.stages[0].schedule.batch_size

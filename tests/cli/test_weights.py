@@ -27,7 +27,7 @@ DRIVER = """
 import pickle, sys
 from adaloraqat.models import published
 from made_up_weights import table
-published.TABLE = table(pickle.load(open(sys.argv.pop(1), "rb")))
+published.PUBLISHED_WEIGHTS = table(pickle.load(open(sys.argv.pop(1), "rb")))
 from adaloraqat.cli.main import main
 main()
 """
@@ -43,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def made(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     made = made_up_weights.write(tmp_path_factory.mktemp("made"), os.urandom(60_000))
-    monkeypatch.setattr(published, "TABLE", made_up_weights.table(made.in_wheel()))
+    monkeypatch.setattr(published, "PUBLISHED_WEIGHTS", made_up_weights.table(made.in_wheel()))
     return made
 
 

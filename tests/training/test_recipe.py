@@ -191,7 +191,7 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     "name", ["AdaLoRAStage", "FullStage", "LoRAStage", "QuantizeStage", "Schedule", "Losses"]
 )
 def test_names_of_before_work_on_for_a_version_with_a_warning(name: str) -> None:
-    with pytest.warns(DeprecationWarning, match=f"{name} moved to adaloraqat.training.kinds"):
+    with pytest.warns(DeprecationWarning, match="adaloraqat.training.kinds.*" + name):
         found = getattr(recipe_module, name)
     assert found.__name__ == name
     with pytest.raises(AttributeError):

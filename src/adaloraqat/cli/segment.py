@@ -23,10 +23,10 @@ from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import INTERRUPTED, print_json, print_line, progress
 from adaloraqat.cli.dicom import Objects, asked
 from adaloraqat.cli.many import do_many, exit_code, name_failures, told_to_parent
-from adaloraqat.cli.options import Engine, Threads, Workers, named
+from adaloraqat.cli.options import Engine, Point, Threads, Workers, named, point
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.errors import FilmError, OutputError
-from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
+from adaloraqat.radiograph import Box, read_film, read_mask, write_mask, write_overlay
 
 if TYPE_CHECKING:
     from adaloraqat.dicom_out import Source
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("adaloraqat")
 
 DEFAULT_OUT = Path("adaloraqat-masks")
-ROOM = 1 << 20  # bytes on the disk: far more than the mask of a film takes
+FREE_BYTES = 1 << 20  # bytes on the disk: far more than the mask of a film takes
 
 
 class Prompt(StrEnum):
@@ -60,6 +60,22 @@ def segment(
         typer.Option(
             metavar="X0 Y0 X1 Y1",
             help="Box prompt in pixels of the film; without: the whole film, or a case's own boxes.",
+        ),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--point",
+            metavar="X Y 0|1",
+            help="Point prompt in pixels of the film: 1 on what is wanted, 0 off it; may be repeated.",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="A mask to correct, on the film's grid, with points or a box; or the folder of such masks.",
+            parser=named,
         ),
     ] = None,
     prompt: Annotated[
@@ -101,6 +117,7 @@ def segment(
     --workers and --resume also keep results.jsonl, one line a film, and write results.csv at the end.
     """
     kinds = asked(dicom, deidentify)
+    clicked = tuple(point(given) for given in points or ())
     if kinds and (workers is not None or resume):
         raise OutputError("--dicom does not go with --workers or --resume yet: leave one of them out.")
     objects = Objects(kinds) if kinds else None
@@ -116,10 +133,12 @@ def segment(
         warnings = bundle_warnings(bundle)
         for warning in warnings:
             log.warning("%s", warning)
-        given = Box(*box) if box else None
+        given = _Given(Box(*box) if box else None, clicked, mask and mask.absolute())
         how = _How(given, prompt.value, overlay, propagate, quiet=True, alone=False)
         options = {
             "box": box,
+            **({"points": clicked} if clicked else {}),
+            **({"mask": mask.name} if mask else {}),
             "prompt": prompt.value,
             "overlay": overlay,
             "propagate": propagate.value,
@@ -134,10 +153,10 @@ def segment(
         )
         raise typer.Exit(ended)
     segmenter = Segmenter.load(chosen.name, engine, threads) if jobs else None
-    if segmenter is not None and box is not None:
-        segmenter.check_box()
+    given = _Given(Box(*box) if box else None, clicked, mask)
+    if segmenter is not None:
+        given.check(segmenter)
     alone = len(jobs) == 1
-    given = Box(*box) if box else None
     how = _How(given, prompt.value, overlay, propagate, as_json, alone, kinds, objects)
     work = _Work(segmenter, out, how)
     code = None
@@ -167,8 +186,7 @@ def _worker(
 ) -> Callable[[Job], Outcome]:
     """Load the model in a process of a batch; return what does a film there. The paths are absolute."""
     segmenter = Segmenter.load(folder, engine, threads)
-    if how.box is not None:
-        segmenter.check_box()
+    how.given.check(segmenter)
 
     def do(job: Job) -> Outcome:
         stamp = FilmStamp.of(job.name, job.source)
@@ -182,10 +200,46 @@ def _worker(
 
 
 @dataclass(frozen=True)
+class _Given:
+    """The prompts that were given, the same for all films: a box, points (x, y, label), where masks lie."""
+
+    box: Box | None
+    points: tuple[Point, ...] = ()
+    mask: Path | None = None
+
+    def check(self, segmenter: Segmenter) -> None:
+        """Refuse a prompt where the model takes no such."""
+        if self.box is not None:
+            segmenter.check_box()
+        if self.points or self.mask:
+            segmenter.check_points()
+
+    def prompts(self, job: Job, shape: tuple[int, int]) -> dict[str, Any]:
+        """Return what `Segmenter.segment` takes for one film of (H, W) pixels."""
+        given: dict[str, Any] = {"box": self.box}
+        if self.points:
+            given |= {"points": [point[:2] for point in self.points], "labels": [p[2] for p in self.points]}
+        if self.mask:
+            path = job.outputs(self.mask, overlay=False)[0] if self.mask.is_dir() else self.mask
+            given["mask"] = read_mask(path, shape)
+        return given
+
+    def for_case(self) -> Box | None:
+        """Return the box for a challenge case.
+
+        Raises:
+            FilmError: there are points or a mask.
+        """
+        if self.points or self.mask:
+            raise FilmError("A challenge case takes boxes alone: leave --point and --mask out.")
+        return self.box
+
+
+@dataclass(frozen=True)
 class _How:
     """What was asked for; `alone`: there is one input, so its own progress may show; `kinds`: of DICOM."""
 
-    box: Box | None
+    given: _Given
     prompt: str
     overlay: bool
     propagate: Propagate
@@ -251,7 +305,8 @@ class _Work:
     ) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
         film = read_film(job.source)
-        result = self._segmenter.segment(film, self._how.box, self._how.prompt)
+        given = self._how.given.prompts(job, film.shape)
+        result = self._segmenter.segment(film, prompt=self._how.prompt, **given)
         write_mask(outputs[0], result.mask)
         entry = FilmEntry.of(result) if source is None else self._with_objects(job, source, result)
         if not self._how.overlay:
@@ -275,7 +330,8 @@ class _Work:
     def _case(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
         how = self._how
-        return do_case(self._segmenter, job.source, outputs, how.box, how.propagate.value, how.alone)
+        box = how.given.for_case()
+        return do_case(self._segmenter, job.source, outputs, box, how.propagate.value, how.alone)
 
     def _judged(self, job: Job, error: OutputError) -> str:
         """Return the error's sentence, after a look whether it will be so for the next film too."""
@@ -294,7 +350,9 @@ def _ends_all(error: OutputError, out: Path) -> bool:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return True
-    return not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < ROOM
+    return (
+        not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < FREE_BYTES
+    )
 
 
 def _document(

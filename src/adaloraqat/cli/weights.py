@@ -34,7 +34,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 def list_weights(as_json: _Json = False) -> None:
     """List the installed models with package and licence, and the published weights that have a name here."""
     models = installed()
-    entries = [facts(entry) for entry in published.TABLE.values()]
+    entries = [facts(entry) for entry in published.PUBLISHED_WEIGHTS.values()]
     if as_json:
         folder = published.weights_folder()
         print_json({"folder": None if folder is None else str(folder), "weights": entries, **models})
@@ -65,7 +65,7 @@ def get_weights(
 ) -> None:
     """Fetch published weights, check them, and keep them in the cache (ADALORAQAT_CACHE)."""
     entry = published.named(name)
-    found = fetch(entry, source, revision, say=log.info)
+    found = fetch(entry, source, revision, report=log.info)
     if bundle and entry.architecture in _SMALL:
         _write_bundle(entry)
     if entry.caution:
@@ -138,7 +138,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines = [
         f"{name}: {'on this computer' if document['kept'] else 'not fetched'}",
         f"  {document['file']}, {about}{document['bytes']:,} bytes, {document['licence']}",
-        f"  from {published.TABLE[document['name']].origin}",
+        f"  from {published.PUBLISHED_WEIGHTS[document['name']].origin}",
         f"  SHA-256 {digest}",
         f"  {view['image_size']} px, {view['channels']} channels, {spread} to [0, 1]{scaled}",
         f"  {document['about']}",
