@@ -39,28 +39,21 @@ def test_misspelt_commands_are_usage_errors(run: Run) -> None:
     assert "Did you mean 'segment'?" in ended.err
 
 
-def test_missing_torch_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "needs_torch_zzz.py").write_text("import torch.zzz_missing\ndef train(): ...\n")
+@pytest.mark.parametrize(
+    ("module", "extra"), [("torch", "train"), ("scipy", "evidence"), ("monai", "baselines")]
+)
+def test_a_missing_package_is_one_sentence_with_its_extra(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, extra: str
+) -> None:
+    (tmp_path / f"needs_{module}_zzz.py").write_text(f"import {module}.zzz_missing\ndef train(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(main.COMMANDS, "train", main.Entry("needs_torch_zzz", "train", "-"))
-    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(main.COMMANDS, "train", main.Command(f"needs_{module}_zzz", "train", "-"))
+    monkeypatch.setitem(sys.modules, module, None)
     ended = run("train")
     assert ended.code == 2
-    assert "pip install '.[train]' in a clone" in ended.err
+    assert f"needs {module}" in ended.err
+    assert f"pip install '.[{extra}]' in a clone" in ended.err
     assert ended.err.count("\n") == 1
-
-
-def test_scoring_needs_the_evidence_and_no_torch(
-    run: Run, bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "films.csv").write_text("id,path_image,path_mask\n")
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    for name in [name for name in sys.modules if name.startswith(("scipy.", "adaloraqat.measure"))]:
-        monkeypatch.delitem(sys.modules, name)
-    ended = run("evaluate", bundle, "--data", "films.csv", "--out", "scores")
-    assert ended.code == 2
-    assert "needs scipy" in ended.err
-    assert "pip install '.[evidence]'" in ended.err
 
 
 def test_extras_are_those_of_the_project() -> None:
@@ -71,7 +64,7 @@ def test_extras_are_those_of_the_project() -> None:
 def test_ctrl_c_in_any_command(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "interrupted_zzz.py").write_text("def train():\n    raise KeyboardInterrupt\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(main.COMMANDS, "train", main.Entry("interrupted_zzz", "train", "-"))
+    monkeypatch.setitem(main.COMMANDS, "train", main.Command("interrupted_zzz", "train", "-"))
     ended = run("train")
     assert ended.code == 130
     assert ended.err.startswith("Stopped by Ctrl-C")

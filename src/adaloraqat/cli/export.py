@@ -52,6 +52,10 @@ def export(
     name: Annotated[
         str | None, typer.Option(help="Name of the bundle; default: the recipe's, or the file's.")
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Run: what the bundle says of its licence; default: research use only."),
+    ] = None,
     alpha: Annotated[
         float | None,
         typer.Option(help="Checkpoint: what adapters are multiplied by is alpha / target rank (32 / 32)."),
@@ -67,6 +71,7 @@ def export(
     if to not in ("onnx", "openvino", "huggingface"):
         raise RecipeError(f"There is no export format {to}; choose onnx, openvino or huggingface.")
     set_up_torch()
+    from adaloraqat.export.bundle_writer import LICENCE
     from adaloraqat.export.export_checkpoint import Options, export_checkpoint, export_checkpoint_base
     from adaloraqat.export.export_run import DEFAULT_MAX_DROP, export_base, export_run
     from adaloraqat.export.export_weights import export_weights
@@ -76,8 +81,8 @@ def export(
 
     reading, path = Options(alpha, target_rank, base), Path(run)
     kind = _kind(run)
-    if kind != RUN and (stage is not None or max_drop != DEFAULT_MAX_DROP):
-        raise RecipeError("--stage and --max-drop are for runs: leave them out for weights.")
+    if kind != RUN and (stage is not None or licence is not None or max_drop != DEFAULT_MAX_DROP):
+        raise RecipeError("--stage, --max-drop and --licence are for runs: leave them out for weights.")
     if kind != CHECKPOINT and reading != Options():
         raise RecipeError(
             "--alpha, --target-rank and --base are for checkpoints of AdaLoRA-QAT: leave them out."
@@ -104,7 +109,7 @@ def export(
     elif kind == WEIGHTS:
         bundle = export_weights(run, out, **common)
     else:
-        bundle = export_run(path, out, stage=stage, max_drop=max_drop, **common)
+        bundle = export_run(path, out, stage=stage, max_drop=max_drop, licence=licence or LICENCE, **common)
     log.info("Done. Next: adaloraqat segment FILM --model %s", out.name if out.is_absolute() else out)
     if bundle.training["films_left_out"]:
         raise typer.Exit(SOME_FAILED)
