@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check bench setup clean
+.PHONY: demo test test-all check bench wheels setup clean
 
 setup: $(STAMP)
 
@@ -26,10 +26,14 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
 check: $(STAMP)
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks packages
+	$(BIN)/ruff check src tests benchmarks packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Builds both wheels, checks them, and uses them in an empty environment of each Python that is on this machine.
+wheels: $(STAMP)
+	$(BIN)/python packages/check_wheels.py
 
 bench: $(STAMP)
 	test -d demo/bundle || $(MAKE) demo

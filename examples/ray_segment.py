@@ -1,6 +1,6 @@
 """Segment a folder of films on many machines with Ray Data: every actor writes a shard of its own.
 
-    pip install adaloraqat 'ray[data]'
+    pip install . ./packages/weights 'ray[data]'    # in a clone of adaloraqat
     python examples/ray_segment.py films/ masks/ --actors 2
 
 `masks/` must be a folder that all machines see. It holds `shard-0`, `shard-1`, …: each a results.jsonl in the

@@ -165,7 +165,7 @@ def test_unknown_engine_and_threads(folder: Path) -> None:
 
 def test_openvino_absent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(BundleError, match=r"pip install 'adaloraqat\[openvino\]'"):
+    with pytest.raises(BundleError, match=r"pip install '\.\[openvino\]'"):
         Segmenter.load(folder, engine="openvino")
 
 

@@ -115,7 +115,9 @@ def test_a_float_stage_becomes_a_base_that_transformers_reads(here: Path, run: A
 
 
 def test_a_bundle_of_an_earlier_stage_tells_what_was_trained_until_then(here: Path, run: Any) -> None:
-    assert run("export", "run", "--out", "early", "--stage", "stage1", "--precision", "fp32").code == 0
+    early = ("--out", "early", "--stage", "stage1", "--precision", "fp32", "--licence", "CC BY 4.0")
+    assert run("export", "run", *early).code == 0
+    assert json.loads((here / "early/bundle.json").read_text())["licence"] == "CC BY 4.0"
     assert set(json.loads((here / "early/bundle.json").read_text())["parameters"]["trainable"]) == {"stage1"}
 
 

@@ -3,6 +3,7 @@ import os
 import pty
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tiny_bundle import two_lungs, write_tiny_bundle
 
 import adaloraqat
 from adaloraqat.cli import main
+from adaloraqat.extras import EXTRAS
 
 Run = Callable[..., Any]
 
@@ -37,15 +39,26 @@ def test_misspelt_commands_are_usage_errors(run: Run) -> None:
     assert "Did you mean 'segment'?" in ended.err
 
 
-def test_missing_torch_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "needs_torch_zzz.py").write_text("import torch.zzz_missing\ndef train(): ...\n")
+@pytest.mark.parametrize(
+    ("module", "extra"), [("torch", "train"), ("scipy", "evidence"), ("monai", "baselines")]
+)
+def test_a_missing_package_is_one_sentence_with_its_extra(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, extra: str
+) -> None:
+    (tmp_path / f"needs_{module}_zzz.py").write_text(f"import {module}.zzz_missing\ndef train(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(main.COMMANDS, "train", main.Command("needs_torch_zzz", "train", "-"))
-    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(main.COMMANDS, "train", main.Command(f"needs_{module}_zzz", "train", "-"))
+    monkeypatch.setitem(sys.modules, module, None)
     ended = run("train")
     assert ended.code == 2
-    assert "pip install 'adaloraqat[train]'" in ended.err
+    assert f"needs {module}" in ended.err
+    assert f"pip install '.[{extra}]' in a clone" in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_extras_are_those_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert {*project["optional-dependencies"]} - {"dev", "release"} == {*EXTRAS}
 
 
 def test_ctrl_c_in_any_command(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

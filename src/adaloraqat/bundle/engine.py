@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.format import DECODER, ENCODER, MASK_PROMPT, Bundle
 from adaloraqat.errors import BundleError, refused_as
+from adaloraqat.extras import install
 from adaloraqat.files import cache_root
 
 FloatArray = NDArray[np.float32]
@@ -262,7 +263,7 @@ def openvino_package() -> Any:
         import openvino
     except ImportError as error:
         raise BundleError(
-            "OpenVINO is not installed: run pip install 'adaloraqat[openvino]', or use onnxruntime."
+            f"OpenVINO is not installed: run {install('openvino')}, or use onnxruntime."
         ) from error
     return openvino
 

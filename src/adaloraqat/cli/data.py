@@ -21,6 +21,7 @@ from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.datasets.sources import find_source
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError, OutputError
+from adaloraqat.extras import extra_of, install
 
 log = logging.getLogger(__name__)
 
@@ -158,9 +159,6 @@ def export(
     typer.echo(str(out / name))
 
 
-_PAGE_PACKAGES = ("jinja2", "scipy", "matplotlib", "skimage")
-
-
 @data_app.command("audit")
 def audit_command(
     manifests: Annotated[
@@ -217,9 +215,9 @@ def _write_page(result: Audit, path: Path) -> list[Path]:
 
         write_audit_page(path, result)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _PAGE_PACKAGES:
+        if extra_of(error.name) != "evidence":
             raise
-        log.warning("audit.html needs %s: run pip install 'adaloraqat[evidence]'.", error.name)
+        log.warning("audit.html is left out: it needs %s; run %s.", error.name, install("evidence"))
         return []
     return [path]
 

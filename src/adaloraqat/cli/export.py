@@ -82,6 +82,10 @@ def export(
     name: Annotated[
         str | None, typer.Option(help="Name of the bundle.", show_default="the recipe's or the file's")
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Run: what the bundle says of its licence; default: research use only."),
+    ] = None,
     alpha: Annotated[
         float | None,
         typer.Option(help="Checkpoint only: adapters are scaled by alpha / target rank.", show_default="32"),
@@ -97,6 +101,7 @@ def export(
     from adaloraqat.cli.options import set_up_torch
 
     set_up_torch()
+    from adaloraqat.export.bundle_writer import LICENCE
     from adaloraqat.export.export_checkpoint import Options, export_checkpoint, export_checkpoint_base
     from adaloraqat.export.export_run import DEFAULT_MAX_DROP, export_base, export_run
     from adaloraqat.export.export_weights import export_weights
@@ -106,8 +111,8 @@ def export(
 
     reading, path = Options(alpha, target_rank, base), Path(run)
     kind = _kind(run)
-    if kind != RUN and (stage is not None or max_drop != DEFAULT_MAX_DROP):
-        raise RecipeError("--stage and --max-drop are for runs only: leave them out.")
+    if kind != RUN and (stage is not None or licence is not None or max_drop != DEFAULT_MAX_DROP):
+        raise RecipeError("--stage, --max-drop and --licence are for runs only: leave them out.")
     if kind != CHECKPOINT and reading != Options():
         raise RecipeError(
             "--alpha, --target-rank and --base are for AdaLoRA-QAT checkpoints only: leave them out."
@@ -134,7 +139,7 @@ def export(
     elif kind == WEIGHTS:
         bundle = export_weights(run, out, **common)
     else:
-        bundle = export_run(path, out, stage=stage, max_drop=max_drop, **common)
+        bundle = export_run(path, out, stage=stage, max_drop=max_drop, licence=licence or LICENCE, **common)
     log.info("Done. Next: adaloraqat segment FILM --model %s", out.name if out.is_absolute() else out)
     if bundle.training["films_left_out"]:
         raise typer.Exit(SOME_FAILED)

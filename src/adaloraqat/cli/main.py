@@ -29,6 +29,7 @@ from adaloraqat.cli.console import (
 )
 from adaloraqat.cli.options import joined
 from adaloraqat.errors import AdaloraqatError
+from adaloraqat.extras import extra_of, install
 
 log = logging.getLogger("adaloraqat")
 
@@ -65,10 +66,6 @@ COMMANDS = {
 }
 
 _LONGEST = 40  # characters of a name that a sentence shows
-_TRAINING_PACKAGES = {
-    "torch", "transformers", "peft", "safetensors", "pydantic", "yaml", "onnx", "scipy", "matplotlib",
-    "jinja2", "skimage", "monai",
-}  # fmt: skip
 
 
 class LazyGroup(TyperGroup):
@@ -95,12 +92,10 @@ class LazyGroup(TyperGroup):
             log.debug("Where this came from:", exc_info=error)
             raise typer.Exit(NOTHING_DONE) from error
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
+            extra = extra_of(error.name)
+            if extra is None:
                 raise
-            log.error(
-                "This needs the training packages (%s is missing): run pip install 'adaloraqat[train]'.",
-                error.name,
-            )
+            log.error("This needs %s, which is not installed: run %s.", error.name, install(extra))
             raise typer.Exit(NOTHING_DONE) from error
         except (OSError, RuntimeError) as error:
             sentence = _unusable_path(error)

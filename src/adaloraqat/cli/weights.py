@@ -12,6 +12,7 @@ from adaloraqat.cli.console import print_json, print_line
 from adaloraqat.cli.models import installed, model_lines
 from adaloraqat.cli.options import JsonFlag
 from adaloraqat.errors import CheckpointError
+from adaloraqat.extras import install
 from adaloraqat.files import cache_root
 from adaloraqat.models import published
 from adaloraqat.models.published import Kept, Published
@@ -119,9 +120,10 @@ def _write_bundle(entry: Published) -> None:
         return
     if find_spec("torch") is None:
         log.info(
-            "To segment with these weights, a bundle must be written once, which needs PyTorch: run pip "
-            "install 'adaloraqat[train]' and then this command again, or run `adaloraqat export %s --out "
-            "FOLDER` on another computer and copy the folder.",
+            "To segment with these weights, a bundle must be written once, which needs PyTorch: run %s and "
+            "then this command again, or run `adaloraqat export %s --out FOLDER` on another computer and copy "
+            "the folder.",
+            install("train"),
             entry.name,
         )
         return

@@ -10,6 +10,7 @@ from adaloraqat.bundle import Bundle, Segmentation
 from adaloraqat.bundle.segmenter import GIVEN
 from adaloraqat.dicom_out.source import Deidentifier, Source, read_source
 from adaloraqat.errors import AdaloraqatError, FilmError, refused_as
+from adaloraqat.extras import install
 from adaloraqat.files import atomic_path
 from adaloraqat.radiograph.formats.base import quiet
 
@@ -33,8 +34,7 @@ def check_installed() -> None:
         del contourpy, dicognito, highdicom
     except ImportError as error:
         raise AdaloraqatError(
-            f"DICOM results need the package {error.name}, which is not installed: run pip install "
-            "'adaloraqat[dicom]'."
+            f"DICOM results need the package {error.name}, which is not installed: run {install('dicom')}."
         ) from error
 
 

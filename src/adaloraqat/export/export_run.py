@@ -15,7 +15,7 @@ from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest
 from adaloraqat.errors import FilmError, ManifestError, OutputError, RecipeError
-from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
+from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity, parity_shortfalls
 from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, check_max_drop, propose
@@ -59,6 +59,7 @@ def export_run(
     stage: str | None = None,
     openvino: bool = False,
     max_drop: float = DEFAULT_MAX_DROP,
+    licence: str = LICENCE,
     report: Report = logger.info,
 ) -> Bundle:
     """Write a finished stage of a run as a bundle.
@@ -79,6 +80,7 @@ def export_run(
         openvino: also write OpenVINO IR (encoder and decoder, .xml and .bin) into the folder `openvino` of
             the bundle; parity in OpenVINO is then measured on it.
         max_drop: `auto` only: how much validation Dice INT8 may cost.
+        licence: what the bundle says of its licence; what films and base weights allow is not known here.
         report: receives one line of progress at a time.
 
     Raises:
@@ -152,6 +154,7 @@ def export_run(
         metrics=metrics,
         trainable=trainable_parameters(folder, run.stage),
         openvino=openvino,
+        licence=licence,
         accepts_points=accepts_boxes(model) and knows_points(run.recipe),
         prompt={"masks_trained": True} if masks_trained(run.recipe) else None,
         parity=(lambda written: measure_parity(model, run.preprocessing, written, films)) if films else None,

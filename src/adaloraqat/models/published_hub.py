@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaloraqat.errors import CheckpointError
+from adaloraqat.extras import install
 from adaloraqat.files import sha256
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def download(name: str, hub: Hub, revision: str | None, folder: Path) -> tuple[s
         from huggingface_hub.utils.logging import CRITICAL, set_verbosity
     except ModuleNotFoundError as error:
         raise CheckpointError(
-            f"{name} comes from the Hugging Face Hub, whose client is missing: run pip install "
-            "'adaloraqat[hub]', or give the downloaded folder with --from."
+            f"{name} comes from the Hugging Face Hub, whose client is missing: run {install('hub')}, or give "
+            "the downloaded folder with --from."
         ) from error
     if not sys.stderr.isatty():
         disable_progress_bars()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adaloraqat.errors import RecipeError
+from adaloraqat.extras import install
 from adaloraqat.models.baseline_architectures import UNetArchitecture
 from adaloraqat.models.prompt_free import PromptFreeModel
 
@@ -24,7 +25,7 @@ def build_unet(architecture: Mapping[str, Any]) -> PromptFreeModel:
         from monai.networks.nets import BasicUNet  # takes seconds to import
     except ImportError as error:
         raise RecipeError(
-            "A U-Net needs MONAI, which is not installed: run pip install 'adaloraqat[baselines]'."
+            f"A U-Net needs MONAI, which is not installed: run {install('baselines')}."
         ) from error
     network = BasicUNet(spatial_dims=2, in_channels=config.channels, out_channels=1, features=config.features)
     return PromptFreeModel(network, config.to_dict())

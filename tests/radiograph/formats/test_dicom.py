@@ -1,5 +1,6 @@
 import hashlib
 import io
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,17 @@ def test_a_compressed_frame_of_another_size_is_refused(tmp_path: Path) -> None:
     dataset.Rows, dataset.Columns = dataset.Columns, dataset.Rows
     dataset.save_as(tmp_path / "film")
     with pytest.raises(FilmError, match=r"another size|cannot be decoded"):
+        read_film(tmp_path / "film")
+
+
+def test_jpeg_ls_where_its_decoder_has_no_wheel_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = pydicom.dcmread(written(tmp_path / "film"))
+    dataset.compress(JPEGLSLossless)
+    dataset.save_as(tmp_path / "film")
+    monkeypatch.setitem(sys.modules, "jpeg_ls", None)  # as in a Python that pip has no wheel for
+    with pytest.raises(FilmError, match=r"JPEG-LS, for which there is no decoder here \(pyjpegls\); export"):
         read_film(tmp_path / "film")
 
 

@@ -6,6 +6,7 @@ process (`helper`), because damaged bytes can end its process. gdcm 3.2 ends at 
 that parses a format as rich as JPEG 2000.
 """
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from pydicom.uid import (
@@ -28,6 +29,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+_JPEG_LS = "pyjpegls"  # the one decoder that pip leaves out where a Python is too new for it
+
 
 class Decoder(NamedTuple):
     """A decoder by pydicom's name of it ("" for its own code), and whether it runs in the helper process."""
@@ -44,8 +47,8 @@ DECODERS: dict[UID, Decoder] = {
     RLELossless: Decoder("pydicom"),
     JPEGBaseline8Bit: Decoder("pillow"),
     JPEGExtended12Bit: Decoder("pillow"),  # the 8-bit ones; no permitted decoder reads 12 bits
-    JPEGLSLossless: Decoder("pyjpegls"),
-    JPEGLSNearLossless: Decoder("pyjpegls"),
+    JPEGLSLossless: Decoder(_JPEG_LS),
+    JPEGLSNearLossless: Decoder(_JPEG_LS),
     JPEGLossless: Decoder("gdcm", apart=True),
     JPEGLosslessSV1: Decoder("gdcm", apart=True),
     JPEG2000Lossless: Decoder("pylibjpeg", apart=True),
@@ -77,7 +80,8 @@ _KINDS = (
 def unknown_syntax(syntax: UID) -> str | None:
     """Return why nothing decodes a transfer syntax, as a part of a sentence; None where something does."""
     if syntax in DECODERS:
-        return None
+        absent = DECODERS[syntax].plugin == _JPEG_LS and find_spec("jpeg_ls") is None
+        return f"its pixels are JPEG-LS, for which there is no decoder here ({_JPEG_LS})" if absent else None
     known = next((kind for start, kind in _KINDS if syntax == start or syntax.startswith(start)), None)
     if known is not None:
         return f"its pixels are {known} (transfer syntax {syntax}), which cannot be read here"

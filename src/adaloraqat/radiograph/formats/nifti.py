@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.errors import FilmError, refused_as
+from adaloraqat.extras import install
 from adaloraqat.radiograph.film import Film, check_size, possible_spacing, scaled
 from adaloraqat.radiograph.formats.base import Format, Header
 from adaloraqat.radiograph.inverted import chest_likeness
@@ -43,9 +44,7 @@ class Nifti(Format):
         try:
             import nibabel
         except ImportError as error:
-            raise FilmError(
-                f"{path.name} is NIfTI, which needs nibabel: run pip install 'adaloraqat[nifti]'."
-            ) from error
+            raise FilmError(f"{path.name} is NIfTI, which needs nibabel: run {install('nifti')}.") from error
         with refused_as(
             FilmError(f"{path.name} is not a readable NIfTI file, or is truncated: save it again.")
         ):
