@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.console import INTERRUPTED, SOME_FAILED
+from adaloraqat.cli.console import INTERRUPTED, SOME_FAILED, print_line
 from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
@@ -28,6 +28,12 @@ def train(
         typer.Option("--set", help="Change one value of the recipe: stages.0.schedule.epochs=5."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only say films, steps, ranks, parameters, memory and time; write nothing."
+        ),
+    ] = False,
     threads: TrainingThreads = None,
     cache: Annotated[
         Path | None,
@@ -45,6 +51,12 @@ def train(
     from adaloraqat.training.validate import in_words
 
     settled = load_recipe(recipe, tuple(settings or ()))
+    if dry_run:
+        from adaloraqat.training.dry_run import plan
+
+        for line in plan(settled, data).lines():
+            print_line(line)
+        return
     try:
         with _step_bar() as steps:
             result = run_recipe(

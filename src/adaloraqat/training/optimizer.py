@@ -9,7 +9,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.training.kinds.base import Stage
 
-
 _MASK_PROMPTS = "prompt_encoder.mask_embed"
 
 
