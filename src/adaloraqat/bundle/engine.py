@@ -140,8 +140,8 @@ class OnnxRuntimeEngine(_TwoGraphs):
 
     def __init__(self, bundle: Bundle, threads: int | None = None, device: str = CPU) -> None:
         super().__init__(bundle, threads, device)
-        self._encoder = onnxruntime_session(bundle.encoder, threads, ENCODER_NAMES, device=device)
-        self._decoder = onnxruntime_session(bundle.decoder, threads, DECODER_NAMES, device=device)
+        self._encoder = self._open(bundle.encoder, ENCODER_NAMES)
+        self._decoder = self._open(bundle.decoder, DECODER_NAMES)
         sides = self._encoder.get_inputs()[0].shape  # one that varies has a name in place of a number
         _check_image(bundle, [side if isinstance(side, int) else None for side in sides])
 
@@ -151,8 +151,13 @@ class OnnxRuntimeEngine(_TwoGraphs):
 
     @functools.cached_property
     def _mask_prompt(self) -> Any:
-        path = self._bundle.mask_prompt
-        return onnxruntime_session(path, self._threads, MASK_PROMPT_NAMES, device=self._device)
+        return self._open(self._bundle.mask_prompt, MASK_PROMPT_NAMES)
+
+    def _open(self, path: Path, names: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
+        stored = self._bundle.precision.weight_range == "none"
+        return onnxruntime_session(
+            path, self._threads, names, device=self._device, integers_are_stored=stored
+        )
 
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, NDArray[Any]]) -> list[FloatArray]:
         with refused_as(_cannot_run(self._bundle.name, "ONNX Runtime")):
@@ -207,11 +212,13 @@ def onnxruntime_session(
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
     profile_prefix: str | None = None,
     device: str = CPU,
+    integers_are_stored: bool = False,
 ) -> Any:
     """Open one ONNX file in ONNX Runtime on `device` (of `PROVIDERS`), quietly.
 
     `names` are the inputs and outputs it must have. With `profile_prefix` the session records what it
-    executes, in a file of that prefix.
+    executes, in a file of that prefix. `integers_are_stored`: no product is one of integers, so that weights
+    stored as such become floats once, here, and not in every run.
 
     Raises:
         BundleError: the runtime refuses the file, lacks the device, or inputs or outputs are others.
@@ -226,6 +233,8 @@ def onnxruntime_session(
     # by default its threads wait in busy loops between layers and after the answer, which slows down whatever
     # runs next to it (another engine, a second worker) and on two cores answers no sooner
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if integers_are_stored:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

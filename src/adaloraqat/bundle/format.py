@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from adaloraqat.bundle.shipped import kept_bundle, shipped_names, shipped_path
+from adaloraqat.bundle.shipped import is_model_name, kept_bundle, names_told, shipped_path
 from adaloraqat.errors import BundleError
 from adaloraqat.files import sha256, write_json
 from adaloraqat.radiograph.preprocess import Preprocessing
@@ -165,7 +165,7 @@ class Bundle:
 
 
 def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
-    """Load and check a bundle that ships with the package (by name) or lies in a folder (by path).
+    """Load and check a bundle: an installed model by its name, or a folder by its path.
 
     Raises:
         BundleError: it is missing, damaged, not a bundle, from a newer format, or a hash differs.
@@ -191,7 +191,7 @@ def write_bundle(folder: str | os.PathLike[str], fields: Mapping[str, Any], file
     document = {"format_version": FORMAT_VERSION, **fields, "files": records}
     parse_bundle(root, document)
     write_json(root / DOCUMENT, document)
-    return load_bundle(root)
+    return load_bundle(root.absolute())  # a path, whatever installed model has its name
 
 
 def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
@@ -214,7 +214,7 @@ def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
     given = os.fspath(name_or_path)
-    if given in shipped_names():
+    if is_model_name(given):
         return shipped_path(given)
     kept = kept_bundle(given)
     if kept is not None:
@@ -230,16 +230,16 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
 def _folder(path: Path) -> Path:
     if path.name == DOCUMENT and path.is_file():
         path = path.parent
-    shipped = ", ".join(shipped_names()) or "none in this installation"
     if not path.exists():
         raise BundleError(
-            f"There is no model called or stored at {path.name!r}: name a shipped one ({shipped}), "
-            f"give the path of a bundle folder, or bring published weights with `adaloraqat weights get`."
+            f"There is no model called or stored at {path.name!r}: name one that is installed "
+            f"({names_told()}), give the path of a bundle folder, or bring published weights with "
+            f"`adaloraqat weights get`."
         )
     if not (path / DOCUMENT).is_file():
         raise BundleError(
             f"{path.name!r} is not a bundle, because it holds no {DOCUMENT}: give a folder written by "
-            f"`adaloraqat export`, or a shipped name ({shipped})."
+            f"`adaloraqat export`, or the name of an installed model ({names_told()})."
         )
     return path
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -13,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adaloraqat.bundle.components import remove_small_components
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
 from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
-from adaloraqat.bundle.parts import tidy
-from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.bundle.plausibility import plausibility_warnings
 from adaloraqat.bundle.prompts import MaskLike, Prompts
-from adaloraqat.bundle.proposer import DEFAULT_PROPOSER, on_film, propose_boxes, second_box
+from adaloraqat.bundle.proposer import choose_proposer, on_film, propose_boxes, second_box
 from adaloraqat.bundle.segmentation import Segmentation
-from adaloraqat.bundle.shipped import DEFAULT_MODEL
+from adaloraqat.bundle.shipped import choose_model
 from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
 from adaloraqat.radiograph.formats.inputs import FilmSource
@@ -66,8 +67,12 @@ class Embedded:
 class Segmenter:
     """A bundle ready to segment films.
 
-    `Segmenter.load()` gives the model that ships with the package. One instance serves many films and keeps
+    `Segmenter.load()` gives the default model. One instance serves many films and keeps
     no state between them.
+
+    Attributes:
+        warnings: what makes this bundle answer otherwise here than where it was measured.
+        notices: what stood in where no model was named.
     """
 
     def __init__(
@@ -77,8 +82,8 @@ class Segmenter:
         self.engine = engine
         self._load_proposer = load_proposer or Segmenter.load
         self._proposer: Segmenter | None = None
-        mismatch = weight_range_warning(bundle.precision.weight_range)
-        self.warnings: list[str] = [mismatch] if mismatch else []
+        self.warnings = bundle_warnings(bundle)
+        self.notices: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -97,18 +102,24 @@ class Segmenter:
     @classmethod
     def load(
         cls,
-        model: str | os.PathLike[str] = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | None = None,
         engine: str = "onnxruntime",
         threads: int | None = None,
     ) -> "Segmenter":
-        """Load a shipped model by name, or a bundle by path, on `threads` threads (None: the engine decides).
+        """Load an installed model by name, or a bundle by path, on `threads` threads (None: the engine's).
+
+        Without `model` it is the first of `DEFAULT_MODELS` that is installed; `notices` says where it is not
+        the usual one.
 
         Raises:
-            BundleError: the bundle cannot be used, or the engine is not installed.
+            BundleError: the bundle cannot be used or is not installed, or the engine is not.
         """
-        bundle = load_bundle(model)
+        chosen = choose_model(None if model is None else os.fspath(model))
+        bundle = load_bundle(chosen.name)
         proposer = functools.partial(cls.load, engine=engine, threads=threads)
-        return cls(bundle, load_engine(bundle, engine, threads), proposer)
+        segmenter = cls(bundle, load_engine(bundle, engine, threads), proposer)
+        segmenter.notices = chosen.notices
+        return segmenter
 
     @property
     def accepts_boxes(self) -> bool:
@@ -152,7 +163,7 @@ class Segmenter:
             BundleError: it is not in this installation.
         """
         if self._proposer is None:
-            self._proposer = self._load_proposer(self.bundle.prompt.proposer or DEFAULT_PROPOSER)
+            self._proposer = self._load_proposer(choose_proposer(self.bundle.prompt).name)
         return self._proposer
 
     def segment(
@@ -228,7 +239,7 @@ class Segmenter:
         if mask is not None:
             embedding = embedding + self.engine.embed_mask(mask)
         logits, quality = self.engine.decode(embedding, *asked.tokens(frame))
-        return tidy(logits[0], self.bundle.smallest_part), self._known(quality[0])
+        return remove_small_components(logits[0], self.bundle.smallest_part), self._known(quality[0])
 
     def _prompts(
         self, film: Film, box: Sequence[float] | None, prompt: str
@@ -341,7 +352,7 @@ class Segmenter:
             prompts = [embedded.frame.box_to_model(box) for box in boxes[start : start + BOXES_AT_ONCE]]
             logits, quality = self.engine.decode(embedded.embedding, np.stack(prompts))  # (n, 4g, 4g), (n,)
             for own, value in zip(logits, quality, strict=True):
-                yield tidy(own, self.bundle.smallest_part), self._known(value)
+                yield remove_small_components(own, self.bundle.smallest_part), self._known(value)
 
     def _known(self, quality: Any) -> float | None:
         """Return a predicted IoU within [0, 1]; None where the model was not trained to predict it."""
@@ -362,7 +373,7 @@ class Segmenter:
         box, logits = _around(prompts), frame.logits_to_original(answer)
         mask = logits > 0  # (H, W)
         probability = _sigmoid(logits)
-        warnings = doubts(
+        warnings = plausibility_warnings(
             film.pixels, mask, probability, quality, box if source == GIVEN else None, film.told
         )
         return Segmentation(
@@ -380,6 +391,15 @@ class Segmenter:
             points=points,
             logits=answer,
         )
+
+
+def bundle_warnings(bundle: Bundle) -> list[str]:
+    """Return what makes a bundle answer otherwise here than where it was measured: this CPU, its proposer."""
+    warnings = list(filter(None, [weight_range_warning(bundle.precision.weight_range)]))
+    if bundle.prompt.automatic != WHOLE:
+        with suppress(BundleError):  # nothing is installed that proposes: refused when it is asked to
+            warnings += choose_proposer(bundle.prompt).notices
+    return warnings
 
 
 def _around(boxes: Sequence[Box]) -> Box:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adaloraqat.bundle.components import components_touching
 from adaloraqat.bundle.engine import FloatArray
-from adaloraqat.bundle.parts import touching
 from adaloraqat.bundle.prompts import CERTAIN
 from adaloraqat.radiograph import Box, Frame
 
@@ -63,7 +63,7 @@ def carry_mask(logits: FloatArray, frame: Frame, carried: Carried, given: Box) -
     logits, _ = keep_inside(logits, frame, carried, given)
     if carried.mask is not None:
         cells = np.unpackbits(carried.mask, count=logits.size).reshape(logits.shape).astype(np.bool_)
-        logits = touching(logits, cells)
+        logits = components_touching(logits, cells)
     mask = logits > 0
     found = _box_round(mask, frame)
     if found is None:

@@ -102,7 +102,7 @@ def evaluate(
     if clicks:
         check_clicks(scored)
     options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed, clicks)
-    summary = score(scored, chosen, out, lambda films: progress(list(films), "films"), options)
+    summary = score(scored, chosen, out, progress, options)
     if json_:
         print_json(summary)
     else:

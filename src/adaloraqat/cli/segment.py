@@ -16,8 +16,9 @@ import typer
 from adaloraqat.batch import FilmEntry, FilmStamp, Outcome, Settings
 from adaloraqat.batch.results import Failure
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter, load_bundle
-from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import DEFAULT_ENGINE
+from adaloraqat.bundle.segmenter import bundle_warnings
+from adaloraqat.bundle.shipped import Choice, choose_model
 from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import INTERRUPTED, print_json, print_line, progress
 from adaloraqat.cli.dicom import Objects, asked
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("adaloraqat")
 
 DEFAULT_OUT = Path("adaloraqat-masks")
-ROOM = 1 << 20  # bytes on the disk: far more than the mask of a film takes
+FREE_BYTES = 1 << 20  # bytes on the disk: far more than the mask of a film takes
 
 
 class Prompt(StrEnum):
@@ -47,7 +48,13 @@ def segment(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT", help="Films, or folders of films.", parser=named)
     ],
-    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's path.")] = DEFAULT_MODEL,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="An installed model's name (`info` lists them), or a bundle's path.",
+            show_default=DEFAULT_MODEL,
+        ),
+    ] = None,
     box: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(
@@ -118,9 +125,12 @@ def segment(
     entries = [FilmEntry(refusal.name, error=refusal.error) for refusal in refusals]
     for refusal in refusals:
         log.error("%s", refusal.error)
+    chosen = choose_model(model) if jobs else Choice(model or DEFAULT_MODEL)
+    for notice in chosen.notices:
+        log.warning("%s", notice)
     if jobs and (workers is not None or resume):
-        bundle = load_bundle(model)
-        warnings = list(filter(None, [weight_range_warning(bundle.precision.weight_range)]))
+        bundle = load_bundle(chosen.name)
+        warnings = bundle_warnings(bundle)
         for warning in warnings:
             log.warning("%s", warning)
         given = _Given(Box(*box) if box else None, clicked, mask and mask.absolute())
@@ -137,12 +147,12 @@ def segment(
         each = threads or (1 if (workers or 1) > 1 else None)
         work_there = partial(_worker, bundle.folder.absolute(), engine, each, out.absolute(), how)
         settings = Settings.of(bundle, options)
-        told = partial(_document, bundle.name, bundle.outlines, engine, warnings) if as_json else None
+        told = partial(_document, bundle.name, bundle.outlines, engine, warnings, chosen) if as_json else None
         ended = do_many(
             jobs, refusals, out, settings, work_there, workers=workers or 1, resume=resume, document=told
         )
         raise typer.Exit(ended)
-    segmenter = Segmenter.load(model, engine, threads) if jobs else None
+    segmenter = Segmenter.load(chosen.name, engine, threads) if jobs else None
     given = _Given(Box(*box) if box else None, clicked, mask)
     if segmenter is not None:
         given.check(segmenter)
@@ -163,9 +173,10 @@ def segment(
         entries += [FilmEntry(job.name, error=f"Not tried, because of {work.obstacle}") for job in left]
     failed = [str(entry.path) for entry in entries if entry.error]
     if as_json:
-        name = segmenter.bundle.name if segmenter else Path(model).name
+        name = segmenter.bundle.name if segmenter else Path(chosen.name).name
         outlines = segmenter.bundle.outlines if segmenter else None
-        print_json(_document(name, outlines, engine, segmenter.warnings if segmenter else [], entries))
+        warnings = segmenter.warnings if segmenter else []
+        print_json(_document(name, outlines, engine, warnings, chosen, entries))
     name_failures(failed, len(entries))
     raise typer.Exit(code if code is not None else exit_code(work.done, len(failed)))
 
@@ -339,16 +350,24 @@ def _ends_all(error: OutputError, out: Path) -> bool:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return True
-    return not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < ROOM
+    return (
+        not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < FREE_BYTES
+    )
 
 
 def _document(
-    model: str, outlines: str | None, engine: str, warnings: list[str], entries: list[FilmEntry]
+    model: str,
+    outlines: str | None,
+    engine: str,
+    warnings: list[str],
+    chosen: Choice,
+    entries: list[FilmEntry],
 ) -> dict[str, Any]:
     return {
         "model": model,
         "outlines": outlines,
         "engine": engine,
         "warnings": warnings,
+        "notices": list(chosen.notices),
         "results": [entry.to_dict() for entry in entries],
     }

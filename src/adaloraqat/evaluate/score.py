@@ -12,7 +12,7 @@ where it was.
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,8 +34,10 @@ from adaloraqat.evaluate.store import Store
 from adaloraqat.measure.clicks import Click, next_click
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, LABELS, SIDES, score_film, worst_scores
 from adaloraqat.measure.surface import Spacing
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
+from adaloraqat.renamed import renamed_arguments
 
 AS_IS = "as is"
 """The condition in which a film is scored as its file has it, its labelled lungs apart as well."""
@@ -49,7 +51,6 @@ JITTER_GRID = 1024
 Scored = Segmenter | Predictions
 """What can be scored: a model that runs, or the masks that another program saved."""
 
-Each = Callable[[Sequence[Entry]], Iterable[Entry]]
 Mask = NDArray[np.bool_]
 
 
@@ -72,12 +73,13 @@ class Settings:
     clicks: int = 0
 
 
+@renamed_arguments(each="progress")
 def score(
     models: Mapping[str, Scored],
     entries: Sequence[Entry],
     settings: Settings,
     store: Store,
-    each: Each = lambda entries: entries,
+    progress: Progress = no_progress,
     masks: Path | None = None,
 ) -> dict[tuple[str, str], list[FilmRow]]:
     """Score `models` on `entries` in every condition of `settings`; what `store` knows is not done again.
@@ -87,17 +89,17 @@ def score(
         entries: films with masks.
         settings: conditions, jitters, tolerances and seed.
         store: keeps the scores.
-        each: wraps the films to show progress.
+        progress: shows how many films are done.
         masks: folder below which each mask is saved, and read back before it is scored; None saves none.
 
     Returns:
         the rows by (model, condition), in the order of the films, with source and patient as `entries` say.
 
     Raises:
-        OutputError: a file cannot be written, or there is no room for a temporary film.
+        OutputError: a file cannot be written, or there is no space for a temporary film.
     """
     unread = UnreadFilms(entries, settings.tolerances)
-    for entry in each(entries):
+    for entry in progress(entries, "films"):
         for condition in settings.conditions:
             missing = {n: model for n, model in models.items() if (entry.id, condition, n) not in store.rows}
             for name, rows in _score(missing, entry, condition, settings, unread, masks):

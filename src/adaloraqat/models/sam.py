@@ -42,7 +42,7 @@ _ENCODER_STD = 0.02  # ViT's truncated normal
 
 
 def build_sam(architecture: Mapping[str, Any] | SamArchitecture, attention: str = "sdpa") -> SamModel:
-    """Return a SAM of the given measures with random weights, ready to be trained from scratch.
+    """Return a SAM of the given config with random weights, ready to be trained from scratch.
 
     The weights follow the published code, not the transformers defaults, which draw the encoder with a
     deviation of 1e-10 and the positional frequencies with half the encoder's width: nothing could be
@@ -50,18 +50,18 @@ def build_sam(architecture: Mapping[str, Any] | SamArchitecture, attention: str 
     frequencies are no trainable parameter, as published (there they are a buffer).
 
     Args:
-        architecture: measures, or their `to_dict` form.
+        architecture: config, or its `to_dict` form.
         attention: "sdpa" (fused) or "eager" (written out).
 
     Raises:
-        RecipeError: the measures do not fit together.
+        RecipeError: the config is inconsistent.
     """
-    measures = (
+    config = (
         architecture if isinstance(architecture, SamArchitecture) else SamArchitecture.from_dict(architecture)
     )
-    config = measures.to_config()
-    config._attn_implementation = attention
-    model = SamModel(config)
+    sam_config = config.to_config()
+    sam_config._attn_implementation = attention
+    model = SamModel(sam_config)
     _initialise(model)
     model.shared_image_embedding.positional_embedding.requires_grad_(False)
     return model
@@ -73,7 +73,7 @@ def sam_from_state(
     """Return a SAM that holds the tensors of `state` themselves; nothing is drawn or copied.
 
     Args:
-        architecture: measures that the tensors have.
+        architecture: config that the tensors have.
         state: the model's `state_dict` names, each once; of `SHARED_FREQUENCIES` the first is enough.
         attention: as in `build_sam`.
 
@@ -134,7 +134,7 @@ def decode(
 
 
 def architecture_of(model: SamModel | PromptFreeModel) -> dict[str, Any]:
-    """Return the measures of a model in the form that `models.families.build` takes."""
+    """Return the config of a model in the form that `models.families.build` takes."""
     own = getattr(model, "architecture", None)  # of every family but SAM itself
     if own is not None:
         return dict(own)

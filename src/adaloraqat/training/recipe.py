@@ -4,18 +4,16 @@ The defaults are the AdaLoRA-QAT paper's where the paper states a value (arXiv 2
 our shipped recipes differ, they say so in their own comments.
 """
 
-import importlib
 import operator
-import warnings
 from functools import cache, reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, ValidationError, model_validator
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.training import kinds
+from adaloraqat.renamed import renamed_names
 from adaloraqat.training.kinds.base import KINDS, Kind, Stage, Strict
 
 Checked = TypeVar("Checked", bound=Strict)
@@ -175,17 +173,19 @@ def public_document(recipe: Recipe) -> dict[str, Any]:
 
 EXAMPLE = "recipes/demo.yaml"
 SHIPPED_RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+"""The recipes in the package, which a command finds by `recipes/NAME.yaml` in any folder."""
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a YAML recipe and apply overrides such as `stages.0.schedule.epochs=3`.
 
-    `path` is a file, or the name of a recipe that ships: `demo`.
+    `path` is a file, or a recipe that ships: `demo`, `baselines/unet` or, as documents write it,
+    `recipes/baselines/unet.yaml`.
 
     Raises:
         RecipeError: no such file, not YAML, an unknown key or an impossible value; says which and the remedy.
     """
-    path = _find(Path(path))
+    path = find_recipe(Path(path))
     document = read_document(path, EXAMPLE)
     for override in overrides:
         _override(document, override)
@@ -211,9 +211,13 @@ def read_document(path: Path, example: str) -> dict[str, Any]:
     return document
 
 
-def _find(path: Path) -> Path:
-    shipped = SHIPPED_RECIPES / f"{path.name}.yaml"
-    return shipped if not path.exists() and path.parent == Path(".") and shipped.exists() else path
+def find_recipe(path: Path) -> Path:
+    """Return `path` where it exists, else the recipe that ships under this name, else `path`."""
+    if path.exists() or path.is_absolute() or ".." in path.parts:
+        return path
+    inside = Path(*path.parts[1:]) if path.parts[:1] == (SHIPPED_RECIPES.name,) else path
+    shipped = SHIPPED_RECIPES / inside.parent / f"{inside.name.removesuffix('.yaml')}.yaml"
+    return shipped if shipped.is_file() else path
 
 
 def parse_recipe(document: dict[str, Any], name: str = "recipe") -> Recipe:
@@ -260,18 +264,17 @@ def _override(document: dict[str, Any], override: str) -> None:
         ) from error
 
 
-_MOVED = {
-    **dict.fromkeys(("Distillation", "LearningRates", "Losses", "Schedule"), "base"),
-    "AdaLoRAStage": "adalora",
-    "FullStage": "full",
-    "LoRAStage": "lora",
-    "QuantizeStage": "quantize",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MOVED:
-        raise AttributeError(name)
-    module = f"{kinds.__name__}.{_MOVED[name]}"
-    warnings.warn(f"{name} moved to {module}", DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module(module), name)
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+    __getattr__ = renamed_names(
+        __name__,
+        {
+            "Distillation": "adaloraqat.training.kinds.base.Distillation",
+            "LearningRates": "adaloraqat.training.kinds.base.LearningRates",
+            "Losses": "adaloraqat.training.kinds.base.Losses",
+            "Schedule": "adaloraqat.training.kinds.base.Schedule",
+            "AdaLoRAStage": "adaloraqat.training.kinds.adalora.AdaLoRAStage",
+            "FullStage": "adaloraqat.training.kinds.full.FullStage",
+            "LoRAStage": "adaloraqat.training.kinds.lora.LoRAStage",
+            "QuantizeStage": "adaloraqat.training.kinds.quantize.QuantizeStage",
+        },
+    )

@@ -118,7 +118,7 @@ def quality_trained(recipe: Recipe) -> bool:
 
 
 def masks_trained(recipe: Recipe) -> bool:
-    """Whether some steps were prompted by masks: a click after a first one or after a box sees one."""
+    """Whether some steps were prompted by masks: every click but the first, and one after a box, sees one."""
     clicks = recipe.prompts.clicks
     return clicks is not None and (clicks.most > 1 or clicks.with_box > 0)
 
