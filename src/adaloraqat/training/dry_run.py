@@ -1,7 +1,7 @@
 """What a training will do, told before it begins: films, steps, ranks, parameters, memory and time.
 
 Nothing is written and no film is opened. Memory and time come from the real model of each stage, which takes
-one step on noise: what autograd keeps is counted, and the seconds are those of this computer.
+one step on one film of noise: what autograd keeps is counted, and the seconds are those of this computer.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from adaloraqat.training.optimizer import make_optimizer, set_training, trainabl
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_teacher
 from adaloraqat.training.run_films import choose_films
-from adaloraqat.training.train import chosen_device, enter_stage, start_of
+from adaloraqat.training.train import chosen_device, enter_stage, keep_freed_memory, start_of
 
 _FLOAT = 4  # bytes
+_MUCH_MEMORY = 1_000_000_000  # bytes
 _SUMS = {"adamw": 2, "sgd": 1}  # numbers that an optimiser keeps for each one that learns
 
 
@@ -109,6 +110,7 @@ def plan(recipe: Recipe, manifest: Path) -> Plan:
     """
     training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
     model, structure = start_of(recipe)
+    keep_freed_memory()
     device = chosen_device(recipe.device)
     plans, largest = [], 0
     for number, stage in enumerate(recipe.stages):
@@ -153,7 +155,7 @@ def _planned(
         teacher, own = load_teacher(stage.distillation.teacher, stage.distillation.image_size)
         memory += sum(p.numel() for p in teacher.parameters()) * _FLOAT
         image = torch.randn(1, own.channels, own.image_size, own.image_size, device=device)
-        once = stage.augmentation == 0 or not stage.geometry  # its embeddings are remembered
+        once = not (stage.distillation.embedding and stage.augmentation and stage.geometry)  # then remembered
         asked = films if once else steps * schedule.batch_size
         teacher.to(device)
         seconds += asked * _seconds(lambda: encode(teacher, image), device)
@@ -189,7 +191,7 @@ class _Cost:
     @classmethod
     def of(cls, model: SegmentationModel, stage: Stage, device: torch.device) -> _Cost:
         count = 1 if accepts_boxes(model) else 2  # batch norms of some networks need two films
-        few, more = (_noise(model, films, device) for films in (count, 2 * count))
+        few = _noise(model, count, device)
         if any(not m.calibrated for m in model.modules() if isinstance(m, ActivationQuantizer)):
             calibrate(model, [few])
         set_training(model)
@@ -197,7 +199,9 @@ class _Cost:
             kept, loss = _kept(model, stage, few)
             if loss.requires_grad:
                 loss.backward()  # a first time, which is slower than the next
-        twice = _kept(model, stage, more)[0]
+        a_film = kept // count
+        if kept < _MUCH_MEMORY:  # what no film adds to hardly counts beside so much
+            a_film = max(0, _kept(model, stage, _noise(model, 2 * count, device))[0] - kept) // count
 
         def step() -> None:
             answer = _loss(model, stage, few)
@@ -209,7 +213,6 @@ class _Cost:
         model.eval()
         with torch.no_grad():
             validation = _seconds(lambda: _loss(model, stage, few), device)
-        a_film = max(0, twice - kept) // count
         fixed = max(0, kept - count * a_film)
         return cls(
             fixed, a_film, counter.get_total_flops() // count, step_seconds / count, validation / count
@@ -236,8 +239,9 @@ def _loss(model: SegmentationModel, stage: Stage, batch: Batch) -> Tensor:
     """Compute a step's loss, as the training loop does, with half the square as truth."""
     images, boxes = batch
     half = stage.schedule.precision == "bfloat16"
+    layout = torch.channels_last if half else torch.preserve_format
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-        logits, quality = decode(model, encode(model, images), boxes)
+        logits, quality = decode(model, encode(model, images.to(memory_format=layout)), boxes)
     size = images.shape[-2:]
     logits = torch.nn.functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
     wanted = torch.zeros_like(logits)
