@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.console import INTERRUPTED, SOME_FAILED, is_quiet
+from adaloraqat.cli.console import INTERRUPTED, SOME_FAILED, is_quiet, print_line
 from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
@@ -35,6 +35,12 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print films, steps, ranks, parameters, memory and time; write nothing."
+        ),
+    ] = False,
     threads: TrainingThreads = None,
     cache: Annotated[
         Path | None,
@@ -55,6 +61,12 @@ def train(
     from adaloraqat.training.validate import in_words
 
     settled = load_recipe(recipe, tuple(settings or ()))
+    if dry_run:
+        from adaloraqat.training.dry_run import plan
+
+        for line in plan(settled, data).lines():
+            print_line(line)
+        return
     try:
         with _step_bar() as steps:
             result = run_recipe(

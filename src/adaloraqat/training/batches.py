@@ -53,7 +53,7 @@ class Batches:
         self._recipe, self._number, self._films = recipe, number, films
         self._stage = recipe.stages[number]
         self._augmentation = Augmentation(self._stage.augmentation, geometry=self._stage.geometry)
-        self.sampler = sampler_of(recipe, number, films)
+        self.sampler = sampler_of(recipe, number, films.entries)
         self.several_modalities = len({modality_of(entry) for entry in films.entries}) > 1
 
     def draw(self, step: int) -> Batch:
@@ -143,9 +143,9 @@ class FilmSampler:
         return [drawn[place] for place in order]
 
 
-def sampler_of(recipe: Recipe, number: int, films: FilmSet) -> FilmSampler:
+def sampler_of(recipe: Recipe, number: int, entries: Sequence[Entry]) -> FilmSampler:
     """Return what draws the training films of stage `number`."""
-    modalities = [modality_of(entry) for entry in films.entries]
+    modalities = [modality_of(entry) for entry in entries]
     return FilmSampler(modalities, recipe.data.balance, [recipe.seed, number])
 
 

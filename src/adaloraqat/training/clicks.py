@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from adaloraqat.bundle.format import NO_POINT
 from adaloraqat.measure.clicks import next_click
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
+from adaloraqat.training.batches import Batch
 
 
 class Clicks(NamedTuple):
@@ -25,6 +27,14 @@ class Clicks(NamedTuple):
     points: Tensor
     labels: Tensor
     masks: Tensor | None
+
+
+def step_prompts(
+    model: SegmentationModel, batch: Batch, embedding: Tensor, boxes: Tensor, wanted: Tensor
+) -> Sequence[Tensor | None]:
+    """Return what a step decodes with, in the order of `decode`: boxes, or clicks with or without them."""
+    given = boxes if batch.with_box else None
+    return given, *(draw_clicks(model, embedding, given, wanted, batch.clicks) if batch.clicks else ())
 
 
 @torch.no_grad()

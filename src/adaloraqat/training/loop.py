@@ -18,8 +18,8 @@ from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
 from adaloraqat.progress import Item, Report
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.batches import Batch, Batches
-from adaloraqat.training.clicks import draw_clicks
+from adaloraqat.training.batches import Batches
+from adaloraqat.training.clicks import step_prompts
 from adaloraqat.training.distillation import (
     Distiller,
     Teacher,
@@ -284,7 +284,7 @@ class StageTraining:
         boxes, wanted = batch.boxes.to(device), batch.wanted.to(device)  # drawn on the CPU: alike everywhere
         with half:
             embedding = embed(model, batch.images, batch.valid, self.preprocessing, layout)  # (B, D, g, g)
-            prompts = self._prompts(batch, embedding, boxes, wanted)
+            prompts = step_prompts(model, batch, embedding, boxes, wanted)
             logits, quality = decode(model, embedding, *prompts)  # (B, 1, 4g, 4g), (B, 1)
         logits = F.interpolate(logits.float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False)
 
@@ -310,14 +310,6 @@ class StageTraining:
         progress.step += 1
         self.hooks.after("step", progress.step)
         return {name: float(term.detach()) for name, term in (terms | {"total": loss}).items()}
-
-    def _prompts(self, batch: Batch, embedding: Tensor, boxes: Tensor, wanted: Tensor) -> Sequence[Any]:
-        """Return what the step decodes with, as `decode` takes it: boxes, or clicks with or without them."""
-        given = boxes if batch.with_box else None
-        return (
-            given,
-            *(draw_clicks(self.model, embedding, given, wanted, batch.clicks) if batch.clicks else ()),
-        )
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.groups for parameter in group.parameters.values()]

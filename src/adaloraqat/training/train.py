@@ -174,12 +174,7 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
     """Return the start of the recipe, or where the last checkpoint stands."""
     saved = run.load_checkpoint() if resume else None
     if saved is None:
-        model, structure = load_start(recipe.base, recipe.seed)
-        for stage in recipe.stages:
-            check(_architecture_within(stage, structure))  # refuses a size that cannot be
-        if not accepts_boxes(model):
-            recipe.check_prompt_free(model.architecture["family"])
-        return _Position(model, structure)
+        return _Position(*start_of(recipe))
     tensors, document = saved
     try:
         structure, number = Structure(**document["structure"]), int(document["stage"])
@@ -193,6 +188,20 @@ def _position(recipe: Recipe, run: RunFolder, resume: bool) -> _Position:
             "The checkpoint in the run folder does not fit its recipe; train again with another --out."
         ) from error
     return _Position(model, structure, number, lines, results, saved)
+
+
+def start_of(recipe: Recipe) -> tuple[SegmentationModel, Structure]:
+    """Return the model that a recipe begins with, after a look at whether its stages fit it.
+
+    Raises:
+        AdaloraqatError: the base cannot be read, or a stage does not fit it.
+    """
+    model, structure = load_start(recipe.base, recipe.seed)
+    for stage in recipe.stages:
+        check(_architecture_within(stage, structure))  # refuses a size that cannot be
+    if not accepts_boxes(model):
+        recipe.check_prompt_free(model.architecture["family"])
+    return model, structure
 
 
 def _architecture_within(stage: Stage, structure: Structure) -> dict[str, Any]:
@@ -212,7 +221,7 @@ def _check_stages(recipe: Recipe, position: _Position, films: FilmSet) -> None:
     for number, stage in enumerate(recipe.stages[position.number :], start=position.number):
         if number > position.number or position.saved is None:
             stage.check_entry(adapted, size)
-        stage.check_steps(stage.schedule.steps(sampler_of(recipe, number, films).pass_length)[1])
+        stage.check_steps(stage.schedule.steps(sampler_of(recipe, number, films.entries).pass_length)[1])
         adapted, size = adapted or stage.adapts, stage.size_within(size)
 
 
