@@ -18,7 +18,8 @@ class Fault:
 
 
 _SEGMENTER = ("tests/bundle/test_segmenter.py",)
-_STATISTICS = ("tests/measure/statistics/test_*.py",)
+_STATISTICS = "tests/measure/statistics/"
+_INTERVALS = (f"{_STATISTICS}test_studentised.py", f"{_STATISTICS}test_margin.py")
 
 FAULTS = (
     Fault(
@@ -137,28 +138,28 @@ FAULTS = (
         "measure/statistics/compare.py",
         "signed_rank(list(gathered.means[:, 0]))",
         "signed_rank(list(differences[kept]))",
-        _STATISTICS,
+        (f"{_STATISTICS}test_compare.py",),
     ),
     Fault(
         "Holm over one comparison at a time",
         "measure/statistics/compare.py",
         "adjusted = iter(holm([p for p in p_values if p is not None]))",
         "adjusted = iter([holm([p])[0] for p in p_values if p is not None])",
-        _STATISTICS,
+        (f"{_STATISTICS}test_compare.py",),
     ),
     Fault(
         "Wilcoxon's rule for zeros instead of Pratt's",
         "measure/statistics/signed_rank.py",
         "    ranks = stats.rankdata(np.abs(values))\n",
         "    ranks = np.where(values == 0, 0.0, stats.rankdata(np.abs(values)) - zeros)\n",
-        _STATISTICS,
+        (f"{_STATISTICS}test_signed_rank.py",),
     ),
     Fault(
         "Wilcoxon's rule for zeros in samples beyond 50",
         "measure/statistics/signed_rank.py",
         'zero_method="pratt"',
         'zero_method="wilcox"',
-        _STATISTICS,
+        (f"{_STATISTICS}test_signed_rank.py",),
     ),
     Fault(
         "an interval whose ends are not turned round (percentiles of t* instead of its pivot)",
@@ -169,20 +170,20 @@ FAULTS = (
         """        low = self.mean + np.minimum(self.pivots[place - 1], -student) * self.error
         high = self.mean + np.maximum(self.pivots[-place], student) * self.error
 """,
-        _STATISTICS,
+        _INTERVALS,
     ),
     Fault(
         "no correction for few patients",
         "measure/statistics/studentised.py",
         "return 1 - _LOST_PATIENTS / self.patients",
         "return 1.0",
-        _STATISTICS,
+        _INTERVALS,
     ),
     Fault(
         "an interval nearer than Student's t",
         "measure/statistics/studentised.py",
         "student = stats.t.ppf(0.5 + level / 2, self.patients - 1)",
         "student = 0.0",
-        _STATISTICS,
+        _INTERVALS,
     ),
 )
