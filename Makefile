@@ -9,11 +9,11 @@ STAMP := $(VENV)/.installed
 setup: $(STAMP)
 
 # torch comes first and alone: with the CPU build in place nothing later pulls the CUDA build of gigabytes.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml packages/weights/pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed; name yours: make PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' -e packages/weights
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -18,6 +18,7 @@ from machine import machine
 
 from adaloraqat.report.figures import rank_map
 from adaloraqat.report.style import svg_text
+from adaloraqat.training.recipe import SHIPPED_RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("adalora", "decoder-only", "full", "scratch")
@@ -62,7 +63,7 @@ def run_cell(method: str, films: int | None, draw: int, data: Path, runs: Path) 
     """Train, export and score one cell; what is there already is reused."""
     run = runs / f"{method}-{films or 'all'}-{draw}"
     settings = ["--set", f"data.draw={draw}"] + (["--set", f"data.limit={films}"] if films else [])
-    recipe = ROOT / f"recipes/adaptation/{method}.yaml"
+    recipe = SHIPPED_RECIPES / f"adaptation/{method}.yaml"
     if not (run / "result.json").exists():
         adaloraqat("train", recipe, "--data", data, "--out", run, "--resume", *settings)
     models = [run]

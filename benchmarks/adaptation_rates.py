@@ -13,6 +13,8 @@ from typing import Any
 
 from adaptation import ROOT, adaloraqat, machine
 
+from adaloraqat.training.recipe import SHIPPED_RECIPES
+
 TRIES: dict[str, list[dict[str, float]]] = {
     "adalora": [
         {"adapters": 2e-3, "singular_values": 1e-2, "decoder": 1e-3},
@@ -52,7 +54,7 @@ def main() -> None:
 def attempt(method: str, number: int, rates: dict[str, float], data: Path, runs: Path) -> dict[str, Any]:
     """Train one try without its second stage; return its rates and its score on the validation split."""
     run = runs / f"{method}-{number}"
-    recipe = ROOT / f"recipes/adaptation/{method}.yaml"
+    recipe = SHIPPED_RECIPES / f"adaptation/{method}.yaml"
     if not (run / "result.json").exists():
         changes = {f"stages.0.learning_rates.{name}": rate for name, rate in rates.items()}
         changes |= {"data.limit": 64}

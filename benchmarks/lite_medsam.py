@@ -154,10 +154,10 @@ def prepare_models(folder: Path, geometries: Sequence[str], policies: Sequence[s
     sizes = {}
     for geometry in geometries:
         torch.manual_seed(0)
-        measures = architecture(geometry).to_dict()
-        model = build(measures).eval()
+        config = architecture(geometry).to_dict()
+        model = build(config).eval()
         save_base(model, folder / geometry / "base")
-        preprocessing = usual_preprocessing(measures)
+        preprocessing = usual_preprocessing(config)
         image, frame = preprocessing(Film.from_array(pixels).pixels)
         box = torch.from_numpy(frame.box_to_model(Box(*BOX)))[None, None]
         for policy in policies:

@@ -7,7 +7,7 @@ MANIFEST holds jsrt, shenzhen and covid_v7 with the splits that `adaloraqat data
 made the models. Writes benchmarks/results/shipped.json and
 docs/results.md, and appends the tables that `adaloraqat report recipes/tables/N.yaml` left below reports/.
 
-The weights in src/adaloraqat/weights come from the same runs: `--install base` after recipes/lung-base.yaml,
+The weights in packages/weights come from the same runs: `--install base` after recipes/lung-base.yaml,
 `--install lung-field lung-whole` after recipes/lung-field.yaml and recipes/lung-whole.yaml.
 """
 

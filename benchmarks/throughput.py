@@ -25,13 +25,14 @@ from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.training import load_recipe
 from adaloraqat.training.films import load_films
 from adaloraqat.training.loop import RunContext, StageTraining
+from adaloraqat.training.recipe import SHIPPED_RECIPES
 from adaloraqat.training.run import load_start
 from adaloraqat.training.run_films import RunFilms
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.structure import usual_preprocessing
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "recipes/lung-field.yaml"
+RECIPE = SHIPPED_RECIPES / "lung-field.yaml"
 WANTED = 3.0
 
 
@@ -51,7 +52,7 @@ def main() -> None:
         reading = measure_reading(entries, structure.architecture, Path(name) / "cache")
         films = RunFilms(entries, entries[:1], Path(name) / "cache")
         cpu, folder = torch.device("cpu"), RunFolder(Path(name) / "run")
-        context = RunContext(recipe, films, folder, {}, cpu, report=print, steps=print)
+        context = RunContext(recipe, films, folder, {}, cpu, report=print, on_step=print)
         loading, training = steps_of(StageTraining(context, 0, model, structure))
         times = interleaved({"loader": loading, "training": training}, options.repeats, warmup=1)
     batch = recipe.stages[0].schedule.batch_size

@@ -22,7 +22,7 @@ from machine import machine
 from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
-from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.bundle.plausibility import plausibility_warnings
 from adaloraqat.datasets.manifest import Entry, read_manifest, select
 from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom
 from adaloraqat.measure.overlap import dice
@@ -69,7 +69,8 @@ def main() -> None:
 def warned(pixels: Pixels) -> bool:
     nothing = np.zeros(pixels.shape, bool)
     return any(
-        text.startswith("upside-down:") for text in doubts(pixels, nothing, nothing.astype(np.float32))
+        text.startswith("upside-down:")
+        for text in plausibility_warnings(pixels, nothing, nothing.astype(np.float32))
     )
 
 

@@ -6,6 +6,8 @@ Importing this package, and segmenting with it, never imports PyTorch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from adaloraqat.renamed import find_renamed_modules
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ __all__ = [
     "Segmenter",
     "__version__",
 ]
+
+
+find_renamed_modules()
 
 
 def __getattr__(name: str) -> Any:

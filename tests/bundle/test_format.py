@@ -155,18 +155,6 @@ def test_writing_refuses_what_loading_would(tmp_path: Path) -> None:
     assert not (tmp_path / "bundle.json").exists()
 
 
-def test_shipped_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
-    for name in ("a-model", "lung-field", "other"):
-        write_tiny_bundle(tmp_path / name)
-    assert shipped.shipped_names() == ("lung-field", "a-model", "other")
-    assert load_bundle("other").folder == tmp_path / "other"
-    with pytest.raises(BundleError, match="carries no base"):
-        shipped.shipped_base()
-    (tmp_path / "base").mkdir()
-    assert shipped.shipped_base() == tmp_path / "base"
-
-
 @pytest.mark.parametrize("name", shipped.shipped_names())
 def test_what_ships_is_intact(name: str) -> None:
     assert load_bundle(name).name == name

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tiny_bundle import two_lungs
 
-from adaloraqat.bundle.plausibility import doubts
+from adaloraqat.bundle.plausibility import plausibility_warnings
 from adaloraqat.datasets.phantom import draw_phantom
 from adaloraqat.radiograph import Box
 
@@ -16,7 +16,7 @@ def codes(
     film: np.ndarray, mask: np.ndarray, probability: np.ndarray | None = None, **settings: object
 ) -> list[str]:
     probability = mask.astype(np.float32) if probability is None else probability
-    found = doubts(film.astype(np.float32) / 255, mask, probability, **settings)  # type: ignore[arg-type]
+    found = plausibility_warnings(film.astype(np.float32) / 255, mask, probability, **settings)  # type: ignore[arg-type]
     assert all(sentence.endswith((".", "?")) for sentence in found)
     return [sentence.split(":")[0] for sentence in found]
 

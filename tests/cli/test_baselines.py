@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from adaloraqat.training import parse_recipe
+from adaloraqat.training.recipe import SHIPPED_RECIPES
 
 RECIPE = {
     "name": "little",
@@ -108,7 +109,7 @@ def test_robustness_as_a_command(here: Path, run: Any) -> None:
 
 
 def test_every_baseline_recipe_is_valid() -> None:
-    recipes = sorted((Path(__file__).parents[2] / "recipes/baselines").glob("*.yaml"))
+    recipes = sorted((SHIPPED_RECIPES / "baselines").glob("*.yaml"))
     assert len(recipes) >= 12
     for path in recipes:
         text = path.read_text()

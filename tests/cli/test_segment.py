@@ -416,5 +416,32 @@ def test_a_shipped_name_is_the_default(run: Run, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
     write_tiny_bundle(tmp_path / "weights/lung-field", name="lung-field")
     save(tmp_path / "film.png")
-    ended = run("segment", "film.png", "--json")
-    assert json.loads(ended.out)["model"] == "lung-field"
+    document = json.loads(run("segment", "film.png", "--json").out)
+    assert (document["model"], document["notices"]) == ("lung-field", [])
+
+
+@pytest.mark.parametrize("many", [(), ("--resume",)])
+def test_the_first_wheel_alone_says_which_model_stands_in(
+    run: Run, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: tuple[str, ...]
+) -> None:
+    from adaloraqat.bundle import shipped
+
+    save(tmp_path / "film.png")
+    assert (
+        run("segment", "film.png", "--model", bundle, "--out", "warm", *many).code == 0
+    )  # imports all it needs
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
+    write_tiny_bundle(tmp_path / "weights/lung-open", name="lung-open")
+    others = [path for path in sys.path if not any(Path(path).glob("adaloraqat_weights*"))]
+    monkeypatch.setattr(sys, "path", others)
+    ended = run("segment", "film.png", "--json", *many)
+    document = json.loads(ended.out)
+    assert (ended.code, document["model"]) == (0, "lung-open")
+    (notice,) = document["notices"]
+    assert ended.err.splitlines()[0] == notice
+    assert ended.err.count(notice) == 1
+    assert "'lung-field' is not installed" in notice
+    asked = run("segment", "film.png", "--model", "lung-field", "--out", "refused", *many)
+    assert (asked.code, asked.out) == (2, "")
+    assert "pip install ./packages/weights" in asked.err
+    assert not (tmp_path / "refused").exists()

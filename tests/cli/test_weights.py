@@ -18,6 +18,7 @@ import pytest
 from made_up_weights import MadeUp
 from refusal import refused
 
+from adaloraqat.bundle import load_bundle
 from adaloraqat.models import published
 
 Run = Callable[..., Any]
@@ -26,7 +27,7 @@ DRIVER = """
 import pickle, sys
 from adaloraqat.models import published
 from made_up_weights import table
-published.TABLE = table(pickle.load(open(sys.argv.pop(1), "rb")))
+published.PUBLISHED_WEIGHTS = table(pickle.load(open(sys.argv.pop(1), "rb")))
 from adaloraqat.cli.main import main
 main()
 """
@@ -42,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def made(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     made = made_up_weights.write(tmp_path_factory.mktemp("made"), os.urandom(60_000))
-    monkeypatch.setattr(published, "TABLE", made_up_weights.table(made.in_wheel()))
+    monkeypatch.setattr(published, "PUBLISHED_WEIGHTS", made_up_weights.table(made.in_wheel()))
     return made
 
 
@@ -95,6 +96,12 @@ def test_list_get_path(run: Run, cache: Path, made: MadeUp) -> None:
     assert (document["path"], document["licence"]) == (str(cache / KEPT[0]), "MIT")
     listed = json.loads(run("weights", "list", "--json").out)
     assert listed["folder"] == str(cache / "weights")
+    assert listed["default_model"] == "lung-field"
+    model = listed["models"]["lung-field"]
+    assert (model["package"], model["licence"]) == ("adaloraqat-weights", load_bundle("lung-field").licence)
+    assert "LicenseRef-adaloraqat-weights" in model["package_licence"]
+    assert "lung-field (default): installed, from adaloraqat-weights" in shown.out
+    assert f"licence: {model['licence']}" in shown.out
     by_name = {entry["name"]: entry for entry in listed["weights"]}
     assert by_name["made-up"]["kept"] == document
     assert by_name["sam-vit-base"]["sha256"] == "not verified"
@@ -108,7 +115,8 @@ def test_wrong_names(run: Run, cache: Path) -> None:
         refused(
             run("weights", command, "lite-medsma"), "no published weights called 'lite-medsma'", "lite-medsam"
         )
-    assert run("weights", "path", "base").out.endswith("weights/base\n")
+    assert run("weights", "path", "base").out.endswith("adaloraqat_weights/base\n")
+    assert run("weights", "path", "lung-field").out.endswith("adaloraqat_weights/lung-field\n")
 
 
 def test_info_tells_origin_licence_hash_and_the_architecture(run: Run, cache: Path, made: MadeUp) -> None:

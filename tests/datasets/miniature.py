@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from adaloraqat.datasets.prepare import prepare
+from adaloraqat.datasets.index import index_films
 from adaloraqat.datasets.sources import find_source
 
 GREY = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
@@ -28,5 +28,5 @@ def block(top: int, left: int, bottom: int, right: int, side: int = 32) -> np.nd
 def indexed(source: str, root: Path, out: Path, mask: str | None = None):
     """Entries by id, and all that was said."""
     listing = find_source(source).listing(root, mask)
-    prepared = prepare(listing, out / "films.csv")
+    prepared = index_films(listing, out / "films.csv")
     return {entry.id: entry for entry in prepared.entries}, (*listing.notices, *prepared.failures)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from miniature import GREY, save
 
-from adaloraqat.datasets.prepare import prepare
+from adaloraqat.datasets.index import index_films
 from adaloraqat.datasets.siim_acr import RunLengths
 from adaloraqat.datasets.sources import find_source
 from adaloraqat.errors import AdaloraqatError, FilmError
@@ -43,7 +43,7 @@ def test_darwin_json(tmp_path, image, annotations):
     (tmp_path / "v7" / "film.json").write_text(json.dumps(document))
     with suppress(AdaloraqatError):
         listing = find_source("v7_covid19").listing(tmp_path / "v7")
-        (entry,) = prepare(listing, tmp_path / "films.csv").entries
+        (entry,) = index_films(listing, tmp_path / "films.csv").entries
         assert entry.path_mask.is_file()
 
 
@@ -68,4 +68,4 @@ def test_nnunet_description(tmp_path, document):
     save(root / "labelsTr" / "a.png", GREY // 128)
     (root / "dataset.json").write_text(json.dumps(document))
     with suppress(AdaloraqatError):
-        prepare(find_source("nnunet").listing(root), tmp_path / "films.csv")
+        index_films(find_source("nnunet").listing(root), tmp_path / "films.csv")

@@ -341,4 +341,4 @@ def test_deidentified_results_and_film(model: Bundle, tmp_path: Path) -> None:
     assert found[0].PatientID == found[1].PatientID
     assert found[0].StudyInstanceUID == found[1].StudyInstanceUID
     assert found[0].SOPInstanceUID != found[1].SOPInstanceUID
-    assert read_source(film, Deidentifier()).header.PatientID != found[1].PatientID  # the key is not kept
+    assert read_source(film, Deidentifier()).dataset.PatientID != found[1].PatientID  # the key is not kept

@@ -84,7 +84,7 @@ def test_interrupted_and_continued_equals_uninterrupted(entries: list[Entry], tm
     models = {"a": segmenter(tmp_path / "a"), "b": segmenter(tmp_path / "b", threshold=0.1)}
     write_tables(robustness(models, entries, tmp_path / "whole", settings=FEW), tmp_path / "whole")
 
-    def two_films(films):
+    def two_films(films, what):
         yield from films[:2]
         raise KeyboardInterrupt
 

@@ -34,9 +34,9 @@ def trained_like(name: str) -> nn.Module:
 
 
 def film_and_box(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    measures = architecture(name)
-    side = measures.image_size
-    image = torch.rand(1, measures.channels, side, side, generator=torch.Generator().manual_seed(1))
+    config = architecture(name)
+    side = config.image_size
+    image = torch.rand(1, config.channels, side, side, generator=torch.Generator().manual_seed(1))
     return image, torch.tensor([[[0.1, 0.2, 0.8, 0.9]]]) * side
 
 

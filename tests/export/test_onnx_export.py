@@ -89,12 +89,12 @@ def test_the_int8_file_holds_integers_and_sixteen_bits(exported):
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_relative_positions_and_padded_windows(tmp_path, engine, policy):
     torch.manual_seed(0)
-    measures = SamArchitecture(
+    config = SamArchitecture(
         image_size=40, patch_size=8, hidden_size=16, num_layers=2, num_heads=2, window_size=3,
         global_attention_layers=(1,), prompt_dim=16, decoder_mlp_dim=16, decoder_heads=2,
         mask_input_channels=4, iou_head_hidden_dim=8,
     )  # fmt: skip
-    model = build_sam(measures).eval()
+    model = build_sam(config).eval()
     for layer in model.vision_encoder.layers:
         torch.nn.init.normal_(layer.attn.rel_pos_h)
         torch.nn.init.normal_(layer.attn.rel_pos_w)

@@ -184,8 +184,8 @@ def test_vit_b_arithmetic() -> None:
 @pytest.mark.parametrize("name", ["tiny", "lite_medsam_tiny"])
 def test_each_adapter_moves_its_own_projection_in_the_encoders_own_row_layout(name: str) -> None:
     """Read q, k and v as each encoder's own forward does, and let one adapter at a time act."""
-    measures = architecture(name).to_dict()
-    model = build(measures).eval()
+    config = architecture(name).to_dict()
+    model = build(config).eval()
     adapters = add_adapters(model, 2, seed=0)
     for layer, qkv in adapted_layers(model).items():
         attention = model.get_submodule(layer.rpartition(".")[0])

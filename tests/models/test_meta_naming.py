@@ -10,7 +10,7 @@ from adaloraqat.models.meta_naming import infer_architecture, to_transformers
 from adaloraqat.models.sam import VIT_B, VIT_H, VIT_L, SamArchitecture
 
 BOX = torch.tensor([30.0, 41.0, 200.0, 183.0])
-PUBLISHED = {"image_size": 1024, "prompt": 256, "mlp": 2048, "quality_width": 256}
+PUBLISHED_WEIGHTS = {"image_size": 1024, "prompt": 256, "mlp": 2048, "quality_width": 256}
 
 
 def swapped(state, first, second):
@@ -49,7 +49,7 @@ def answers(model, image):
 
 def test_the_published_structure_has_the_published_size(meta_sam):
     """Guards the reference itself: 314 tensors, 93,735,728 numbers for ViT-B."""
-    shapes = meta_sam(dim=768, **PUBLISHED).shapes()
+    shapes = meta_sam(dim=768, **PUBLISHED_WEIGHTS).shapes()
     assert len(shapes) == 314
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) == 93_735_728
 
@@ -63,7 +63,7 @@ def test_the_published_structure_has_the_published_size(meta_sam):
     ],
 )
 def test_published_names_and_shapes_become_those_of_transformers(meta_sam, preset, structure):
-    shapes = meta_sam(**structure, **PUBLISHED).shapes()
+    shapes = meta_sam(**structure, **PUBLISHED_WEIGHTS).shapes()
     state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     assert infer_architecture(state, "x.pth") == preset
     converted = to_transformers(state, "x.pth")

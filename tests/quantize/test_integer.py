@@ -1,8 +1,11 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 
+from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
+from adaloraqat.export.onnx_export import export_encoder
 from adaloraqat.lowrank import AdaptedQKV, add_adapters, merge_adapters
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.calibration import calibrate
@@ -18,7 +21,7 @@ def _answers(model, batch):
         return embedding, *decode(model, embedding, boxes)
 
 
-@pytest.mark.parametrize("policy", ["fp32", "paper", "int8"])
+@pytest.mark.parametrize("policy", ["fp32", "paper", "int8", "w8"])
 def test_the_integer_model_computes_what_the_fake_quantised_one_does(sam, batch, policy):
     prepared = calibrate(prepare(sam, POLICIES[policy]), [batch])
     converted = convert(prepared)
@@ -62,7 +65,7 @@ def test_the_prepared_model_survives_conversion(sam, batch):
     assert set(prepared.state_dict()) == names
 
 
-@pytest.mark.parametrize("policy", ["fp32", "paper", "int8"])
+@pytest.mark.parametrize("policy", ["fp32", "paper", "int8", "w8"])
 def test_adapters_are_part_of_the_converted_weight(sam, batch, policy):
     add_adapters(sam, 4, 0)
     for module in sam.modules():
@@ -81,3 +84,36 @@ def test_adapters_are_part_of_the_converted_weight(sam, batch, policy):
 def test_without_calibration_there_is_nothing_to_convert(sam):
     with pytest.raises(RuntimeError, match="calibrate"):
         convert(prepare(sam, POLICIES["int8"]))
+
+
+def test_w8_stores_every_matrix_as_integers_of_eight_bits_one_scale_a_channel(sam):
+    """Checked against the rounding written out: a linear layer, a convolution, a transposed convolution."""
+    plain = copy.deepcopy(sam)
+    converted = convert(prepare(sam, POLICIES["w8"]))
+    for name, axis in (
+        ("vision_encoder.layers.0.mlp.lin1", 0),
+        ("vision_encoder.neck.conv2", 0),
+        ("mask_decoder.upscale_conv1", 1),
+    ):
+        weight, layer = plain.get_submodule(name).weight.detach(), converted.get_submodule(name)
+        others = [place for place in range(weight.dim()) if place != axis]
+        scale = weight.abs().amax(dim=others, keepdim=True) / 127
+        stored = layer._buffers["weight"]
+        assert stored.dtype == torch.int8
+        assert torch.equal(stored.float(), torch.round(weight * (1 / scale)))
+        torch.testing.assert_close(layer.weight, stored * scale, rtol=1e-6, atol=0)
+    kinds = {name: tensor.dtype for name, tensor in converted.state_dict().items() if tensor.dim() > 1}
+    floats = {name for name, kind in kinds.items() if kind == torch.float32}
+    assert not any(name.endswith("weight") and "token" not in name for name in floats), floats
+
+
+def test_w8_answers_in_both_engines_as_in_torch(sam, batch, tmp_path):
+    converted, images = convert(prepare(sam, POLICIES["w8"])), batch[0]
+    export_encoder(converted, tmp_path / "encoder.onnx")
+    expected = encode(converted, images).numpy()
+    for stored in (True, False):
+        session = onnxruntime_session(tmp_path / "encoder.onnx", 1, integers_are_stored=stored)
+        (found,) = session.run(None, {"image": images.numpy()})
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    found = openvino_model(tmp_path / "encoder.onnx", 1)({"image": images.numpy()})["embedding"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

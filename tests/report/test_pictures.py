@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from adaloraqat.radiograph import Film
-from adaloraqat.report.pictures import Outline, choose, draw_outlines, write_strip
+from adaloraqat.report.pictures import Contour, choose, draw_contours, write_strip
 from adaloraqat.report.style import BEFORE, TRUTH, rgb
 
 
@@ -16,7 +16,7 @@ def square(size=64, low=16, high=48):
 
 def test_an_outline_follows_the_border_and_leaves_the_rest_grey():
     film = Film.from_array(np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1)))
-    picture = np.asarray(draw_outlines(film, [Outline(square(), TRUTH, 4)], side=256)).astype(int)
+    picture = np.asarray(draw_contours(film, [Contour(square(), TRUTH, 4)], side=256)).astype(int)
     assert picture.shape == (256, 256, 3)
     coloured = np.ptp(picture, axis=2) > 60
     rows, columns = np.nonzero(coloured)
@@ -31,8 +31,8 @@ def test_an_outline_follows_the_border_and_leaves_the_rest_grey():
 
 def test_a_wide_film_keeps_its_shape_and_an_empty_mask_draws_nothing():
     film = Film.from_array(np.random.default_rng(0).random((32, 64), dtype=np.float32))
-    empty = Outline(np.zeros((32, 64), dtype=bool), BEFORE)
-    picture = np.asarray(draw_outlines(film, [empty], side=128))
+    empty = Contour(np.zeros((32, 64), dtype=bool), BEFORE)
+    picture = np.asarray(draw_contours(film, [empty], side=128))
     assert picture.shape == (64, 128, 3)
     assert (np.ptp(picture.astype(int), axis=2) == 0).all()
 

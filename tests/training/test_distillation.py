@@ -93,8 +93,8 @@ def teacher_folder(both_stages: Make, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("teacher") / "sam"
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        measures = both_stages()["base"]["architecture"] | {"image_size": 64, "prompt_dim": 32}
-        save_base(build(measures), folder)
+        config = both_stages()["base"]["architecture"] | {"image_size": 64, "prompt_dim": 32}
+        save_base(build(config), folder)
     return folder
 
 
@@ -198,7 +198,7 @@ def test_resumed_equals_uninterrupted(
 
     train(recipe, manifest, tmp_path / "whole", report=lambda _: None)
     with pytest.raises(Interrupted):
-        train(recipe, manifest, tmp_path / "torn", report=lambda _: None, steps=stop)
+        train(recipe, manifest, tmp_path / "torn", report=lambda _: None, on_step=stop)
     train(recipe, manifest, tmp_path / "torn", resume=True, report=lambda _: None)
     for name in ("stages/distil", "checkpoint"):
         wanted, found = (load_tensors(tmp_path / run / f"{name}.safetensors")[0] for run in ("whole", "torn"))

@@ -12,10 +12,11 @@ from adaloraqat.training import load_recipe, parse_recipe
 from adaloraqat.training import recipe as recipe_module
 from adaloraqat.training.kinds.adalora import AdaLoRAStage
 from adaloraqat.training.kinds.quantize import QuantizeStage
+from adaloraqat.training.recipe import SHIPPED_RECIPES, find_recipe
 
 RECIPES = sorted(
     path.resolve()
-    for path in Path(__file__).parents[2].glob("recipes/**/*.yaml")
+    for path in SHIPPED_RECIPES.rglob("*.yaml")
     if path.parent.name != "tables"  # those name runs side by side; tests/report reads them
 )
 Make = Callable[[], dict[str, Any]]
@@ -25,6 +26,20 @@ Make = Callable[[], dict[str, Any]]
 def test_what_ships_loads(path: Path) -> None:
     assert load_recipe(path).stages
     assert "adaloraqat " in path.read_text().splitlines()[0] or path.parent.name == "adaptation"
+
+
+@pytest.mark.parametrize("name", ["baselines/unet", "baselines/unet.yaml", "recipes/baselines/unet.yaml"])
+def test_what_ships_is_found_from_any_folder_unless_the_user_has_one_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe(Path(name)) == SHIPPED_RECIPES / "baselines/unet.yaml"
+    own = tmp_path / name
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert find_recipe(Path(name)) == Path(name)
+    for outside in ("../recipes/adapt", "recipes/../adapt", "recipes/no-such", "/recipes/adapt.yaml"):
+        assert find_recipe(Path(outside)) == Path(outside)
 
 
 def test_recipes_were_found() -> None:
@@ -176,7 +191,7 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     "name", ["AdaLoRAStage", "FullStage", "LoRAStage", "QuantizeStage", "Schedule", "Losses"]
 )
 def test_names_of_before_work_on_for_a_version_with_a_warning(name: str) -> None:
-    with pytest.warns(DeprecationWarning, match=f"{name} moved to adaloraqat.training.kinds"):
+    with pytest.warns(DeprecationWarning, match="adaloraqat.training.kinds.*" + name):
         found = getattr(recipe_module, name)
     assert found.__name__ == name
     with pytest.raises(AttributeError):

@@ -25,6 +25,7 @@ class FilmEntry:
         box_source: where the box or the boxes come from.
         prompts: all boxes that gave a film's mask.
         proposer: the model that proposed them, None where none did.
+        points: (x, y, label) of the points that gave a film's mask; there only where some were given.
         quality: predicted IoU in [0, 1].
         area_px: pixels of the mask.
         area_mm2: area of the mask.
@@ -60,6 +61,7 @@ class FilmEntry:
     notices: tuple[str, ...] = ()
     error: str | None = None
     milliseconds_of: dict[str, float] | None = None
+    points: list[list[float]] | None = None
 
     @classmethod
     def of(cls, result: Segmentation) -> "FilmEntry":
@@ -69,6 +71,8 @@ class FilmEntry:
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON has it; only a case has the keys of cases, and its times at the end."""
         entry = dict(vars(self))
+        if self.points is None:
+            del entry["points"]
         if self.objects is None:
             return {key: value for key, value in entry.items() if key not in _OF_CASES}
         times = {key: entry.pop(key) for key in ("milliseconds", "milliseconds_of")}

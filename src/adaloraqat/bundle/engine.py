@@ -4,6 +4,7 @@ An engine is named `runtime` or `runtime:device` ("onnxruntime", "onnxruntime:cu
 the one place where it is chosen. Only the CPU is what parity was measured on.
 """
 
+import functools
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.bundle.format import DECODER, ENCODER, Bundle
+from adaloraqat.bundle.format import DECODER, ENCODER, MASK_PROMPT, Bundle
 from adaloraqat.errors import BundleError, refused_as
 from adaloraqat.files import cache_root
 
@@ -22,6 +23,9 @@ FloatArray = NDArray[np.float32]
 
 ENCODER_NAMES = (("image",), ("embedding",))
 DECODER_NAMES = (("embedding", "boxes"), ("logits", "quality"))
+MASK_PROMPT_NAMES = (("mask",), ("dense",))
+LABELS = "labels"
+"""The decoder's optional input, in bundles that accept points."""
 DEFAULT_ENGINE = "onnxruntime"
 CPU = "cpu"
 PROVIDERS = {
@@ -43,13 +47,25 @@ class Engine(Protocol):
     """A bundle made ready to run."""
 
     name: str
+    accepts_points: bool
+    """Whether `decode` takes labels, and `embed_mask` can be called."""
 
     def encode(self, image: FloatArray) -> FloatArray:
         """Return the embedding (1, D, g, g) of a preprocessed image (C, S, S)."""
         ...
 
-    def decode(self, embedding: FloatArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return logits (N, 4g, 4g) and raw quality (N,) for boxes (N, 4) in model pixels."""
+    def decode(
+        self, embedding: FloatArray, boxes: FloatArray, labels: NDArray[np.int64] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return logits (N, 4g, 4g) and raw quality (N,) for boxes (N, 4) in model pixels.
+
+        With `labels` (N, T) `boxes` are the x, y (N, 2T) of points, then of a box's corners (`BOX_LABELS`),
+        or of SAM's empty point (`NO_POINT`) without one; T is 0 where a mask alone is the prompt.
+        """
+        ...
+
+    def embed_mask(self, logits: FloatArray) -> FloatArray:
+        """Return (1, D, g, g), what a mask prompt of logits (4g, 4g) adds to the embedding."""
         ...
 
 
@@ -79,8 +95,12 @@ class _TwoGraphs(ABC):
     devices: ClassVar[Mapping[str, str]]
     _encoder: Any
     _decoder: Any
+    _any_prompt: Any  # the decoder with its input `labels`
+    _mask_prompt: Any  # the graph of mask prompts, opened when it is first asked for
 
-    def __init__(self, threads: int | None, device: str) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None, device: str) -> None:
+        self._bundle, self._threads, self._device = bundle, threads, device
+        self.accepts_points = bundle.accepts_points
         self.name = self.runtime if device == CPU else f"{self.runtime}:{device}"
         self.settings = (self.name, threads)
         """What `load_engine` takes to make the same engine of the same bundle."""
@@ -92,14 +112,23 @@ class _TwoGraphs(ABC):
         """See `Engine.encode`."""
         return self._run(self._encoder, ENCODER_NAMES[1], {"image": image[None]})[0]
 
-    def decode(self, embedding: FloatArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def decode(
+        self, embedding: FloatArray, boxes: FloatArray, labels: NDArray[np.int64] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """See `Engine.decode`."""
-        inputs = {"embedding": embedding, "boxes": boxes}
-        logits, quality = self._run(self._decoder, DECODER_NAMES[1], inputs)
+        inputs: dict[str, NDArray[Any]] = {"embedding": embedding, "boxes": boxes}
+        graph = self._decoder
+        if labels is not None:
+            inputs[LABELS], graph = labels, self._any_prompt
+        logits, quality = self._run(graph, DECODER_NAMES[1], inputs)
         return logits, quality
 
+    def embed_mask(self, logits: FloatArray) -> FloatArray:
+        """See `Engine.embed_mask`."""
+        return self._run(self._mask_prompt, MASK_PROMPT_NAMES[1], {"mask": logits[None, None]})[0]
+
     @abstractmethod
-    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
+    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, NDArray[Any]]) -> list[FloatArray]:
         """Execute one graph; raises BundleError where it does not fit its inputs."""
 
 
@@ -110,15 +139,28 @@ class OnnxRuntimeEngine(_TwoGraphs):
     devices = PROVIDERS
 
     def __init__(self, bundle: Bundle, threads: int | None = None, device: str = CPU) -> None:
-        super().__init__(threads, device)
-        self._encoder = onnxruntime_session(bundle.encoder, threads, ENCODER_NAMES, device=device)
-        self._decoder = onnxruntime_session(bundle.decoder, threads, DECODER_NAMES, device=device)
-        self._bundle = bundle.name
+        super().__init__(bundle, threads, device)
+        self._encoder = self._open(bundle.encoder, ENCODER_NAMES)
+        self._decoder = self._open(bundle.decoder, DECODER_NAMES)
         sides = self._encoder.get_inputs()[0].shape  # one that varies has a name in place of a number
         _check_image(bundle, [side if isinstance(side, int) else None for side in sides])
 
-    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
-        with refused_as(_cannot_run(self._bundle, "ONNX Runtime")):
+    @property
+    def _any_prompt(self) -> Any:
+        return self._decoder  # an input that has a value in the file may be given
+
+    @functools.cached_property
+    def _mask_prompt(self) -> Any:
+        return self._open(self._bundle.mask_prompt, MASK_PROMPT_NAMES)
+
+    def _open(self, path: Path, names: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
+        stored = self._bundle.precision.weight_range == "none"
+        return onnxruntime_session(
+            path, self._threads, names, device=self._device, integers_are_stored=stored
+        )
+
+    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, NDArray[Any]]) -> list[FloatArray]:
+        with refused_as(_cannot_run(self._bundle.name, "ONNX Runtime")):
             return graph.run(list(outputs), inputs)
 
 
@@ -129,20 +171,30 @@ class OpenVinoEngine(_TwoGraphs):
     devices = OPENVINO_DEVICES
 
     def __init__(self, bundle: Bundle, threads: int | None = None, device: str = CPU) -> None:
-        super().__init__(threads, device)
-        encoder, decoder = (openvino_cache(bundle.files[name].sha256) for name in (ENCODER, DECODER))
-        self._encoder = openvino_model(
-            bundle.openvino_graph(ENCODER), threads, ENCODER_NAMES, encoder, device
-        )
-        self._decoder = openvino_model(
-            bundle.openvino_graph(DECODER), threads, DECODER_NAMES, decoder, device
-        )
-        self._bundle = bundle.name
+        super().__init__(bundle, threads, device)
+        self._encoder = self._compiled(ENCODER, ENCODER_NAMES)
+        self._decoder = self._compiled(DECODER, DECODER_NAMES)
         sides = self._encoder.inputs[0].partial_shape
         _check_image(bundle, [side.get_length() if side.is_static else None for side in sides])
 
-    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, FloatArray]) -> list[FloatArray]:
-        with refused_as(_cannot_run(self._bundle, "OpenVINO")):
+    @functools.cached_property
+    def _any_prompt(self) -> Any:
+        names = ((*DECODER_NAMES[0], LABELS), DECODER_NAMES[1])
+        return self._compiled(DECODER, names, given=LABELS)
+
+    @functools.cached_property
+    def _mask_prompt(self) -> Any:
+        return self._compiled(MASK_PROMPT, MASK_PROMPT_NAMES)
+
+    def _compiled(
+        self, graph: str, names: tuple[tuple[str, ...], tuple[str, ...]], given: str | None = None
+    ) -> Any:
+        cache = openvino_cache(self._bundle.files[graph].sha256)
+        path = self._bundle.openvino_graph(graph)
+        return openvino_model(path, self._threads, names, cache, self._device, given)
+
+    def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, NDArray[Any]]) -> list[FloatArray]:
+        with refused_as(_cannot_run(self._bundle.name, "OpenVINO")):
             results = graph(inputs)
             # OpenVINO reuses its output buffers, so the second pass would overwrite the first
             return [np.array(results[name], dtype=np.float32) for name in outputs]
@@ -160,11 +212,13 @@ def onnxruntime_session(
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
     profile_prefix: str | None = None,
     device: str = CPU,
+    integers_are_stored: bool = False,
 ) -> Any:
     """Open one ONNX file in ONNX Runtime on `device` (of `PROVIDERS`), quietly.
 
     `names` are the inputs and outputs it must have. With `profile_prefix` the session records what it
-    executes, in a file of that prefix.
+    executes, in a file of that prefix. `integers_are_stored`: no product is one of integers, so that weights
+    stored as such become floats once, here, and not in every run.
 
     Raises:
         BundleError: the runtime refuses the file, lacks the device, or inputs or outputs are others.
@@ -179,6 +233,8 @@ def onnxruntime_session(
     # by default its threads wait in busy loops between layers and after the answer, which slows down whatever
     # runs next to it (another engine, a second worker) and on two cores answers no sooner
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if integers_are_stored:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -217,11 +273,12 @@ def openvino_model(
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
     cache: Path | None = None,
     device: str = CPU,
+    given: str | None = None,
 ) -> Any:
     """Compile one ONNX or IR file in OpenVINO for `device` (of `OPENVINO_DEVICES`), for latency.
 
-    `names` as in `onnxruntime_session`. With the folder `cache` the compiled model is kept there, and read
-    from there the next time.
+    `names` as in `onnxruntime_session`. In the folder `cache` the compiled model is kept for the next time.
+    `given` names an optional input that will be given; OpenVINO takes one for the constant in its place.
 
     Raises:
         BundleError: OpenVINO is not installed, lacks the device, refuses the file, or its inputs or outputs
@@ -242,9 +299,22 @@ def openvino_model(
     if cache is not None:
         config["CACHE_DIR"] = str(cache)
     with refused_as(_refused(path, "OpenVINO")):
-        model = core.compile_model(str(path), OPENVINO_DEVICES[device], config)
+        source = str(path) if given is None else _with_input(core.read_model(str(path)), given)
+        model = core.compile_model(source, OPENVINO_DEVICES[device], config)
     found = (set().union(*(i.names for i in model.inputs)), set().union(*(o.names for o in model.outputs)))
     _check_names(path, found, names)
+    return model
+
+
+def _with_input(model: Any, name: str) -> Any:
+    """Return OpenVINO's `model` with an input of any size (a, b) in place of the constant `name`."""
+    openvino = openvino_package()
+    constant = next(node for node in model.get_ops() if node.get_friendly_name() == name)
+    parameter = openvino.op.Parameter(constant.get_output_element_type(0), openvino.PartialShape([-1, -1]))
+    constant.output(0).replace(parameter.output(0))
+    parameter.output(0).set_names({name})
+    model.add_parameters([parameter])
+    model.validate_nodes_and_infer_types()
     return model
 
 

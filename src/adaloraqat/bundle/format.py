@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from adaloraqat.bundle.shipped import kept_bundle, shipped_names, shipped_path
+from adaloraqat.bundle.shipped import is_model_name, kept_bundle, names_told, shipped_path
 from adaloraqat.errors import BundleError
 from adaloraqat.files import sha256, write_json
 from adaloraqat.radiograph.preprocess import Preprocessing
@@ -20,9 +20,16 @@ FORMAT_VERSION = 1
 DOCUMENT = "bundle.json"
 ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
+MASK_PROMPT = "mask_prompt.onnx"
+"""In bundles that take points and masks beside boxes: what a mask adds to the embedding."""
+BOX_LABELS = (2, 3)
+"""What SAM calls the two corners of a box among points; 1 is a point on what is wanted, 0 one off it."""
+NO_POINT = -1
+"""SAM's label of the empty point that goes with points without a box."""
 OPENVINO_IR = {
     ENCODER: ("openvino/encoder.xml", "openvino/encoder.bin"),
     DECODER: ("openvino/decoder.xml", "openvino/decoder.bin"),
+    MASK_PROMPT: ("openvino/mask_prompt.xml", "openvino/mask_prompt.bin"),
 }
 """The same graphs as OpenVINO IR (structure, weights), in bundles that were exported `--to openvino`."""
 
@@ -76,6 +83,8 @@ class Prompt:
         accepts_box: False for a network without prompts: its masks are of the whole film, always.
         automatic: one of `AUTOMATIC_PROMPTS`; other than `whole` for models not trained on whole films.
         proposer: name of the shipped model that proposes boxes; None: the default proposer.
+        masks_trained: whether it learnt from masks as prompts, as SAM did, and as a recipe with clicks does.
+            MedSAM and LiteMedSAM did not: handed on, their masks make the next answer worse.
     """
 
     second_pass: bool
@@ -83,10 +92,11 @@ class Prompt:
     accepts_box: bool = True
     automatic: str = WHOLE
     proposer: str | None = None
+    masks_trained: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what stands in `bundle.json`; an automatic prompt of whole films is left out."""
-        usual = {"automatic": WHOLE, "proposer": None}
+        """Return what stands in `bundle.json`; what is usual, and came later than the format, is left out."""
+        usual = {"automatic": WHOLE, "proposer": None, "masks_trained": False}
         return {key: value for key, value in asdict(self).items() if (key, value) not in usual.items()}
 
 
@@ -128,11 +138,25 @@ class Bundle:
 
     @property
     def decoder(self) -> Path:
-        """The decoder: `embedding`, `boxes` (N, 4) model pixels -> `logits` (N, 4g, 4g), `quality` (N,)."""
+        """The decoder: `embedding`, `boxes` (N, 4) model pixels -> `logits` (N, 4g, 4g), `quality` (N,).
+
+        Where the bundle `accepts_points`, the optional input `labels` (N or 1, T) int64 says what the points
+        of `boxes` (N, 2T) are.
+        """
         return self.folder / DECODER
 
+    @property
+    def accepts_points(self) -> bool:
+        """Whether points and masks can be given too."""
+        return MASK_PROMPT in self.files
+
+    @property
+    def mask_prompt(self) -> Path:
+        """Of a bundle that `accepts_points`: `mask` (1, 1, 4g, 4g) logits -> `dense` (1, D, g, g)."""
+        return self.folder / MASK_PROMPT
+
     def openvino_graph(self, graph: str) -> Path:
-        """What OpenVINO reads for `graph` (`ENCODER` or `DECODER`): its IR if the bundle has it, else ONNX.
+        """What OpenVINO reads for `graph`, a key of `OPENVINO_IR`: its IR if the bundle has it, else ONNX.
 
         Inputs and outputs are the same.
         """
@@ -141,7 +165,7 @@ class Bundle:
 
 
 def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
-    """Load and check a bundle that ships with the package (by name) or lies in a folder (by path).
+    """Load and check a bundle: an installed model by its name, or a folder by its path.
 
     Raises:
         BundleError: it is missing, damaged, not a bundle, from a newer format, or a hash differs.
@@ -167,7 +191,7 @@ def write_bundle(folder: str | os.PathLike[str], fields: Mapping[str, Any], file
     document = {"format_version": FORMAT_VERSION, **fields, "files": records}
     parse_bundle(root, document)
     write_json(root / DOCUMENT, document)
-    return load_bundle(root)
+    return load_bundle(root.absolute())  # a path, whatever installed model has its name
 
 
 def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
@@ -190,7 +214,7 @@ def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
     given = os.fspath(name_or_path)
-    if given in shipped_names():
+    if is_model_name(given):
         return shipped_path(given)
     kept = kept_bundle(given)
     if kept is not None:
@@ -206,16 +230,16 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
 def _folder(path: Path) -> Path:
     if path.name == DOCUMENT and path.is_file():
         path = path.parent
-    shipped = ", ".join(shipped_names()) or "none in this installation"
     if not path.exists():
         raise BundleError(
-            f"There is no model called or stored at {path.name!r}: name a shipped one ({shipped}), "
-            f"give the path of a bundle folder, or bring published weights with `adaloraqat weights get`."
+            f"There is no model called or stored at {path.name!r}: name one that is installed "
+            f"({names_told()}), give the path of a bundle folder, or bring published weights with "
+            f"`adaloraqat weights get`."
         )
     if not (path / DOCUMENT).is_file():
         raise BundleError(
             f"{path.name!r} is not a bundle, because it holds no {DOCUMENT}: give a folder written by "
-            f"`adaloraqat export`, or a shipped name ({shipped})."
+            f"`adaloraqat export`, or the name of an installed model ({names_told()})."
         )
     return path
 
@@ -295,6 +319,7 @@ def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
         second_pass=_field(where, "prompt", values, "second_pass", bool),
         quality_trained=_field(where, "prompt", values, "quality_trained", bool),
         accepts_box=_field(where, "prompt", {"accepts_box": True, **values}, "accepts_box", bool),
+        masks_trained=_field(where, "prompt", {"masks_trained": False, **values}, "masks_trained", bool),
     )
 
 

@@ -10,14 +10,16 @@ brighter). They are rules of thumb, and prove nothing about a film that raises n
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.bundle.parts import Part, connected_parts
+from adaloraqat.bundle.components import Component, connected_components
 from adaloraqat.radiograph.film import Told
 from adaloraqat.radiograph.geometry import Box
 from adaloraqat.radiograph.inverted import looks_on_its_side, looks_upside_down
+from adaloraqat.renamed import renamed_names
 
 THUMBNAIL = 128  # longest side, in samples, of what the rules look at
 
@@ -45,7 +47,7 @@ class Result:
     """What the rules look at: the film, the mask and the probability (all h, w), thinned to a thumbnail.
 
     `shape` (H, W) and `outside` are of the whole film; `outside` is the share of the mask that lies outside
-    the given box, 0 where none was given. `parts` are the mask's without specks, the largest first.
+    the given box, 0 where none was given. `components` are the mask's without specks, the largest first.
     """
 
     pixels: NDArray[np.float32]
@@ -53,7 +55,7 @@ class Result:
     probability: NDArray[np.float32]
     shape: tuple[int, int]
     quality: float | None
-    parts: list[Part]
+    components: list[Component]
     outside: float
     told: Told
 
@@ -65,7 +67,7 @@ class Result:
     @property
     def count(self) -> int:
         """How many parts there are."""
-        return len(self.parts)
+        return len(self.components)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Rule:
     sentence: str
 
 
-def doubts(
+def plausibility_warnings(
     pixels: NDArray[np.float32],
     mask: NDArray[np.bool_],
     probability: NDArray[np.float32],
@@ -98,14 +100,16 @@ def doubts(
     """
     step = max(1, -(-max(mask.shape) // THUMBNAIL))
     thin = mask[::step, ::step]
-    parts = [part for part in connected_parts(thin) if part.area >= PART_MIN * thin.sum()]
+    components = [
+        component for component in connected_components(thin) if component.area >= PART_MIN * thin.sum()
+    ]
     result = Result(
         pixels=pixels[::step, ::step],
         mask=thin,
         probability=probability[::step, ::step],
         shape=(mask.shape[0], mask.shape[1]),
         quality=quality,
-        parts=parts,
+        components=components,
         outside=0.0 if box is None else _share_outside(mask, box),
         told=told,
     )
@@ -135,9 +139,9 @@ def _runs_along_a_side(result: Result) -> bool:
 
 
 def _is_no_pair(result: Result) -> bool:
-    if len(result.parts) < 2:
+    if len(result.components) < 2:
         return False
-    first, second = result.parts[:2]
+    first, second = result.components[:2]
     apart = abs(first.centre[0] - second.centre[0]) / result.mask.shape[1]
     shared = min(first.box[3], second.box[3]) - max(first.box[1], second.box[1])
     lower = min(first.box[3] - first.box[1], second.box[3] - second.box[1])
@@ -248,12 +252,12 @@ _PAIR_RULES = (
     ),
     Rule(
         "one-part",
-        lambda result: len(result.parts) < 2,
+        lambda result: len(result.components) < 2,
         "the lungs are outlined as one part, not two; look at the mask.",
     ),
     Rule(
         "many-parts",
-        lambda result: len(result.parts) > 2,
+        lambda result: len(result.components) > 2,
         "{result.count} separate parts are outlined, not two; look at the mask.",
     ),
     Rule(
@@ -270,3 +274,7 @@ _PAIR_RULES = (
 
 FILM_CODES = tuple(dict.fromkeys(rule.code for rule in _FILM_RULES))
 """The warnings that speak of the film alone, whatever the mask."""
+
+
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+    __getattr__ = renamed_names(__name__, {"doubts": "plausibility_warnings"})

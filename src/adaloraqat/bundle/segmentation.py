@@ -21,8 +21,9 @@ class Segmentation:
         probability: (H, W) float32 in [0, 1]; the mask is where it exceeds one half.
         box: the prompt that gave the mask, pixels of the film, right and bottom exclusive; of several
             prompts the box around all of them.
-        box_source: "given", "whole film", "second pass" (the box of the first mask's two largest parts) or
-            "proposed" (by the model `proposer`).
+        box_source: "given", "whole film", "second pass" (the box of the first mask's two largest parts),
+            "proposed" (by the model `proposer`), or, of a mask that was asked for without a box, "points" or
+            "mask"; `box` is then the whole film.
         quality: predicted IoU in [0, 1]; None where the model was not trained to predict it.
         spacing_mm: (row, column) distance of pixels in mm, None where the film does not tell.
         warnings: what makes the result doubtful, "code: sentence" each.
@@ -43,6 +44,10 @@ class Segmentation:
     """All boxes that gave the mask; with several it is the union of what each encloses."""
     proposer: str | None = None
     """The model that proposed the prompts, None where none did."""
+    points: tuple[tuple[float, float, int], ...] = ()
+    """(x, y, label) of the points that gave the mask, pixels of the film; label 1 on it, 0 off it."""
+    logits: NDArray[np.float32] | None = field(default=None, repr=False)
+    """(n, n) over the model's square, the answer itself: a mask prompt for the next call (`mask=`)."""
 
     @property
     def area_px(self) -> int:
@@ -67,6 +72,7 @@ class Segmentation:
             "box_source": self.box_source,
             "prompts": [[round(side, 2) for side in box] for box in self.prompts],
             "proposer": self.proposer,
+            **({"points": [list(point) for point in self.points]} if self.points else {}),
             "quality": None if self.quality is None else round(self.quality, 4),
             "area_px": self.area_px,
             "area_mm2": None if area is None else round(area, 2),

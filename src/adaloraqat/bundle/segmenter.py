@@ -6,21 +6,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from adaloraqat.bundle.components import remove_small_components
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
 from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
-from adaloraqat.bundle.parts import connected_parts, enclosing_box, tidy
-from adaloraqat.bundle.plausibility import doubts
-from adaloraqat.bundle.proposer import DEFAULT_PROPOSER, propose_boxes
+from adaloraqat.bundle.plausibility import plausibility_warnings
+from adaloraqat.bundle.prompts import MaskLike, Prompts
+from adaloraqat.bundle.proposer import choose_proposer, on_film, propose_boxes, second_box
 from adaloraqat.bundle.segmentation import Segmentation
-from adaloraqat.bundle.shipped import DEFAULT_MODEL
+from adaloraqat.bundle.shipped import choose_model
 from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
 from adaloraqat.radiograph.formats.inputs import FilmSource
@@ -29,6 +31,7 @@ GIVEN = "given"
 WHOLE_FILM = "whole film"
 SECOND_PASS = "second pass"
 PROPOSED = "proposed"
+POINTS, MASK = "points", "mask"
 
 AUTO = "auto"
 PROMPTS = (AUTO, WHOLE)
@@ -64,8 +67,12 @@ class Embedded:
 class Segmenter:
     """A bundle ready to segment films.
 
-    `Segmenter.load()` gives the model that ships with the package. One instance serves many films and keeps
+    `Segmenter.load()` gives the default model. One instance serves many films and keeps
     no state between them.
+
+    Attributes:
+        warnings: what makes this bundle answer otherwise here than where it was measured.
+        notices: what stood in where no model was named.
     """
 
     def __init__(
@@ -75,8 +82,8 @@ class Segmenter:
         self.engine = engine
         self._load_proposer = load_proposer or Segmenter.load
         self._proposer: Segmenter | None = None
-        mismatch = weight_range_warning(bundle.precision.weight_range)
-        self.warnings: list[str] = [mismatch] if mismatch else []
+        self.warnings = bundle_warnings(bundle)
+        self.notices: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -95,18 +102,24 @@ class Segmenter:
     @classmethod
     def load(
         cls,
-        model: str | os.PathLike[str] = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | None = None,
         engine: str = "onnxruntime",
         threads: int | None = None,
     ) -> "Segmenter":
-        """Load a shipped model by name, or a bundle by path, on `threads` threads (None: the engine decides).
+        """Load an installed model by name, or a bundle by path, on `threads` threads (None: the engine's).
+
+        Without `model` it is the first of `DEFAULT_MODELS` that is installed; `notices` says where it is not
+        the usual one.
 
         Raises:
-            BundleError: the bundle cannot be used, or the engine is not installed.
+            BundleError: the bundle cannot be used or is not installed, or the engine is not.
         """
-        bundle = load_bundle(model)
+        chosen = choose_model(None if model is None else os.fspath(model))
+        bundle = load_bundle(chosen.name)
         proposer = functools.partial(cls.load, engine=engine, threads=threads)
-        return cls(bundle, load_engine(bundle, engine, threads), proposer)
+        segmenter = cls(bundle, load_engine(bundle, engine, threads), proposer)
+        segmenter.notices = chosen.notices
+        return segmenter
 
     @property
     def accepts_boxes(self) -> bool:
@@ -125,6 +138,24 @@ class Segmenter:
             )
 
     @property
+    def accepts_points(self) -> bool:
+        """Whether points and masks can be given; a model that was trained with boxes alone takes none."""
+        return getattr(self.engine, "accepts_points", False)
+
+    def check_points(self) -> None:
+        """Refuse points and masks where the model takes none.
+
+        Raises:
+            BundleError: it takes none.
+        """
+        if not self.accepts_points:
+            raise BundleError(
+                f"The model {self.bundle.name!r} takes no points and no mask: give a box, or choose a model "
+                "that knows them (lite-medsam after `adaloraqat weights get lite-medsam`, or the export of a "
+                "run that trained with clicks)."
+            )
+
+    @property
     def proposer(self) -> "Segmenter":
         """The model that proposes boxes for this one, loaded when it is first asked for.
 
@@ -132,10 +163,19 @@ class Segmenter:
             BundleError: it is not in this installation.
         """
         if self._proposer is None:
-            self._proposer = self._load_proposer(self.bundle.prompt.proposer or DEFAULT_PROPOSER)
+            self._proposer = self._load_proposer(choose_proposer(self.bundle.prompt).name)
         return self._proposer
 
-    def segment(self, film: FilmLike, box: Sequence[float] | None = None, prompt: str = AUTO) -> Segmentation:
+    def segment(
+        self,
+        film: FilmLike,
+        box: Sequence[float] | None = None,
+        prompt: str = AUTO,
+        *,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        mask: MaskLike | None = None,
+    ) -> Segmentation:
         """Segment one film: whatever `read_film` takes, a `Film`, or a 2-D array (bright = dense).
 
         Args:
@@ -145,16 +185,25 @@ class Segmenter:
                 the whole film; "whole": the whole film. With the whole film, where the bundle asks for it,
                 the same embedding is decoded once more with the box of the first mask's two largest connected
                 parts.
+            points: [(x, y), ...] in pixels of the film, counted from 0; alone, or with a box or a mask.
+            labels: one a point: 1 on what is wanted, 0 off it; None: all 1.
+            mask: of an earlier answer, which is corrected: a `Segmentation`, its `logits`, or a bool mask
+                (H, W) on the film's grid. As in SAM it helps with a box or points; alone it says little.
 
         Raises:
-            FilmError: the film cannot be read, or the box is inverted or outside the film.
-            BundleError: a box where the model takes none, or the graphs do not run on what the bundle's
+            FilmError: the film cannot be read, or a prompt does not fit it (see `Prompts.of`).
+            BundleError: a prompt where the model takes no such, or the graphs do not run on what the bundle's
                 preprocessing gives.
         """
         started = time.perf_counter()
         if box is not None:
             self.check_box()
+        corrected = any(given is not None for given in (points, labels, mask))
+        if corrected:
+            self.check_points()
         film = _as_film(film)
+        if corrected:
+            return self._corrected(film, Prompts.of(film.shape, box, points, labels, mask), started)
         prompts, source, doubt = self._prompts(film, box, prompt)
         embedded = self.embed(film.pixels, film.aspect)
         frame = embedded.frame
@@ -163,11 +212,34 @@ class Segmenter:
             closer = second_box(logits, frame)
             if closer is not None:
                 again, again_quality = self.union(embedded, [closer])
-                if _valid(again, frame).any():  # a second look that finds nothing does not undo the first
+                if on_film(again, frame).any():  # a second look that finds nothing does not undo the first
                     logits, quality, prompts, source = again, again_quality, (closer,), SECOND_PASS
-        result = self._result(film, frame.logits_to_original(logits), quality, prompts, source, started)
+        result = self._result(film, frame, logits, quality, prompts, source, started)
         result.warnings.extend(doubt)
         return result
+
+    def _corrected(self, film: Film, asked: Prompts, started: float) -> Segmentation:
+        """Segment a film with points or a mask among the prompts: one pass."""
+        embedded = self.embed(film.pixels, film.aspect)
+        logits, quality = self.answer(embedded, asked)
+        source = GIVEN if asked.box is not None else POINTS if asked.points else MASK
+        boxes = [asked.box or Box.whole(film.shape)]
+        points = tuple((*point, label) for point, label in zip(asked.points, asked.labels, strict=True))
+        return self._result(film, embedded.frame, logits, quality, boxes, source, started, points)
+
+    def answer(self, embedded: Embedded, asked: Prompts) -> tuple[FloatArray, float | None]:
+        """Return logits (4g, 4g) over the square and quality for what an encoded film is asked with.
+
+        Raises:
+            FilmError: the mask prompt does not fit.
+            BundleError: the graphs do not run.
+        """
+        embedding, frame = embedded.embedding, embedded.frame
+        mask = asked.mask_logits(frame, 4 * embedding.shape[-1])
+        if mask is not None:
+            embedding = embedding + self.engine.embed_mask(mask)
+        logits, quality = self.engine.decode(embedding, *asked.tokens(frame))
+        return remove_small_components(logits[0], self.bundle.smallest_part), self._known(quality[0])
 
     def _prompts(
         self, film: Film, box: Sequence[float] | None, prompt: str
@@ -280,22 +352,28 @@ class Segmenter:
             prompts = [embedded.frame.box_to_model(box) for box in boxes[start : start + BOXES_AT_ONCE]]
             logits, quality = self.engine.decode(embedded.embedding, np.stack(prompts))  # (n, 4g, 4g), (n,)
             for own, value in zip(logits, quality, strict=True):
-                trained = self.bundle.prompt.quality_trained and np.isfinite(value)
-                yield tidy(own, self.bundle.smallest_part), float(np.clip(value, 0, 1)) if trained else None
+                yield remove_small_components(own, self.bundle.smallest_part), self._known(value)
+
+    def _known(self, quality: Any) -> float | None:
+        """Return a predicted IoU within [0, 1]; None where the model was not trained to predict it."""
+        trained = self.bundle.prompt.quality_trained and np.isfinite(quality)
+        return float(np.clip(quality, 0, 1)) if trained else None
 
     def _result(
         self,
         film: Film,
-        logits: FloatArray,
+        frame: Frame,
+        answer: FloatArray,
         quality: float | None,
         prompts: Sequence[Box],
         source: str,
         started: float,
+        points: tuple[tuple[float, float, int], ...] = (),
     ) -> Segmentation:
-        box = _around(prompts)
+        box, logits = _around(prompts), frame.logits_to_original(answer)
         mask = logits > 0  # (H, W)
         probability = _sigmoid(logits)
-        warnings = doubts(
+        warnings = plausibility_warnings(
             film.pixels, mask, probability, quality, box if source == GIVEN else None, film.told
         )
         return Segmentation(
@@ -310,32 +388,23 @@ class Segmenter:
             milliseconds=(time.perf_counter() - started) * 1000,
             prompts=tuple(prompts),
             proposer=self.proposer.bundle.name if source == PROPOSED else None,
+            points=points,
+            logits=answer,
         )
 
 
-def second_box(logits: FloatArray, frame: Frame) -> Box | None:
-    """Box, on the film, of the two largest connected parts of low-resolution logits (n, n), else None.
-
-    The padding right and below the film is left out.
-    """
-    parts = connected_parts(_valid(logits, frame))
-    if not parts:
-        return None
-    cells = np.array(enclosing_box(parts[:2]), dtype=np.float32)
-    box = frame.box_to_original(cells * (frame.image_size / logits.shape[-1]))
-    return box.checked(frame.original)
+def bundle_warnings(bundle: Bundle) -> list[str]:
+    """Return what makes a bundle answer otherwise here than where it was measured: this CPU, its proposer."""
+    warnings = list(filter(None, [weight_range_warning(bundle.precision.weight_range)]))
+    if bundle.prompt.automatic != WHOLE:
+        with suppress(BundleError):  # nothing is installed that proposes: refused when it is asked to
+            warnings += choose_proposer(bundle.prompt).notices
+    return warnings
 
 
 def _around(boxes: Sequence[Box]) -> Box:
     x_min, y_min, x_max, y_max = zip(*boxes, strict=True)
     return Box(min(x_min), min(y_min), max(x_max), max(y_max))
-
-
-def _valid(logits: FloatArray, frame: Frame) -> NDArray[np.bool_]:
-    """Positive logits whose cell has its centre on the film."""
-    cells = logits.shape[-1] / frame.image_size
-    height, width = (max(1, round(side * cells)) for side in frame.resized)
-    return logits[:height, :width] > 0
 
 
 def _sigmoid(logits: FloatArray) -> FloatArray:

@@ -1,31 +1,151 @@
-"""The models that ship inside the package: where they lie."""
+"""Models by name: which are installed, where they lie, and which stands in where none is named."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
 
+from adaloraqat.bundle import model_packages
+from adaloraqat.bundle.model_packages import OWN, RESEARCH, ModelPackage
 from adaloraqat.errors import BundleError
 from adaloraqat.files import cache_root
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+"""Models inside this package: those that may be used commercially."""
+
+HOMES = {
+    "lung-field": RESEARCH,
+    "lung-whole": RESEARCH,
+    "lung-field-fast": RESEARCH,
+    "lung-whole-fast": RESEARCH,
+    "base": RESEARCH,
+    "lung-open": OWN,
+}
+"""Our models and the package that each comes in. No other package can offer one of these names, and where it
+is not installed nothing else is taken for it: no other model, and no folder of that name."""
+
 DEFAULT_MODEL = "lung-field"
+DEFAULT_MODELS = (DEFAULT_MODEL, "lung-open")
+"""What runs where no model is named: the first that is installed; any but the first only with a notice."""
+
 _BASE = "base"
+_BUNDLE, _CONFIG = "bundle.json", "config.json"
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """A model that an installed package carries.
+
+    Attributes:
+        name: what `--model` and recipes call it.
+        folder: a bundle, or for `base` a folder of floating-point weights.
+        package: what it came with.
+    """
+
+    name: str
+    folder: Path
+    package: ModelPackage
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether it segments; `base` is there to be trained."""
+        return (self.folder / _BUNDLE).is_file()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model's name or path, and a sentence where it is not what usually stands in."""
+
+    name: str
+    notices: tuple[str, ...] = ()
+
+
+def installed_models() -> dict[str, InstalledModel]:
+    """Return the installed models by name: this package's first, then those of others.
+
+    Of two packages that offer one name the first counts, and a name of `HOMES` only from its home.
+    """
+    found: dict[str, InstalledModel] = {}
+    for package in _packages():
+        for folder in sorted(package.folder.glob("*")):
+            name = folder.name
+            is_model = (folder / (_CONFIG if name == _BASE else _BUNDLE)).is_file()
+            if is_model and (package.name == OWN or HOMES.get(name, package.name) == package.name):
+                found.setdefault(name, InstalledModel(name, folder, package))
+    return found
 
 
 def shipped_names() -> tuple[str, ...]:
-    """Names of the bundles in this installation, sorted; the default model comes first."""
-    found = sorted(path.parent.name for path in WEIGHTS.glob("*/bundle.json"))
+    """Names of the installed bundles, sorted; the default model comes first."""
+    found = sorted(model.name for model in installed_models().values() if model.is_bundle)
     return tuple(sorted(found, key=lambda name: name != DEFAULT_MODEL))
 
 
+def is_model_name(name: str) -> bool:
+    """Whether `name` means an installed bundle or one of ours, and never a path: that is `./NAME`."""
+    return name == Path(name).name and name != _BASE and (name in HOMES or name in shipped_names())
+
+
 def shipped_path(name: str) -> Path:
-    """Folder of a shipped bundle.
+    """Folder of an installed bundle.
 
     Raises:
-        BundleError: no bundle of this name ships here.
+        BundleError: no bundle of this name is installed; says where it comes from, or what there is.
     """
-    if name not in shipped_names():
-        shipped = ", ".join(shipped_names()) or "none in this installation"
-        raise BundleError(f"No model called {name!r} ships with the package: choose one of {shipped}.")
-    return WEIGHTS / name
+    if name in shipped_names():
+        return installed_models()[name].folder
+    if name in HOMES and name != _BASE:
+        raise BundleError(
+            f"{not_installed(name)[:-1]}; the folder of that name here is ./{name}."
+            if Path(name, _BUNDLE).is_file()
+            else not_installed(name)
+        )
+    raise BundleError(f"No model called {name!r} is installed: choose one of {names_told()}.")
+
+
+def names_told() -> str:
+    """Return the names of the installed bundles for a sentence."""
+    return ", ".join(shipped_names()) or "none, because none is installed"
+
+
+def not_installed(name: str) -> str:
+    """Return the sentence for a model of `HOMES` that is not installed.
+
+    It says how its package is installed. Nobody hosts ours, so pip is given a path.
+    """
+    home = HOMES[name]
+    package = next((one for one in _packages() if one.name == home), None)
+    if package is not None:
+        return (
+            f"The model {name!r} is not installed: {home} {package.version} is, and does not carry it, so "
+            f"install {home} anew from a clone or a wheel that does."
+        )
+    return (
+        f"The model {name!r} is not installed: it comes in the package {home}, so run "
+        f"`pip install ./packages/weights` in a clone of adaloraqat, or give pip the path of the wheel "
+        f"{home.replace('-', '_')}-*.whl."
+    )
+
+
+def _packages() -> tuple[ModelPackage, ...]:
+    return (model_packages.own(WEIGHTS), *model_packages.others())
+
+
+def choose_model(name: str | None, usual: tuple[str, ...] = DEFAULT_MODELS) -> Choice:
+    """Return what was named; without a name the first of `usual` that is installed.
+
+    Raises:
+        BundleError: nothing was named, and none of `usual` is installed.
+    """
+    if name is not None:
+        return Choice(name)
+    there = shipped_names()
+    chosen = next((candidate for candidate in usual if candidate in there), None)
+    if chosen is None:
+        raise BundleError(f"{not_installed(usual[0])[:-1]}; or name another model or a bundle's path.")
+    if chosen == usual[0]:
+        return Choice(chosen)
+    return Choice(chosen, (f"{chosen} is used instead. {not_installed(usual[0])}",))
 
 
 def kept_bundle(name: str) -> Path | None:
@@ -49,12 +169,11 @@ def shipped_base() -> Path:
     """Folder of the floating-point base model for further fine-tuning (safetensors).
 
     Raises:
-        BundleError: this installation carries no base.
+        BundleError: no installed package carries it.
     """
-    folder = WEIGHTS / _BASE
-    if not folder.is_dir():
+    base = installed_models().get(_BASE)
+    if base is None:
         raise BundleError(
-            "This installation carries no base model for fine-tuning: install a release of adaloraqat, "
-            "or name the folder of a Segment Anything model in the recipe."
+            f"{not_installed(_BASE)[:-1]}; or name the folder of a Segment Anything model instead."
         )
-    return folder
+    return base.folder

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.errors import OutputError
 from adaloraqat.files import atomic_path
-from adaloraqat.radiograph.formats.npz import Archive, read_header
+from adaloraqat.radiograph.formats.npz import Archive, read_array_header
 
 IN_MEMORY = 64 << 20
 """Bytes; an array larger than this is laid on disk and mapped."""
@@ -70,7 +70,7 @@ def _write_array(stream: IO[bytes], array: NDArray[Any]) -> None:
 
 
 def _spool(stream: IO[bytes], target: Path) -> NDArray[Any]:
-    header = read_header(stream)
+    header = read_array_header(stream)
     try:
         with open(target, "wb") as raw:
             shutil.copyfileobj(stream, raw, _PIECE)

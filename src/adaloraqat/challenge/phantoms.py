@@ -1,7 +1,7 @@
 """Write phantoms of several modalities: challenge cases (.npz), and their slices as a manifest's films."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from adaloraqat.datasets.phantom.draw import draw_phantom
 from adaloraqat.datasets.phantom.write import FRACTIONS
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, write_png
+from adaloraqat.renamed import renamed_arguments
 
 DATA_SET = "phantom"
 _SLICES = 24
@@ -59,12 +61,13 @@ def boxes_of(labels: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return np.array(boxes, dtype=np.uint16)
 
 
+@renamed_arguments(track="progress")
 def write_case_phantoms(
     out: str | os.PathLike[str],
     counts: Mapping[str, int],
     seed: int = 0,
     size: int = 128,
-    track: Callable[[list[tuple[str, int]]], Iterable[tuple[str, int]]] = iter,
+    progress: Progress = no_progress,
 ) -> list[Entry]:
     """Write cases of several modalities below the folder `out`, and return the entries of their manifest.
 
@@ -78,7 +81,7 @@ def write_case_phantoms(
         counts: cases to draw of each modality, by a name of `MODALITIES`.
         seed: another seed gives other cases.
         size: width and height in pixels.
-        track: may wrap the list of cases to show progress.
+        progress: shows how many cases are done.
 
     Raises:
         ManifestError: a modality is not known, or nothing is asked for.
@@ -92,7 +95,7 @@ def write_case_phantoms(
     if not wanted:
         raise ManifestError("No phantom was asked for: give a count of 1 or more.")
     entries: list[Entry] = []
-    for name, number in track(wanted):
+    for name, number in progress(wanted, "cases"):
         draw = MODALITIES[name][0]
         case = draw(_derive(seed, name, number), size)
         entries += _write(Path(out) / name / DATA_SET, name, f"{seed}-{number:05d}", case)

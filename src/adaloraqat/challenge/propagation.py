@@ -13,8 +13,8 @@ middle was found to hold:
   given box (widened alike). That keeps neighbours of the object out, and a leaking object from leaking on; it
   loses one that moves by more than its own width between two slices, or grows beyond its box.
 
-The decoder graphs of bundles take boxes alone, so the mask is carried round the decoder, and not as SAM's
-dense prompt.
+A model that learnt from masks as prompts (`Prompt.masks_trained`) also sees the carried mask as SAM's dense
+prompt, with the box. LiteMedSAM did not: on two phantom volumes its Dice falls by 1 to 3 hundredths with it.
 """
 
 import math
@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adaloraqat.bundle.components import components_touching
 from adaloraqat.bundle.engine import FloatArray
-from adaloraqat.bundle.parts import touching
+from adaloraqat.bundle.prompts import CERTAIN
 from adaloraqat.radiograph import Box, Frame
 
 WIDENED = 3 / 256
@@ -38,6 +39,14 @@ class Carried:
 
     box: Box
     mask: NDArray[np.uint8] | None = None  # as bits: a volume may have many objects
+
+    def logits(self) -> FloatArray | None:
+        """Return the mask (n, n) as a mask prompt's logits; None without one."""
+        if self.mask is None:
+            return None
+        side = math.isqrt(self.mask.size * 8)
+        inside = np.unpackbits(self.mask, count=side * side).reshape(side, side)
+        return np.where(inside, CERTAIN, -CERTAIN).astype(np.float32)
 
 
 Propagation = Callable[[FloatArray, Frame, Carried, Box], tuple[FloatArray, Carried]]
@@ -54,7 +63,7 @@ def carry_mask(logits: FloatArray, frame: Frame, carried: Carried, given: Box) -
     logits, _ = keep_inside(logits, frame, carried, given)
     if carried.mask is not None:
         cells = np.unpackbits(carried.mask, count=logits.size).reshape(logits.shape).astype(np.bool_)
-        logits = touching(logits, cells)
+        logits = components_touching(logits, cells)
     mask = logits > 0
     found = _box_round(mask, frame)
     if found is None:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle.engine import FloatArray
+from adaloraqat.bundle.prompts import Prompts
 from adaloraqat.bundle.segmenter import Embedded, Segmenter
 from adaloraqat.challenge.archive import IN_MEMORY, no_temporary_space
 from adaloraqat.challenge.case import Case, VolumeBox
@@ -22,7 +23,9 @@ from adaloraqat.challenge.propagation import (
     carry_nothing,
     keep_inside,
 )
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Frame
+from adaloraqat.renamed import renamed_arguments
 
 Labels = NDArray[Any]
 Step = tuple[int, bool]
@@ -62,7 +65,7 @@ class CaseResult:
             overlap, the later box's. It may lie in the case's folder.
         objects: one a box, in the file's order.
         encoded: runs of the encoder; one a slice that some box covers.
-        milliseconds: wall time by part: read, encode, decode, place (masks onto the original grid).
+        milliseconds: wall time by phase: read, encode, decode, place (masks onto the original grid).
         warnings: "code: sentence" each; none speaks of lungs.
     """
 
@@ -100,11 +103,12 @@ class _Object:
         return logits
 
 
+@renamed_arguments(track="progress")
 def segment_case(
     segmenter: Segmenter,
     case: Case,
     propagate: str = "box",
-    track: Callable[[Sequence[Step]], Iterable[Step]] = iter,
+    progress: Progress = no_progress,
 ) -> CaseResult:
     """Segment every box of a case.
 
@@ -116,7 +120,7 @@ def segment_case(
         segmenter: the model.
         case: an opened case.
         propagate: "box" or "mask", see `propagation`; without boxes each slice is prompted whole.
-        track: may wrap the steps of the walk to show progress.
+        progress: shows how far the walk is.
 
     Raises:
         FilmError: a slice holds values that are not finite.
@@ -130,32 +134,44 @@ def segment_case(
     steps = _steps(case)
     both_ways = {z for z, upwards in steps if upwards} & {z for z, upwards in steps if not upwards}
     embeddings = _Embeddings(segmenter, case, both_ways, watch)
-    for step in track(steps):
+    for step in progress(steps, "steps through the slices"):
         met = [found for found in objects if found.reached(step)]
         embedded = embeddings[step[0]]
-        decoded = segmenter.decode(embedded, [found.carried.box for found in met])
+        decoded = _decoded(segmenter, embedded, [found.carried for found in met])
         for found in met:
-            with watch.part("decode"):
+            with watch.phase("decode"):
                 logits, quality = next(decoded)
                 logits = found.take(step, logits, quality, embedded.frame, propagation)
-            with watch.part("place"):
+            with watch.phase("place"):
                 place, mask = embedded.frame.mask_to_original(logits)
                 region = segs[step[0]][place]
                 np.maximum(region, found.label, out=region, where=mask, dtype=segs.dtype)  # the later box's
-    with watch.part("count"):
+    with watch.phase("count"):
         results = _results(objects, segs, case.truth)
     return CaseResult(segs, results, embeddings.encoded, watch.milliseconds, _warnings(results))
 
 
+def _decoded(
+    segmenter: Segmenter, embedded: Embedded, asked: Sequence[Carried]
+) -> Iterator[tuple[FloatArray, float | None]]:
+    """Decode what was carried to a slice: boxes together, a mask with its box where the model learnt that."""
+    takes_masks = segmenter.accepts_points and segmenter.bundle.prompt.masks_trained
+    if not takes_masks or all(carried.mask is None for carried in asked):
+        yield from segmenter.decode(embedded, [carried.box for carried in asked])
+        return
+    for carried in asked:
+        yield segmenter.answer(embedded, Prompts(box=carried.box, mask=carried.logits()))
+
+
 class _Stopwatch:
-    """Wall time by named parts, in milliseconds."""
+    """Wall time by named phases, in milliseconds."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the time of the block to a part."""
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
         started = time.perf_counter()
         try:
             yield
@@ -186,9 +202,9 @@ class _Embeddings:
         """
         if z in self._kept:
             return self._kept.pop(z)
-        with self._watch.part("read"):
+        with self._watch.phase("read"):
             pixels = self._case.pixels(z)
-        with self._watch.part("encode"):
+        with self._watch.phase("encode"):
             embedded = self._segmenter.embed(pixels)
         self.encoded += 1
         if z in self._again:

@@ -43,7 +43,7 @@ class Objects:
     z: int | None = None
 
     def draw(self, shape: Shape) -> Drawn:
-        """See `Outline.draw`."""
+        """See `MaskSource.draw`."""
         labels = _array(self.path, "gts")
         mask = (labels if self.z is None else labels[self.z]) > 0
         if mask.shape != shape:

@@ -68,9 +68,7 @@ def measure(candidates: dict[str, Segmenter], repeats: int) -> dict[str, dict[st
 
 
 def _setting(repeats: int, threads: int | None) -> dict[str, Any]:
-    about = computer()
-    about.pop("models")
-    return {**about, "film": list(TIMED_SHAPE), "repeats": repeats, "threads": threads}
+    return {**computer(), "film": list(TIMED_SHAPE), "repeats": repeats, "threads": threads}
 
 
 def _table(document: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -18,11 +18,12 @@ from adaloraqat.batch import FilmEntry
 from adaloraqat.bundle import Segmenter
 from adaloraqat.cli.console import progress
 from adaloraqat.errors import OutputError
+from adaloraqat.progress import no_progress
 from adaloraqat.radiograph import Box
 from adaloraqat.radiograph.formats import ONE_FILM_SUFFIXES
 
 if TYPE_CHECKING:
-    from adaloraqat.challenge import Case, CaseResult, ObjectResult, Step
+    from adaloraqat.challenge import Case, CaseResult, ObjectResult
 
 
 class Propagate(StrEnum):
@@ -64,10 +65,7 @@ def do_case(
     with open_case(source, box) as case:
         opened = time.perf_counter()
 
-        def track(steps: Sequence[Step]) -> Iterable[Step]:
-            return progress(steps, "steps through the slices") if show_progress else steps
-
-        result = segment_case(segmenter, case, propagate, track)
+        result = segment_case(segmenter, case, propagate, progress if show_progress else no_progress)
         done = time.perf_counter()
         write_npz(outputs[0], {"segs": result.segs if case.is_volume else result.segs[0]})
         unwritten = None

@@ -13,10 +13,10 @@ from adaloraqat.challenge.phantoms import MODALITIES, write_case_phantoms
 from adaloraqat.cli.console import SOME_FAILED, progress
 from adaloraqat.datasets.audit.audit import Audit, audit, duplicate_pairs, named, stored_pairs, write_audit
 from adaloraqat.datasets.audit.workers import available_cores
+from adaloraqat.datasets.index import index_films
 from adaloraqat.datasets.manifest import MASK_KINDS, SPLITS, Entry, read_manifest, write_manifest
 from adaloraqat.datasets.nnunet import write_nnunet
 from adaloraqat.datasets.phantom import write_phantoms
-from adaloraqat.datasets.prepare import prepare
 from adaloraqat.datasets.sources import SOURCES, find_source
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError, OutputError
@@ -43,7 +43,7 @@ def index(
     listing = found.listing(path, mask)
     for notice in listing.notices:
         log.warning("%s", notice)
-    prepared = prepare(listing, out, track=lambda films: progress(films, "films"))
+    prepared = index_films(listing, out, progress=progress)
     keep = published_split or found.name == "manifest"
     write_manifest(out, prepared.entries if keep else [replace(e, split=None) for e in prepared.entries])
     for failure in prepared.failures:
@@ -77,7 +77,7 @@ def export(
 ) -> None:
     """Write films, masks and splits as nnU-Net reads them; test films go to imagesTs and labelsTs."""
     entries = read_manifest(manifest)
-    write_nnunet(entries, out, name, track=lambda films: progress(films, "films"))
+    write_nnunet(entries, out, name, progress=progress)
     typer.echo(str(out / name))
 
 
@@ -251,9 +251,9 @@ def phantom(
         if dicom or site != "standard":
             raise ManifestError("--modality draws cases of its own: leave --site and --dicom out.")
         counts = dict(_count(text, count) for text in modality)
-        write_case_phantoms(out, counts, seed, size, track=lambda cases: progress(cases, "cases"))
+        write_case_phantoms(out, counts, seed, size, progress=progress)
     else:
-        write_phantoms(out, count, seed, size, site, dicom, track=lambda films: progress(films, "films"))
+        write_phantoms(out, count, seed, size, site, dicom, progress=progress)
     typer.echo(str(out / "manifest.csv"))
 
 

@@ -1,7 +1,6 @@
 """`adaloraqat demo`: adapt, compress, compare and segment in a few minutes, on films drawn for it."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,12 +32,9 @@ def demo(
     from adaloraqat.experiments.demo import run_demo
     from adaloraqat.training.recipe import SHIPPED_RECIPES, load_recipe
 
-    def track(items: Any, what: str) -> Iterator[Any]:
-        return progress(list(items), what)
-
     # by its path: a folder of the name demo, such as the last demo's, must not be taken for the recipe
     recipe = load_recipe(SHIPPED_RECIPES / "demo.yaml", tuple(settings or ()))
-    document = run_demo(recipe, out, report=lambda line: log.info("%s", line), track=track)
+    document = run_demo(recipe, out, report=lambda line: log.info("%s", line), progress=progress)
     for line in summary(document, out):
         typer.echo(line)
     for failure in document["verdict"]["failures"]:

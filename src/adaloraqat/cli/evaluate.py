@@ -60,12 +60,24 @@ def evaluate(
             help="NSD tolerance in mm where the spacing is known, else px; may be repeated. [default: 2 5]",
         ),
     ] = None,
+    clicks: Annotated[
+        int,
+        typer.Option(
+            "--clicks",
+            min=0,
+            max=50,
+            help="Also score models that take points after 1 to N simulated clicks.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap intervals.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print evaluation.json on stdout.")] = False,
 ) -> None:
     """Score saved masks on each film's own grid, without a box and with the true box; compare the models.
 
     A network that takes no box, and masks from elsewhere, are scored and compared without a box only.
+
+    With --clicks, each click lies where the mask so far is wrong, farthest inside the largest error region
+    (the first in the truth), and the mask is handed on; prompts are called clicks_1 to clicks_N.
 
     A film that is missing, cannot be read or cannot be segmented counts as the worst score, and the command
     ends with 1.
@@ -87,8 +99,10 @@ def evaluate(
         scored[name if name not in scored else f"{name}-{len(scored)}"] = masks
     if not scored:
         raise BundleError("There is nothing to score: name a bundle, a run, or --predictions NAME=DIR.")
-    options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed)
-    summary = score(scored, chosen, out, lambda films: progress(list(films), "films"), options)
+    if clicks:
+        check_clicks(scored)
+    options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed, clicks)
+    summary = score(scored, chosen, out, progress, options)
     if json_:
         print_json(summary)
     else:
@@ -119,6 +133,21 @@ def end_where_some_failed(rows: "Iterable[FilmRow]", reasons: str) -> None:
         reasons,
     )
     raise typer.Exit(SOME_FAILED)
+
+
+def check_clicks(models: "dict[str, Scored]") -> None:
+    """Say which models take no points.
+
+    Raises:
+        BundleError: none does.
+    """
+    from adaloraqat.errors import BundleError
+
+    without = [name for name, model in models.items() if not model.accepts_points]
+    if len(without) == len(models):
+        raise BundleError(f"--clicks needs a model that takes points, and {', '.join(without)} takes none.")
+    for name in without:
+        log.warning("%s takes no points and is scored without clicks.", name)
 
 
 def load_predictions(given: list[str], entries: "Sequence[Entry]") -> "dict[str, Scored]":

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import adaloraqat
-from adaloraqat.bundle import Bundle, load_bundle, shipped_names
+from adaloraqat.bundle import Bundle, load_bundle
 from adaloraqat.bundle.cpu import cpu_name, has_vnni, weight_range_warning
 from adaloraqat.bundle.engine import ENGINES
 from adaloraqat.bundle.operators import matrix_products
+from adaloraqat.bundle.shipped import installed_models
 from adaloraqat.cli.console import print_json
-from adaloraqat.errors import AdaloraqatError, BundleError
+from adaloraqat.cli.models import installed
+from adaloraqat.errors import BundleError
 from adaloraqat.evaluate.machine import package_version
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tell about this computer, or about a bundle, a run, published weights or an architecture."""
-    document = computer() if subject is None else describe(subject)
+    document = {**computer(), **installed()} if subject is None else describe(subject)
     if as_json:
         print_json(document)
     else:
@@ -48,14 +50,13 @@ def info(
 
 
 def computer() -> dict[str, Any]:
-    """Name this CPU, the installed versions and the models that ship."""
+    """Name this CPU and the installed versions."""
     return {
         "adaloraqat": adaloraqat.__version__,
         "python": platform.python_version(),
         "cpu": cpu_name(),
         "vnni": has_vnni(),
         "versions": {name: package_version(name) for name in _PACKAGES},
-        "models": {name: _shipped(name) for name in shipped_names()},
     }
 
 
@@ -99,6 +100,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     return {
         "kind": "bundle",
         "name": bundle.name,
+        "package": _package_of(bundle),
         "format_version": bundle.format_version,
         "outlines": bundle.outlines,
         "architecture": dict(bundle.architecture),
@@ -149,16 +151,10 @@ def _products(bundle: Bundle, engine: str) -> dict[str, Any] | None:
         return {"error": str(error)}
 
 
-def _shipped(name: str) -> dict[str, Any]:
-    try:
-        bundle = load_bundle(name)
-    except AdaloraqatError as error:
-        return {"error": str(error)}
-    return {
-        "outlines": bundle.outlines,
-        "policy": bundle.precision.policy,
-        "bytes": file_sizes(bundle)["total"],
-    }
+def _package_of(bundle: Bundle) -> str | None:
+    """The package that a bundle came with, as "name version"; None where it is a folder of the user's."""
+    model = next((one for one in installed_models().values() if one.folder == bundle.folder), None)
+    return None if model is None else f"{model.package.name} {model.package.version}"
 
 
 def _lines(document: dict[str, Any], indent: int = 0) -> list[str]:

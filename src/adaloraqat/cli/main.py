@@ -26,12 +26,13 @@ from adaloraqat.cli.console import (
     stdout_fails,
     stdout_lost,
 )
+from adaloraqat.cli.options import joined
 from adaloraqat.errors import AdaloraqatError
 
 log = logging.getLogger("adaloraqat")
 
 
-class Entry(NamedTuple):
+class Command(NamedTuple):
     """Where a command lives, and the line that `--help` shows for it without importing it."""
 
     module: str
@@ -40,28 +41,30 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "segment": Entry("adaloraqat.cli.segment", "segment", "Outline the lungs in films or folders of films."),
-    "train": Entry("adaloraqat.cli.train", "train", "Adapt a model to your films, by a recipe."),
-    "evaluate": Entry("adaloraqat.cli.evaluate", "evaluate", "Score bundles or runs against your masks."),
-    "report": Entry("adaloraqat.cli.report", "report", "Make a table of methods, statistics included."),
-    "robustness": Entry(
+    "segment": Command(
+        "adaloraqat.cli.segment", "segment", "Outline the lungs in films or folders of films."
+    ),
+    "train": Command("adaloraqat.cli.train", "train", "Adapt a model to your films, by a recipe."),
+    "evaluate": Command("adaloraqat.cli.evaluate", "evaluate", "Score bundles or runs against your masks."),
+    "report": Command("adaloraqat.cli.report", "report", "Make a table of methods, statistics included."),
+    "robustness": Command(
         "adaloraqat.cli.robustness", "robustness", "Score models on films as a ward corrupts them."
     ),
-    "export": Entry("adaloraqat.cli.export", "export", "Turn a run into a bundle that runs anywhere."),
-    "analyse": Entry(
+    "export": Command("adaloraqat.cli.export", "export", "Turn a run into a bundle that runs anywhere."),
+    "analyse": Command(
         "adaloraqat.cli.analyse", "analyse", "Show what INT8 does to a run's numbers, layer by layer."
     ),
-    "bench": Entry(
+    "bench": Command(
         "adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles on this computer."
     ),
-    "data": Entry("adaloraqat.cli.data", "data_app", "Index and split data; draw phantom films."),
-    "weights": Entry("adaloraqat.cli.weights", "weights_app", "List, fetch and find published weights."),
-    "info": Entry(
+    "data": Command("adaloraqat.cli.data", "data_app", "Index and split data; draw phantom films."),
+    "weights": Command("adaloraqat.cli.weights", "weights_app", "List, fetch and find published weights."),
+    "info": Command(
         "adaloraqat.cli.info",
         "info",
         "Tell about this computer, a bundle, a run, weights or an architecture.",
     ),
-    "demo": Entry(
+    "demo": Command(
         "adaloraqat.cli.demo", "demo", "Adapt, compress and segment in a few minutes, on phantoms."
     ),
 }
@@ -79,12 +82,12 @@ class LazyGroup(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         # stand-ins that know their summary are enough for --help and for "did you mean"
-        self.commands = {name: TyperCommand(name, help=entry.summary) for name, entry in COMMANDS.items()}
+        self.commands = {name: TyperCommand(name, help=command.summary) for name, command in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command itself, imported, with the arguments that are left for it."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, _load(str(name)), rest
+        return name, _load(str(name)), joined(rest)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a user's mistake ends in one line on stderr and the contract's exit code."""
@@ -172,8 +175,8 @@ def main() -> None:
 
 def _load(name: str) -> Any:
     """Import a command; a plain function becomes a command, a Typer app a group."""
-    entry = COMMANDS[name]
-    target = getattr(importlib.import_module(entry.module), entry.attribute)
+    command = COMMANDS[name]
+    target = getattr(importlib.import_module(command.module), command.attribute)
     return as_command(target if isinstance(target, typer.Typer) else _single(name, target))
 
 

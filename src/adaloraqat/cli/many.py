@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.batch import FilmEntry, Outcome, ResultsFile, Settings, run_batch
+from adaloraqat.batch.results_csv import RESULTS_CSV, write_results_csv
 from adaloraqat.batch.run import left_to_do
-from adaloraqat.batch.table import TABLE, write_table
 from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
 from adaloraqat.cli.plan import Job, Refusal, shown
 
@@ -61,7 +61,7 @@ def do_many(
             interrupted = True
         unfinished = [job for job in jobs if job.name not in results]
         if not unfinished:
-            write_table(out / TABLE, results.lines())
+            write_results_csv(out / RESULTS_CSV, results.lines())
         failed = [refusal.name for refusal in refusals]
         failed += [job.name for job in jobs if results.failure(job.name)]
         if interrupted:

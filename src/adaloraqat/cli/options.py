@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,46 @@ Engine = Annotated[
 TrainingThreads = Annotated[
     int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; equal numbers need equal threads.")
 ]
+
+
+Point = tuple[float, float, int]
+"""x and y in pixels of the film, and what the point says: 1 on what is wanted, 0 off it."""
+
+_SEVERAL = {"--point": 3}
+"""Options of several values that may be repeated, which Typer cannot declare."""
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command with the values of an option of `_SEVERAL` as one argument."""
+    left, found = list(arguments), []
+    while left:
+        argument = left.pop(0)
+        found.append(argument)
+        count = _SEVERAL.get(argument)
+        if argument == "--":
+            return found + left
+        if count is not None and left:
+            found.append(" ".join(left[:count]))
+            del left[:count]
+    return found
+
+
+def point(given: str) -> Point:
+    """Return the point of `X Y LABEL`.
+
+    Raises:
+        AdaloraqatError: it is none.
+    """
+    try:
+        x, y, label = given.split()
+        if label in ("0", "1"):
+            return float(x), float(y), int(label)
+    except ValueError:
+        pass
+    raise AdaloraqatError(
+        f"--point {given} is not X Y LABEL: give a pixel of the film, and 1 where it lies on what is wanted, "
+        "0 where it lies off it."
+    )
 
 
 def named(given: str | Path) -> Path:

@@ -68,7 +68,7 @@ def report(
         out,
         command,
         lambda line: log.info("%s", line),
-        lambda films: progress(list(films), "films"),
+        progress,
     )
     shown = document | {"seed": table.seed}
     write_page(out / "report.html", shown, table.prompts, methods, entries, out / "scores", extras)

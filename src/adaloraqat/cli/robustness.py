@@ -57,9 +57,7 @@ def robustness(
     chosen = choose_scored(data, split, source or None)
     settings = Settings(tuple(corruption or CORRUPTIONS), seed=seed)
     films = spread(chosen, limit or len(chosen))
-    document = score(
-        load_models(models, engine), films, out, lambda each: progress(list(each), "films"), settings
-    )
+    document = score(load_models(models, engine), films, out, progress, settings)
     write_tables(document, out)
     if json_:
         print_json(document)

@@ -16,16 +16,17 @@ import typer
 from adaloraqat.batch import FilmEntry, FilmStamp, Outcome, Settings
 from adaloraqat.batch.results import Failure
 from adaloraqat.bundle import DEFAULT_MODEL, Segmentation, Segmenter, load_bundle
-from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import DEFAULT_ENGINE
+from adaloraqat.bundle.segmenter import bundle_warnings
+from adaloraqat.bundle.shipped import Choice, choose_model
 from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import INTERRUPTED, print_json, print_line, progress
 from adaloraqat.cli.dicom import Objects, asked
 from adaloraqat.cli.many import do_many, exit_code, name_failures, told_to_parent
-from adaloraqat.cli.options import Engine, Threads, Workers, named
+from adaloraqat.cli.options import Engine, Point, Threads, Workers, named, point
 from adaloraqat.cli.plan import Job, plan, shown
 from adaloraqat.errors import FilmError, OutputError
-from adaloraqat.radiograph import Box, read_film, write_mask, write_overlay
+from adaloraqat.radiograph import Box, read_film, read_mask, write_mask, write_overlay
 
 if TYPE_CHECKING:
     from adaloraqat.dicom_out import Source
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("adaloraqat")
 
 DEFAULT_OUT = Path("adaloraqat-masks")
-ROOM = 1 << 20  # bytes on the disk: far more than the mask of a film takes
+FREE_BYTES = 1 << 20  # bytes on the disk: far more than the mask of a film takes
 
 
 class Prompt(StrEnum):
@@ -47,12 +48,34 @@ def segment(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT", help="Films, or folders of films.", parser=named)
     ],
-    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle's path.")] = DEFAULT_MODEL,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="An installed model's name (`info` lists them), or a bundle's path.",
+            show_default=DEFAULT_MODEL,
+        ),
+    ] = None,
     box: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(
             metavar="X0 Y0 X1 Y1",
             help="Box prompt in pixels of the film; without: the whole film, or a case's own boxes.",
+        ),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--point",
+            metavar="X Y 0|1",
+            help="Point prompt in pixels of the film: 1 on what is wanted, 0 off it; may be repeated.",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="A mask to correct, on the film's grid, with points or a box; or the folder of such masks.",
+            parser=named,
         ),
     ] = None,
     prompt: Annotated[
@@ -94,6 +117,7 @@ def segment(
     --workers and --resume also keep results.jsonl, one line a film, and write results.csv at the end.
     """
     kinds = asked(dicom, deidentify)
+    clicked = tuple(point(given) for given in points or ())
     if kinds and (workers is not None or resume):
         raise OutputError("--dicom does not go with --workers or --resume yet: leave one of them out.")
     objects = Objects(kinds) if kinds else None
@@ -101,15 +125,20 @@ def segment(
     entries = [FilmEntry(refusal.name, error=refusal.error) for refusal in refusals]
     for refusal in refusals:
         log.error("%s", refusal.error)
+    chosen = choose_model(model) if jobs else Choice(model or DEFAULT_MODEL)
+    for notice in chosen.notices:
+        log.warning("%s", notice)
     if jobs and (workers is not None or resume):
-        bundle = load_bundle(model)
-        warnings = list(filter(None, [weight_range_warning(bundle.precision.weight_range)]))
+        bundle = load_bundle(chosen.name)
+        warnings = bundle_warnings(bundle)
         for warning in warnings:
             log.warning("%s", warning)
-        given = Box(*box) if box else None
+        given = _Given(Box(*box) if box else None, clicked, mask and mask.absolute())
         how = _How(given, prompt.value, overlay, propagate, quiet=True, alone=False)
         options = {
             "box": box,
+            **({"points": clicked} if clicked else {}),
+            **({"mask": mask.name} if mask else {}),
             "prompt": prompt.value,
             "overlay": overlay,
             "propagate": propagate.value,
@@ -118,16 +147,16 @@ def segment(
         each = threads or (1 if (workers or 1) > 1 else None)
         work_there = partial(_worker, bundle.folder.absolute(), engine, each, out.absolute(), how)
         settings = Settings.of(bundle, options)
-        told = partial(_document, bundle.name, bundle.outlines, engine, warnings) if as_json else None
+        told = partial(_document, bundle.name, bundle.outlines, engine, warnings, chosen) if as_json else None
         ended = do_many(
             jobs, refusals, out, settings, work_there, workers=workers or 1, resume=resume, document=told
         )
         raise typer.Exit(ended)
-    segmenter = Segmenter.load(model, engine, threads) if jobs else None
-    if segmenter is not None and box is not None:
-        segmenter.check_box()
+    segmenter = Segmenter.load(chosen.name, engine, threads) if jobs else None
+    given = _Given(Box(*box) if box else None, clicked, mask)
+    if segmenter is not None:
+        given.check(segmenter)
     alone = len(jobs) == 1
-    given = Box(*box) if box else None
     how = _How(given, prompt.value, overlay, propagate, as_json, alone, kinds, objects)
     work = _Work(segmenter, out, how)
     code = None
@@ -144,9 +173,10 @@ def segment(
         entries += [FilmEntry(job.name, error=f"Not tried, because of {work.obstacle}") for job in left]
     failed = [str(entry.path) for entry in entries if entry.error]
     if as_json:
-        name = segmenter.bundle.name if segmenter else Path(model).name
+        name = segmenter.bundle.name if segmenter else Path(chosen.name).name
         outlines = segmenter.bundle.outlines if segmenter else None
-        print_json(_document(name, outlines, engine, segmenter.warnings if segmenter else [], entries))
+        warnings = segmenter.warnings if segmenter else []
+        print_json(_document(name, outlines, engine, warnings, chosen, entries))
     name_failures(failed, len(entries))
     raise typer.Exit(code if code is not None else exit_code(work.done, len(failed)))
 
@@ -156,8 +186,7 @@ def _worker(
 ) -> Callable[[Job], Outcome]:
     """Load the model in a process of a batch; return what does a film there. The paths are absolute."""
     segmenter = Segmenter.load(folder, engine, threads)
-    if how.box is not None:
-        segmenter.check_box()
+    how.given.check(segmenter)
 
     def do(job: Job) -> Outcome:
         stamp = FilmStamp.of(job.name, job.source)
@@ -171,10 +200,46 @@ def _worker(
 
 
 @dataclass(frozen=True)
+class _Given:
+    """The prompts that were given, the same for all films: a box, points (x, y, label), where masks lie."""
+
+    box: Box | None
+    points: tuple[Point, ...] = ()
+    mask: Path | None = None
+
+    def check(self, segmenter: Segmenter) -> None:
+        """Refuse a prompt where the model takes no such."""
+        if self.box is not None:
+            segmenter.check_box()
+        if self.points or self.mask:
+            segmenter.check_points()
+
+    def prompts(self, job: Job, shape: tuple[int, int]) -> dict[str, Any]:
+        """Return what `Segmenter.segment` takes for one film of (H, W) pixels."""
+        given: dict[str, Any] = {"box": self.box}
+        if self.points:
+            given |= {"points": [point[:2] for point in self.points], "labels": [p[2] for p in self.points]}
+        if self.mask:
+            path = job.outputs(self.mask, overlay=False)[0] if self.mask.is_dir() else self.mask
+            given["mask"] = read_mask(path, shape)
+        return given
+
+    def for_case(self) -> Box | None:
+        """Return the box for a challenge case.
+
+        Raises:
+            FilmError: there are points or a mask.
+        """
+        if self.points or self.mask:
+            raise FilmError("A challenge case takes boxes alone: leave --point and --mask out.")
+        return self.box
+
+
+@dataclass(frozen=True)
 class _How:
     """What was asked for; `alone`: there is one input, so its own progress may show; `kinds`: of DICOM."""
 
-    box: Box | None
+    given: _Given
     prompt: str
     overlay: bool
     propagate: Propagate
@@ -240,7 +305,8 @@ class _Work:
     ) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
         film = read_film(job.source)
-        result = self._segmenter.segment(film, self._how.box, self._how.prompt)
+        given = self._how.given.prompts(job, film.shape)
+        result = self._segmenter.segment(film, prompt=self._how.prompt, **given)
         write_mask(outputs[0], result.mask)
         entry = FilmEntry.of(result) if source is None else self._with_objects(job, source, result)
         if not self._how.overlay:
@@ -264,7 +330,8 @@ class _Work:
     def _case(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
         assert self._segmenter is not None
         how = self._how
-        return do_case(self._segmenter, job.source, outputs, how.box, how.propagate.value, how.alone)
+        box = how.given.for_case()
+        return do_case(self._segmenter, job.source, outputs, box, how.propagate.value, how.alone)
 
     def _judged(self, job: Job, error: OutputError) -> str:
         """Return the error's sentence, after a look whether it will be so for the next film too."""
@@ -283,16 +350,24 @@ def _ends_all(error: OutputError, out: Path) -> bool:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return True
-    return not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < ROOM
+    return (
+        not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < FREE_BYTES
+    )
 
 
 def _document(
-    model: str, outlines: str | None, engine: str, warnings: list[str], entries: list[FilmEntry]
+    model: str,
+    outlines: str | None,
+    engine: str,
+    warnings: list[str],
+    chosen: Choice,
+    entries: list[FilmEntry],
 ) -> dict[str, Any]:
     return {
         "model": model,
         "outlines": outlines,
         "engine": engine,
         "warnings": warnings,
+        "notices": list(chosen.notices),
         "results": [entry.to_dict() for entry in entries],
     }

@@ -53,7 +53,7 @@ def train(
                 out,
                 resume=resume,
                 report=lambda line: log.info("%s", line),
-                steps=steps,
+                on_step=steps,
                 cache=cache,
             )
     except KeyboardInterrupt as error:

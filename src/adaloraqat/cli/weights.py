@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from adaloraqat.bundle.shipped import bundle_folder, kept_bundle
+from adaloraqat.bundle.shipped import bundle_folder, is_model_name, kept_bundle, shipped_path
 from adaloraqat.cli.console import print_json, print_line
+from adaloraqat.cli.models import installed, model_lines
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import cache_root
 from adaloraqat.models import published
@@ -18,7 +19,9 @@ from adaloraqat.models.published_fetch import get as fetch
 log = logging.getLogger("adaloraqat")
 
 weights_app = typer.Typer(
-    name="weights", help="List, fetch and find weights that others published.", no_args_is_help=True
+    name="weights",
+    help="List installed models; list, fetch and find weights that others published.",
+    no_args_is_help=True,
 )
 
 _SMALL = ("lite_medsam", "mobile_sam")  # architectures whose graphs are written in seconds
@@ -28,12 +31,15 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 @weights_app.command("list")
 def list_weights(as_json: _Json = False) -> None:
-    """List the published weights that have a name here: origin, licence, size, SHA-256, preprocessing."""
-    entries = [facts(entry) for entry in published.TABLE.values()]
+    """List the installed models with package and licence, and the published weights that have a name here."""
+    models = installed()
+    entries = [facts(entry) for entry in published.PUBLISHED_WEIGHTS.values()]
     if as_json:
         folder = published.weights_folder()
-        print_json({"folder": None if folder is None else str(folder), "weights": entries})
+        print_json({"folder": None if folder is None else str(folder), "weights": entries, **models})
         return
+    for line in model_lines(models):
+        print_line(line)
     for document in entries:
         for line in _lines(document):
             print_line(line)
@@ -58,7 +64,7 @@ def get_weights(
 ) -> None:
     """Fetch published weights, check them, and keep them in the cache (ADALORAQAT_CACHE)."""
     entry = published.named(name)
-    found = fetch(entry, source, revision, say=log.info)
+    found = fetch(entry, source, revision, report=log.info)
     if bundle and entry.architecture in _SMALL:
         _write_bundle(entry)
     if entry.caution:
@@ -74,7 +80,10 @@ def get_weights(
 @weights_app.command("path")
 def path_of_weights(name: _Name) -> None:
     """Print where weights lie on this computer: a file, or a Hugging Face folder."""
-    path = published.resolve(name)
+    if is_model_name(name):
+        path: Path | None = shipped_path(name)
+    else:
+        path = published.resolve(name)
     if path is None:
         published.named(name)  # which says what there is to choose from
         raise CheckpointError(f"{name} has no path.")
@@ -128,7 +137,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines = [
         f"{name}: {'on this computer' if document['kept'] else 'not fetched'}",
         f"  {document['file']}, {about}{document['bytes']:,} bytes, {document['licence']}",
-        f"  from {published.TABLE[document['name']].origin}",
+        f"  from {published.PUBLISHED_WEIGHTS[document['name']].origin}",
         f"  SHA-256 {digest}",
         f"  {view['image_size']} px, {view['channels']} channels, {spread} to [0, 1]{scaled}",
         f"  {document['about']}",

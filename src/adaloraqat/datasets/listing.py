@@ -7,13 +7,14 @@ entries of a manifest, and writes those masks that exist in no file of their own
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph.folder import walk
+from adaloraqat.renamed import renamed_names
 
 Shape = tuple[int, int]
 
@@ -26,7 +27,7 @@ class Drawn:
     labels: NDArray[np.uint8] | None = None
 
 
-class Outline(Protocol):
+class MaskSource(Protocol):
     """A mask that is made from other things: several files, run lengths, polygons, an array."""
 
     def draw(self, shape: Shape) -> Drawn:
@@ -43,8 +44,8 @@ class Listed:
     """One film as a source lists it.
 
     `image` is its file, or a function that returns its pixels (H, W) uint8, bright = dense. `mask` is a file
-    on the film's grid or an `Outline`. `patient_id` None: the DICOM header says, or else the film is its own
-    patient. `split` is the publisher's own division. `spacing_of` gives mm a pixel (row, column) for the
+    on the film's grid or a `MaskSource`. `patient_id` None: the DICOM header says, or else the film is its
+    own patient. `split` is the publisher's own division. `spacing_of` gives mm a pixel (row, column) for the
     film's shape, where the source publishes it; a DICOM header says by itself. `path_labels` tells the lungs
     apart, on the film's grid or another one. `others` are columns of the user's own, as in `Entry`.
     """
@@ -52,7 +53,7 @@ class Listed:
     id: str
     source: str
     image: Path | Callable[[], NDArray[Any]]
-    mask: Path | Outline
+    mask: Path | MaskSource
     patient_id: str | None = None
     split: str | None = None
     path_labels: Path | None = None
@@ -130,3 +131,7 @@ def left_out(what: str, names: Iterable[str], why: str) -> list[str]:
 
 def _searched(folders: Sequence[str]) -> list[str]:
     return [name for name in folders if not name.startswith((".", "__MACOSX"))]
+
+
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+    __getattr__ = renamed_names(__name__, {"Outline": "MaskSource"})

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from adaloraqat.datasets.listing import Listed, Listing, Shape, files_below, left_out
-from adaloraqat.datasets.outlines import Joined
+from adaloraqat.datasets.mask_sources import Joined
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph import LEFT_LUNG, RIGHT_LUNG
 from adaloraqat.radiograph.formats import PICTURE_SUFFIXES

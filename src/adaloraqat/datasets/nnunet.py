@@ -11,7 +11,7 @@ Films are `imagesTr/<case>_0000.png`, label maps `labelsTr/<case>.png` (0 backgr
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 
 from adaloraqat.datasets.listing import Listed, Listing, files_below, left_out
 from adaloraqat.datasets.manifest import LUNG_KINDS, Entry
+from adaloraqat.datasets.mask_sources import LabelMap
 from adaloraqat.datasets.names import plain_name
-from adaloraqat.datasets.outlines import LabelMap
 from adaloraqat.errors import ManifestError
 from adaloraqat.files import write_json
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, read_film, read_mask, write_png
 from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
+from adaloraqat.renamed import renamed_arguments
 
 _NAME = re.compile(r"Dataset\d{3}_\w+")
 _CHANNEL = "_0000"
-Track = Callable[[Sequence[Entry]], Iterable[Entry]]
 _SIDES = {"right lung": RIGHT_LUNG, "left lung": LEFT_LUNG, "heart": HEART}
 
 
@@ -78,8 +79,9 @@ def list_nnunet(root: Path, kind: str | None) -> Listing:
     return Listing(tuple(sorted(listed, key=lambda film: film.id)), tuple(notices))
 
 
+@renamed_arguments(track="progress")
 def write_nnunet(
-    entries: Iterable[Entry], folder: str | os.PathLike[str], name: str, track: Track = iter
+    entries: Iterable[Entry], folder: str | os.PathLike[str], name: str, progress: Progress = no_progress
 ) -> None:
     """Write `entries` as the raw data set `folder/name`, which nnU-Net can plan and train.
 
@@ -103,7 +105,7 @@ def write_nnunet(
             "nnU-Net needs films to train with: the manifest has only films of the split test."
         )
     root = Path(folder) / name
-    for entry in track(entries):
+    for entry in progress(entries, "films"):
         part = "Ts" if entry.split == "test" else "Tr"
         case = case_name(entry.id)
         film = read_film(entry.path_image)

@@ -42,7 +42,7 @@ class RunLengths:
     texts: tuple[str, ...]
 
     def draw(self, shape: Shape) -> Drawn:
-        """See `Outline.draw`."""
+        """See `MaskSource.draw`."""
         height, width = shape
         mask = np.zeros(height * width, dtype=bool)
         for text in self.texts:

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.datasets.listing import Drawn, Listed, Listing, Shape, files_below, left_out
+from adaloraqat.datasets.mask_sources import to_grid
 from adaloraqat.datasets.names import patient_in
-from adaloraqat.datasets.outlines import to_grid
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph import LEFT_LUNG, RIGHT_LUNG
 from adaloraqat.radiograph.film import MAX_PIXELS
@@ -48,7 +48,7 @@ class Polygons:
     size: Shape | None
 
     def draw(self, shape: Shape) -> Drawn:
-        """See `Outline.draw`; labelled by side where there are two lungs beside each other."""
+        """See `MaskSource.draw`; labelled by side where there are two lungs beside each other."""
         drawn = [fill(paths, self.size or shape) for paths in self.lungs]
         lungs = [to_grid(lung, shape, self.name) for lung in drawn]
         mask = np.logical_or.reduce(lungs)

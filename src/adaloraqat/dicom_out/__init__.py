@@ -58,7 +58,10 @@ def write_objects(
         FilmError: the film's header does not allow it.
         OutputError: a file cannot be written.
     """
-    if "pr" in paths and source.header.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
+    if "pr" in paths and source.dataset.get("PhotometricInterpretation") not in (
+        "MONOCHROME1",
+        "MONOCHROME2",
+    ):
         raise FilmError(
             f"{source.name} is in colour, for which no presentation state is written: leave out pr."
         )
@@ -77,11 +80,11 @@ def write_objects(
         found = regions(result.mask, source.orientation, is_pair)
         objects = {}
         if "seg" in paths:
-            objects["seg"] = segmentation_of(source.header, found, origin)
+            objects["seg"] = segmentation_of(source.dataset, found, origin)
         if "sr" in paths:
             spacing = result.spacing_mm
             measures = Measures(spacing[0] * spacing[1] if spacing else None, cardiothoracic_ratio)
-            objects["sr"] = report_of(source.header, found, measures, origin, objects.get("seg"))
+            objects["sr"] = report_of(source.dataset, found, measures, origin, objects.get("seg"))
         if "pr" in paths:
             objects["pr"] = presentation_of(source, found, origin, result.warnings)
     for kind, written in objects.items():

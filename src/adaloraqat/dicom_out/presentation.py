@@ -1,4 +1,4 @@
-"""A presentation state (PR): the film as its header shows it, with the outlines drawn on it.
+"""A presentation state (PR): the film as its dataset shows it, with the outlines drawn on it.
 
 Stations draw a presentation state on a plain film; a segmentation they overlay on CT and MR alone.
 """
@@ -18,8 +18,8 @@ from highdicom.pr import (
     TextObject,
 )
 
+from adaloraqat.dicom_out.contours import contours, pieces
 from adaloraqat.dicom_out.origin import RESEARCH, Origin
-from adaloraqat.dicom_out.outline import outlines, pieces
 from adaloraqat.dicom_out.regions import Region
 from adaloraqat.dicom_out.source import Source
 
@@ -39,11 +39,11 @@ def presentation_of(
         origin: what outlined it.
         warnings: what makes the result doubtful, "code: sentence" each; the codes are shown.
     """
-    header = source.header
+    dataset = source.dataset
     layer = GraphicLayer(_LAYER, order=1, description=RESEARCH)
-    lines = [piece for region in regions for line in outlines(region.mask) for piece in pieces(line)]
+    lines = [piece for region in regions for line in contours(region.mask) for piece in pieces(line)]
     annotation = GraphicAnnotation(
-        referenced_images=[header],
+        referenced_images=[dataset],
         graphic_layer=layer,
         graphic_objects=[
             GraphicObject(GraphicTypeValues.POLYLINE, line, AnnotationUnitsValues.PIXEL) for line in lines
@@ -58,10 +58,10 @@ def presentation_of(
         ],
     )
     # of the film's own MONOCHROME1 a presentation state takes no notice (PS3.4 N.2.1.4)
-    inverse = header.get("PhotometricInterpretation") == "MONOCHROME1"
+    inverse = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
     shape = PresentationLUTShapeValues.INVERSE if inverse else PresentationLUTShapeValues.IDENTITY
     state = GrayscaleSoftcopyPresentationState(
-        referenced_images=[header],
+        referenced_images=[dataset],
         content_label=_LAYER,
         content_description=RESEARCH,
         content_creator_name="AdaLoRA-QAT^",

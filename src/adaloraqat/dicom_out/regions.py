@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from adaloraqat.bundle.parts import labelled
+from adaloraqat.bundle.components import label_components
 
 LUNG = codes.SCT.Lung
 STRUCTURE = codes.SCT.AnatomicalStructure
@@ -45,7 +45,7 @@ def regions(mask: NDArray[np.bool_], orientation: Sequence[str], is_pair: bool) 
     sides = _OF_RIGHT_EDGE.get(orientation[0]) if len(orientation) else None
     if sides is None or not is_pair:
         return (Region("Lung", mask),)
-    labels, areas = labelled(mask)
+    labels, areas = label_components(mask)
     if len(areas) < 2:
         return (Region("Lung", mask),)
     columns = (

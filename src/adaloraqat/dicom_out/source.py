@@ -70,7 +70,7 @@ class Source:
 
     def __init__(self, name: str, dataset: FileDataset, film: FileDataset | None = None) -> None:
         self.name = name
-        self.header = _fit(dataset)
+        self.dataset = _fit(dataset)
         self.film = film
         self.spacing = _positive_pair(dataset, "PixelSpacing") or _positive_pair(
             dataset, "ImagerPixelSpacing"
@@ -80,7 +80,7 @@ class Source:
     @property
     def orientation(self) -> list[str]:
         """Patient Orientation: the patient's direction along the rows, then along the columns; or empty."""
-        value = self.header.PatientOrientation
+        value = self.dataset.PatientOrientation
         return [str(value)] if isinstance(value, str) and value else list(map(str, value or ()))
 
     def save_film(self, path: Path) -> None:

@@ -12,14 +12,16 @@ from adaloraqat.datasets.manifest import Entry
 from adaloraqat.evaluate.comparisons import check_choices, comparisons
 from adaloraqat.evaluate.machine import environment
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, write_rows
-from adaloraqat.evaluate.score import AS_IS, JITTER_GRID, Each, Scored, Settings, score
+from adaloraqat.evaluate.score import AS_IS, JITTER_GRID, Scored, Settings, score
 from adaloraqat.evaluate.store import Store, setup_of
 from adaloraqat.evaluate.summary import LEVEL, numbers, summarise
 from adaloraqat.files import check_folder, write_json
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES
 from adaloraqat.measure.statistics import bootstrap_mean
 from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS
+from adaloraqat.renamed import renamed_arguments
 
 UNFINISHED = "unfinished"
 """Folder below an evaluation's own that holds the scores of an interrupted one; it goes with the end."""
@@ -37,19 +39,22 @@ class Options:
         reference: the model that the others are compared with; None means the first.
         margin: of non-inferiority and equivalence, in Dice, fixed beforehand.
         seed: of the bootstrap.
+        clicks: how many simulated clicks a model that takes points is scored after, one by one.
     """
 
     tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
     reference: str | None = None
     margin: float = DEFAULT_MARGIN
     seed: int = 0
+    clicks: int = 0
 
 
+@renamed_arguments(each="progress")
 def evaluate(
     models: Mapping[str, Scored],
     entries: Sequence[Entry],
     out: Path,
-    each: Each = lambda entries: entries,
+    progress: Progress = no_progress,
     options: Options = Options(),
 ) -> dict[str, Any]:
     """Score `models` on `entries`; write masks, `films.csv` and `evaluation.json` to `out`.
@@ -60,7 +65,7 @@ def evaluate(
         models: by the name that stands in the tables.
         entries: films with masks.
         out: folder for the results.
-        each: wraps the films to show progress.
+        progress: shows how many films are done.
         options: tolerances, reference, margin and seed.
 
     Returns:
@@ -74,10 +79,10 @@ def evaluate(
     """
     check_choices(list(models), options.reference, options.margin, options.tolerances)
     check_folder(out)
-    settings = Settings((AS_IS,), (), options.tolerances, options.seed)
-    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed)
+    settings = Settings((AS_IS,), (), options.tolerances, options.seed, options.clicks)
+    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed, settings.clicks)
     store = Store(out / UNFINISHED, setup, replace=True)
-    found = score(models, entries, settings, store, each, masks=out)
+    found = score(models, entries, settings, store, progress, masks=out)
     place = {entry.id: number for number, entry in enumerate(entries)}
     rows = sorted((row for own in found.values() for row in own), key=lambda row: place[row.id])
     document: dict[str, Any] = {
@@ -98,11 +103,12 @@ def evaluate(
     return document
 
 
+@renamed_arguments(each="progress")
 def robustness(
     models: Mapping[str, Segmenter],
     entries: Sequence[Entry],
     out: Path,
-    each: Each = lambda entries: entries,
+    progress: Progress = no_progress,
     settings: Settings = WARD,
 ) -> dict[str, Any]:
     """Score `models` on `entries` in every condition; write `robustness.json` to `out`.
@@ -111,7 +117,7 @@ def robustness(
         models: by the name that stands in the tables.
         entries: films with masks.
         out: folder for the results; what an earlier, interrupted call left there is used.
-        each: wraps the films to show progress.
+        progress: shows how many films are done.
         settings: conditions ("clean" is always among them), jitters, tolerances and seed.
 
     Returns:
@@ -120,13 +126,13 @@ def robustness(
         same prompt; a jittered box against the true one) and its 95 % interval `drop_interval`.
 
     Raises:
-        OutputError: `out` holds results of something else or cannot be written, or there is no room for a
+        OutputError: `out` holds results of something else or cannot be written, or there is no space for a
             temporary film; the same call goes on where it was.
         AdaloraqatError: an unknown condition.
     """
     settings = replace(settings, conditions=tuple(dict.fromkeys((CLEAN, *settings.conditions))))
     setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed)
-    found = score(models, entries, settings, Store(out, setup), each)
+    found = score(models, entries, settings, Store(out, setup), progress)
     document = {
         "films": len(entries),
         "sources": sorted({entry.source for entry in entries}),

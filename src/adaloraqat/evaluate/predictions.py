@@ -22,7 +22,7 @@ class Predictions:
     Everything but 0 counts in a label map, in a picture of grey levels the upper half.
     """
 
-    accepts_boxes = False
+    accepts_boxes = accepts_points = False
 
     def __init__(self, folder: Path, entries: Sequence[Entry]) -> None:
         """Find the masks of `entries` in `folder`.

@@ -12,14 +12,18 @@ where it was.
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
+from adaloraqat.bundle.engine import FloatArray
+from adaloraqat.bundle.prompts import Prompts
+from adaloraqat.bundle.segmenter import Embedded
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError, OutputError
@@ -27,10 +31,13 @@ from adaloraqat.evaluate.films import UnreadFilms, scored_spacing
 from adaloraqat.evaluate.predictions import Predictions, mask_name
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, film_row, of_manifest
 from adaloraqat.evaluate.store import Store
+from adaloraqat.measure.clicks import Click, next_click
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, LABELS, SIDES, score_film, worst_scores
 from adaloraqat.measure.surface import Spacing
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask, write_mask
 from adaloraqat.radiograph.corrupt import CLEAN, CORRUPTIONS, corrupt
+from adaloraqat.renamed import renamed_arguments
 
 AS_IS = "as is"
 """The condition in which a film is scored as its file has it, its labelled lungs apart as well."""
@@ -44,7 +51,6 @@ JITTER_GRID = 1024
 Scored = Segmenter | Predictions
 """What can be scored: a model that runs, or the masks that another program saved."""
 
-Each = Callable[[Sequence[Entry]], Iterable[Entry]]
 Mask = NDArray[np.bool_]
 
 
@@ -57,20 +63,23 @@ class Settings:
         jitters: of the true box on clean films, px at `JITTER_GRID`.
         tolerances: of the NSD, in mm where the spacing is known, else px.
         seed: of everything that is drawn, and of the bootstrap.
+        clicks: how many simulated clicks a model that takes points is scored after, one by one.
     """
 
     conditions: tuple[str, ...] = tuple(CORRUPTIONS)
     jitters: tuple[int, ...] = JITTERS
     tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
     seed: int = 0
+    clicks: int = 0
 
 
+@renamed_arguments(each="progress")
 def score(
     models: Mapping[str, Scored],
     entries: Sequence[Entry],
     settings: Settings,
     store: Store,
-    each: Each = lambda entries: entries,
+    progress: Progress = no_progress,
     masks: Path | None = None,
 ) -> dict[tuple[str, str], list[FilmRow]]:
     """Score `models` on `entries` in every condition of `settings`; what `store` knows is not done again.
@@ -80,17 +89,17 @@ def score(
         entries: films with masks.
         settings: conditions, jitters, tolerances and seed.
         store: keeps the scores.
-        each: wraps the films to show progress.
+        progress: shows how many films are done.
         masks: folder below which each mask is saved, and read back before it is scored; None saves none.
 
     Returns:
         the rows by (model, condition), in the order of the films, with source and patient as `entries` say.
 
     Raises:
-        OutputError: a file cannot be written, or there is no room for a temporary film.
+        OutputError: a file cannot be written, or there is no space for a temporary film.
     """
     unread = UnreadFilms(entries, settings.tolerances)
-    for entry in each(entries):
+    for entry in progress(entries, "films"):
         for condition in settings.conditions:
             missing = {n: model for n, model in models.items() if (entry.id, condition, n) not in store.rows}
             for name, rows in _score(missing, entry, condition, settings, unread, masks):
@@ -116,6 +125,11 @@ def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
 def jitter_prompt(jitter: int) -> str:
     """Return what the prompt of a jittered box is called, as `box_jitter_5`."""
     return f"box_jitter_{jitter}"
+
+
+def click_prompt(clicks: int) -> str:
+    """Return what the prompt of so many clicks is called, as `clicks_3`."""
+    return f"clicks_{clicks}"
 
 
 def jittered(box: Box, shape: tuple[int, int], jitter: float, seed: int) -> Box:
@@ -166,11 +180,53 @@ def _score(
         prompts = [NO_BOX, TRUE_BOX, *map(jitter_prompt, _jitters(condition, settings))]
         for name, model in models.items():
             tried = prompts if model.accepts_boxes else prompts[:1]
+            tried = [*tried, *_click_prompts(model, settings)]
             yield name, [film_row(entry, name, prompt, worst, error=reason) for prompt in tried]
         return
     for name, model in models.items():
         tried = [prompt for prompt, box in view.prompts.items() if box is None or model.accepts_boxes]
-        yield name, [_row(name, model, view, prompt, settings, masks) for prompt in tried]
+        rows = [
+            _row(name, view, prompt, settings, masks, partial(_mask, model, view, prompt)) for prompt in tried
+        ]
+        if view.truth.any() and (prompts := _click_prompts(model, settings)):
+            assert isinstance(model, Segmenter)
+            answers = _Clicked(model, view)
+            rows += [_row(name, view, prompt, settings, masks, answers.next) for prompt in prompts]
+        yield name, rows
+
+
+def _click_prompts(model: Scored, settings: Settings) -> list[str]:
+    return [click_prompt(place + 1) for place in range(settings.clicks)] if model.accepts_points else []
+
+
+class _Clicked:
+    """A film that is clicked on where the mask so far is wrong.
+
+    Where the model learnt from masks, each click but the first also hands that mask on.
+    """
+
+    def __init__(self, model: Segmenter, view: _View) -> None:
+        self._model, self._view = model, view
+        self._clicks: list[Click] = []
+        self._embedded: Embedded | None = None
+        self._logits: FloatArray | None = None
+        self._mask: Mask = np.zeros(view.truth.shape, bool)
+        self._quality: float | None = None
+
+    def next(self) -> tuple[Mask, float | None]:
+        """Click once more; return the mask, as it was where nothing is wrong with it, and its quality."""
+        view, model = self._view, self._model
+        click = next_click(self._mask, view.truth)
+        if click is not None:
+            if self._embedded is None:
+                self._embedded = model.embed(view.film.pixels, view.film.aspect)
+            self._clicks.append(click)
+            points, labels = [(x, y) for x, y, _ in self._clicks], [one.label for one in self._clicks]
+            before = self._logits if model.bundle.prompt.masks_trained else None
+            asked = Prompts.of(view.film.shape, None, points, labels, before)
+            self._logits, self._quality = model.answer(self._embedded, asked)
+            self._mask = self._embedded.frame.logits_to_original(self._logits) > 0
+        return self._mask, self._quality
 
 
 def _view(entry: Entry, condition: str, settings: Settings) -> _View:
@@ -213,12 +269,17 @@ def _read_back(content: bytes) -> Film:
 
 
 def _row(
-    name: str, model: Scored, view: _View, prompt: str, settings: Settings, masks: Path | None
+    name: str,
+    view: _View,
+    prompt: str,
+    settings: Settings,
+    masks: Path | None,
+    segment: Callable[[], tuple[Mask, float | None]],
 ) -> FilmRow:
     """Segment, save the mask and read it back where masks are kept, and score it."""
     entry, shape, tolerances = view.entry, view.film.shape, settings.tolerances
     try:
-        mask, quality = _mask(model, view, prompt)
+        mask, quality = segment()
         if masks is not None:
             path = mask_path(masks, name, prompt, entry.id)
             write_mask(path, mask)

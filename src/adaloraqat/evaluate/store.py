@@ -84,6 +84,7 @@ def setup_of(
     jitters: Sequence[int],
     tolerances: Sequence[float],
     seed: int,
+    clicks: int = 0,
 ) -> dict[str, Any]:
     """Return what decides a film's scores; results of two setups are never mixed."""
     return {
@@ -92,6 +93,7 @@ def setup_of(
         "seed": seed,
         "jitters": list(jitters),
         "tolerances": list(tolerances),
+        **({"clicks": clicks} if clicks else {}),  # absent in whatever was stored before there were some
         "models": {name: _identity(model) for name, model in models.items()},
     }
 
@@ -99,7 +101,10 @@ def setup_of(
 def files_and_use(bundle: Bundle) -> tuple[dict[str, str], list[Any]]:
     """Return what decides a bundle's masks: the SHA-256 of its files by name, and their use, for JSON."""
     files = {name: record.sha256 for name, record in bundle.files.items()}
-    return files, [bundle.preprocessing.to_dict(), vars(bundle.prompt), bundle.smallest_part]
+    prompt = dict(vars(bundle.prompt))
+    if not prompt["masks_trained"]:
+        del prompt["masks_trained"]  # absent in whatever was scored before there was it
+    return files, [bundle.preprocessing.to_dict(), prompt, bundle.smallest_part]
 
 
 def _identity(model: Segmenter | Predictions) -> str:

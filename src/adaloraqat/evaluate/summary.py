@@ -26,7 +26,7 @@ def grouped(rows: Sequence[FilmRow]) -> dict[str, dict[str, list[FilmRow]]]:
     return {
         group: {
             prompt: [row for row in members if row.prompt == prompt]
-            for prompt in PROMPTS
+            for prompt in dict.fromkeys((*PROMPTS, *(row.prompt for row in members)))
             if any(row.prompt == prompt for row in members)
         }
         for group, members in groups.items()

@@ -1,7 +1,7 @@
 """`adaloraqat analyse`: what quantisation does to a run's numbers, and which layers can bear it."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from adaloraqat.datasets.manifest import evenly_spread, fingerprint, read_manife
 from adaloraqat.evaluate.machine import environment
 from adaloraqat.export.sensitivity import Films, propose
 from adaloraqat.files import write_json, write_text
+from adaloraqat.progress import Report
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.error_analysis import activation_errors, weight_errors
 from adaloraqat.quantize.policy import policy_named
@@ -24,7 +25,6 @@ from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.run import LoadedRun
 from adaloraqat.training.run_films import UsableFilms, choose_films
 
-Report = Callable[[str], None]
 WEIGHT_RANGES = ("portable", "full")
 _CALIBRATION_FILMS = 32
 _ERROR_FILMS = 8

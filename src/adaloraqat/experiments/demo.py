@@ -6,7 +6,7 @@ and a mask convention of its own. Everything else is what `train`, `export`, `ev
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,9 +31,11 @@ from adaloraqat.files import write_json
 from adaloraqat.lowrank import adapted_width, scaled_ranks
 from adaloraqat.models.published import resolve
 from adaloraqat.models.sam import count_parameters
+from adaloraqat.progress import Progress, Report, no_progress
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import POLICIES
 from adaloraqat.radiograph import read_film, write_mask, write_overlay
+from adaloraqat.renamed import renamed_arguments
 from adaloraqat.report import style
 from adaloraqat.report.figures import rank_map, training_figure
 from adaloraqat.report.page import figure_address, film_panels, write_report
@@ -47,7 +49,6 @@ from adaloraqat.training.torch_engine import run_segmenter
 from adaloraqat.training.train import train
 
 logger = logging.getLogger(__name__)
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 BEFORE, AFTER, INT8, FP32 = "before", "after", "int8", "fp32"
 _TURNS = 12
@@ -71,12 +72,13 @@ class DemoPlan:
     site: str = "bedside"
 
 
+@renamed_arguments(track="progress")
 def run_demo(
     recipe: Recipe,
     out: Path,
     plan: DemoPlan | None = None,
-    report: Callable[[str], None] = logger.info,
-    track: Track = lambda items, what: items,
+    report: Report = logger.info,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Draw films, train, export, compare, segment, and write the report.
 
@@ -85,7 +87,7 @@ def run_demo(
         out: the folder; new or empty, or a former demo, which is replaced.
         plan: the films.
         report: receives one line of progress at a time.
-        track: wraps a list of items, named by a plural noun, to show progress.
+        progress: shows how many items of a task are done.
 
     Returns:
         the content of demo.json; `verdict` is what `judge` says.
@@ -102,7 +104,7 @@ def run_demo(
         resolve(recipe.base.weights)  # refuses before anything is removed or drawn
     claim(out)
     with clock.step("films", f"drawing {plan.films} films of the site “{plan.site}”"):
-        entries = _draw(files, plan, recipe.seed, track)
+        entries = _draw(files, plan, recipe.seed, progress)
     with clock.step("training", "training both stages"):
         result = train(recipe, files.manifest, files.run, report=report)
     with clock.step("export", "exporting the INT8 bundle and measuring its parity"):
@@ -118,7 +120,7 @@ def run_demo(
         floating = _export_float(adapted, files.float_bundle, second_pass)
     with clock.step("comparison", "comparing before, after and INT8 on the validation films"):
         validation = select(entries, "val")
-        summary = evaluate(segmenters, validation, files.evaluation, lambda films: track(films, "films"))
+        summary = evaluate(segmenters, validation, files.evaluation, progress)
         film = read_film(validation[0].path_image)
         timed = {**segmenters, FP32: floating}
         times = interleaved({name: partial(model.segment, film) for name, model in timed.items()}, _TURNS)
@@ -218,7 +220,7 @@ def judge(before: Mapping[str, Any], after: Mapping[str, Any], int8: Mapping[str
 class _Clock:
     """Announces steps and keeps how long each took, in seconds."""
 
-    report: Callable[[str], None]
+    report: Report
     steps: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
     count: int = 6
@@ -245,14 +247,14 @@ def _both_stages(recipe: Recipe) -> tuple[AdaLoRAStage, QuantizeStage]:
     return adalora[0], quantize[0]
 
 
-def _draw(files: DemoFiles, plan: DemoPlan, seed: int, track: Track) -> list[Entry]:
+def _draw(files: DemoFiles, plan: DemoPlan, seed: int, progress: Progress) -> list[Entry]:
     entries = write_phantoms(
         files.manifest.parent,
         plan.films,
         seed,
         plan.size,
         plan.site,
-        track=lambda films: track(films, "films"),
+        progress=progress,
     )
     # the generator shares its films out as for a data set; the demo wants more of them for validation
     entries = assign_splits([replace(entry, split=None) for entry in entries], plan.fractions, seed)

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from adaloraqat.errors import FilmError
 from adaloraqat.measure.film_scores import check_tolerances
 from adaloraqat.measure.statistics.compare import DEFAULT_MARGIN
-from adaloraqat.training.recipe import Strict, check_document, read_document
+from adaloraqat.training.recipe import Strict, check_document, find_recipe, read_document
 
 Column = Literal[
     "dice", "iou", "nsd", "hd95", "assd", "ssim", "sensitivity", "specificity",
@@ -92,11 +92,12 @@ class TableRecipe(Strict):
 
 
 def load_table(path: Path) -> TableRecipe:
-    """Read a table recipe; paths in it become relative to the working folder.
+    """Read a table recipe, a file or one that ships; paths in it become relative to the working folder.
 
     Raises:
         RecipeError: no such file, not YAML, an unknown key or an impossible value; says which.
     """
+    path = find_recipe(path)
     table = check_document(TableRecipe, read_document(path, EXAMPLE), path.name, EXAMPLE)
     return table.model_copy(update={"rows": tuple(_beside(row, path.parent) for row in table.rows)})
 

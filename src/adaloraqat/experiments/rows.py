@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from adaloraqat.errors import BundleError, ManifestError, RecipeError
 from adaloraqat.evaluate.evaluation import Options, evaluate
 from adaloraqat.evaluate.predictions import Predictions
 from adaloraqat.evaluate.rows import FilmRow, of_manifest, read_rows
-from adaloraqat.evaluate.score import Each
 from adaloraqat.evaluate.store import files_and_use
 from adaloraqat.experiments.recipe import Row, TableRecipe
 from adaloraqat.export.export_run import export_run
 from adaloraqat.files import write_json
+from adaloraqat.progress import Progress, Report
 from adaloraqat.report.table import Method, file_name
 from adaloraqat.training import Recipe, load_recipe
 from adaloraqat.training.run import finished_stages, is_run, trainable_parameters
@@ -25,7 +25,6 @@ from adaloraqat.training.run_films import choose_films
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.train import train
 
-Report = Callable[[str], None]
 _STAMP, _SCORES, _MADE_FROM = "scored.json", "films.csv", ".made-from.json"
 
 
@@ -37,7 +36,7 @@ def make_method(
     runs: Path,
     out: Path,
     report: Report,
-    each: Each,
+    progress: Progress,
 ) -> Method:
     """Train, export and score one row; every finished step is reused, an interrupted training continues.
 
@@ -49,17 +48,17 @@ def make_method(
         runs: folder of run folders.
         out: folder of the report.
         report: receives one line of progress at a time.
-        each: wraps the films to show progress.
+        progress: shows how many films are done.
 
     Raises:
         AdaloraqatError: with one sentence for anything that a user can mend.
     """
     if row.model is not None:
         bundle = load_bundle(row.model)
-        return Method(row.name, _scored(row, bundle, table, entries, out, report, each), bundle)
+        return Method(row.name, _scored(row, bundle, table, entries, out, report, progress), bundle)
     if row.predictions is not None:
         masks = Predictions(row.predictions, entries)
-        return Method(row.name, _scored(row, masks, table, entries, out, report, each))
+        return Method(row.name, _scored(row, masks, table, entries, out, report, progress))
     if row.recipe is None:
         return Method(row.name)
     recipe = load_recipe(row.recipe, row.settings)
@@ -74,7 +73,7 @@ def make_method(
         report(f"{row.name}: training {run.name}")
         train(recipe, manifest, run, resume=is_run(run), report=report)
     bundle = _exported(row, run, stage, manifest, report)
-    films = _scored(row, bundle, table, entries, out, report, each)
+    films = _scored(row, bundle, table, entries, out, report, progress)
     return Method(row.name, films, bundle, trainable_parameters(run).get(stage), run, row.recipe)
 
 
@@ -119,7 +118,7 @@ def _scored(
     entries: Sequence[Entry],
     out: Path,
     report: Report,
-    each: Each,
+    progress: Progress,
 ) -> tuple[FilmRow, ...]:
     """Return the row's film scores; scores of the same bundle or masks on the same films are read back."""
     folder = out / "scores" / file_name(row.name)
@@ -132,7 +131,7 @@ def _scored(
     if _read_stamp(folder / _STAMP) != stamp or not (folder / _SCORES).exists():
         report(f"{row.name}: scoring {len(entries)} films")
         model = scored if isinstance(scored, Predictions) else Segmenter.load(str(scored.folder))
-        evaluate({row.name: model}, entries, folder, each, Options(table.tolerances, seed=table.seed))
+        evaluate({row.name: model}, entries, folder, progress, Options(table.tolerances, seed=table.seed))
         write_json(folder / _STAMP, stamp)
     films = of_manifest(read_rows(folder / _SCORES), entries)
     return tuple(film for film in films if film.prompt in table.prompts)

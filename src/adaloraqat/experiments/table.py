@@ -11,12 +11,13 @@ from adaloraqat.evaluate.comparisons import comparisons
 from adaloraqat.evaluate.films import choose_scored
 from adaloraqat.evaluate.machine import environment, segmenter_times
 from adaloraqat.evaluate.predictions import Predictions
-from adaloraqat.evaluate.score import Each
 from adaloraqat.evaluate.summary import STATISTICS, grouped, summarise
 from adaloraqat.experiments.recipe import TableRecipe
-from adaloraqat.experiments.rows import Report, make_method
+from adaloraqat.experiments.rows import make_method
 from adaloraqat.files import check_folder, write_json, write_text
 from adaloraqat.measure.film_scores import nsd_key
+from adaloraqat.progress import Progress, Report, no_progress
+from adaloraqat.renamed import renamed_arguments
 from adaloraqat.report.table import PROMPT_WORDS, Method, to_csv, to_latex, to_markdown
 
 SCORES = ("dice", "iou", "nsd", "hd95", "assd", "ssim", "sensitivity", "specificity")
@@ -28,6 +29,7 @@ _TEST = (
 )  # fmt: skip
 
 
+@renamed_arguments(each="progress")
 def make_table(
     table: TableRecipe,
     manifest: Path,
@@ -35,7 +37,7 @@ def make_table(
     out: Path,
     command: str,
     report: Report,
-    each: Each = lambda entries: entries,
+    progress: Progress = no_progress,
 ) -> tuple[dict[str, Any], list[Method], list[Entry]]:
     """Make every row, then write table.json, table.csv, table.md and table.tex to `out`.
 
@@ -46,7 +48,7 @@ def make_table(
         out: folder for the table and the scores.
         command: what a reader types to make the table again.
         report: receives one line of progress at a time.
-        each: wraps the films to show progress.
+        progress: shows how many films are done.
 
     Returns:
         the content of table.json, the methods and the films scored.
@@ -59,7 +61,7 @@ def make_table(
     for row in table.rows:
         if row.predictions is not None:
             Predictions(row.predictions, entries)  # told now, not after hours of training other rows
-    methods = [make_method(row, table, entries, manifest, runs, out, report, each) for row in table.rows]
+    methods = [make_method(row, table, entries, manifest, runs, out, report, progress) for row in table.rows]
     speeds = _speeds(table, methods) if "speed" in table.columns else {}
     document = build_table(table, methods, speeds) | {
         "command": command,

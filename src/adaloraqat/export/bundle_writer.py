@@ -18,10 +18,10 @@ import onnx
 import adaloraqat
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
 from adaloraqat.bundle.engine import openvino_package
-from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER, OPENVINO_IR
+from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER, MASK_PROMPT, OPENVINO_IR
 from adaloraqat.datasets.names import some_of
 from adaloraqat.errors import OutputError
-from adaloraqat.export.onnx_export import export_decoder, export_encoder
+from adaloraqat.export.onnx_export import export_decoder, export_encoder, export_mask_prompt
 from adaloraqat.files import check_folder, umask
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
@@ -59,6 +59,7 @@ def export_bundle(
     prompt: Mapping[str, Any] | None = None,
     measured: Callable[[Path], Mapping[str, Any]] | None = None,
     openvino: bool = False,
+    accepts_points: bool = False,
     parity: Callable[[Path], Mapping[str, Any]] | None = None,
     licence: str = LICENCE,
     intended_use: str = INTENDED_USE,
@@ -82,6 +83,7 @@ def export_bundle(
         prompt: further facts about prompts, for a reader.
         measured: further metrics of the written files, which lie in the folder that it is given.
         openvino: write OpenVINO IR beside the ONNX files; the bundle vouches for it, and OpenVINO runs it.
+        accepts_points: whether the bundle takes points and masks beside boxes; of a model that knows them.
         parity: measures a written bundle against `model`; its result goes into `bundle.json`. Without it the
             bundle says that parity was not measured.
         licence: of the weights.
@@ -124,11 +126,15 @@ def export_bundle(
     with _whole_folder(target) as temporary:
         converted = convert(model)
         export_encoder(converted, temporary / ENCODER)
-        export_decoder(converted, temporary / DECODER)
-        for graph in (ENCODER, DECODER):
+        export_decoder(converted, temporary / DECODER, accepts_points)
+        graphs = [ENCODER, DECODER]
+        if accepts_points:
+            export_mask_prompt(converted, temporary / MASK_PROMPT)
+            graphs.append(MASK_PROMPT)
+        for graph in graphs:
             _label(temporary / graph, fields)
-        _describe_stored(fields, model, [temporary / ENCODER, temporary / DECODER])
-        files = [ENCODER, DECODER, *(write_openvino_ir(temporary) if openvino else ())]
+        _describe_stored(fields, model, [temporary / graph for graph in graphs])
+        files = [*graphs, *(write_openvino_ir(temporary, graphs) if openvino else ())]
         if measured is not None:
             fields["metrics"] |= measured(temporary)
         write_bundle(temporary, fields, files)
@@ -176,8 +182,8 @@ def stored_parameters(files: Iterable[Path], parts: Iterable[str]) -> dict[str, 
 
     Weights are int8, float16 or float32; biases of integer layers are int32. Scales, zero points and
     constants of the graph (the Fourier frequencies among them) are no parameters; equal tensors, as untrained
-    models have them, are stored once. What a graph does not need is not in it: of a SAM the mask
-    prompt's convolutions, the embeddings of points, and the heads of the second to fourth mask.
+    models have them, are stored once. What a graph does not need is not in it: of a SAM the heads of the
+    second to fourth mask and, where no points are accepted, what embeds points and masks.
     """
     of_the_model = tuple(f"{part}." for part in parts)
     found: dict[str, dict[str, int]] = {}
@@ -194,11 +200,12 @@ def _is_stored(module: str, stored: Mapping[str, Mapping[str, int]]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for names in stored.values() for name in names)
 
 
-def write_openvino_ir(folder: Path) -> list[str]:
-    """Write a bundle's two ONNX files as OpenVINO IR (as QMedSAM deploys); weights keep their precision.
+def write_openvino_ir(folder: Path, graphs: Sequence[str] = (ENCODER, DECODER)) -> list[str]:
+    """Write a bundle's ONNX files as OpenVINO IR (as QMedSAM deploys); weights keep their precision.
 
     Args:
-        folder: holds encoder.onnx and decoder.onnx.
+        folder: holds the ONNX files.
+        graphs: their names.
 
     Returns:
         the files written, as names inside `folder`.
@@ -210,7 +217,8 @@ def write_openvino_ir(folder: Path) -> list[str]:
     openvino = openvino_package()
     # read_model, not convert_model: the latter notes the path of the ONNX file in the IR
     core = openvino.Core()
-    for graph, (structure, _) in OPENVINO_IR.items():
+    for graph in graphs:
+        structure, _ = OPENVINO_IR[graph]
         target = folder / structure
         target.parent.mkdir(exist_ok=True)
         model = core.read_model(folder / graph)
@@ -218,7 +226,7 @@ def write_openvino_ir(folder: Path) -> list[str]:
             openvino.save_model(model, target, compress_to_fp16=False)
         except RuntimeError as error:  # OpenVINO names no reason; a full disk is the usual one
             raise OSError(f"OpenVINO could not write {structure}") from error
-    return [name for pair in OPENVINO_IR.values() for name in pair]
+    return [name for graph in graphs for name in OPENVINO_IR[graph]]
 
 
 def refuse_foreign(target: Path) -> None:
@@ -249,7 +257,7 @@ def _listed(folder: Path) -> set[str]:
         ours = "format_version" in document and {ENCODER, DECODER} <= set(document["files"])
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
-    return {DOCUMENT, ENCODER, DECODER, *chain(*OPENVINO_IR.values())} if ours else set()
+    return {DOCUMENT, *OPENVINO_IR, *chain(*OPENVINO_IR.values())} if ours else set()
 
 
 @contextmanager

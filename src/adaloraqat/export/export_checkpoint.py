@@ -151,6 +151,7 @@ def export_checkpoint(
         prompt={"trained_boxes": TRAINED_BOXES},
         measured=lambda written: {"sizes": sizes(checkpoint, size, _bytes_in(written))},
         openvino=openvino,
+        accepts_points=True,  # its prompt encoder is SAM's own
         parity=(lambda written: measure_parity(model, preprocessing, written, films)) if films else None,
         licence=LICENCE,
     )

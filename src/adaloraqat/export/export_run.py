@@ -25,6 +25,7 @@ from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.measure.overlap import dice
 from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
+from adaloraqat.progress import Report
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Film, Preprocessing, read_film, read_mask
@@ -34,7 +35,7 @@ from adaloraqat.training.recipe import Recipe, public_document
 from adaloraqat.training.run import LoadedRun, load_float_run, load_run, trainable_parameters
 from adaloraqat.training.run_films import UsableFilms, choose_films
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.torch_engine import quality_trained, run_segmenter
+from adaloraqat.training.torch_engine import knows_points, masks_trained, quality_trained, run_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ SMALLEST_PART = 0.1
 SPECKS_MAY_GO_FOR = 0.0005
 """Validation Dice that removing specks may cost: it hardly counts them, but HD95 and a reader's eye do."""
 DEFAULT_MAX_DROP = 0.002
-Report = Callable[[str], None]
 Pair = tuple[Entry, Film, np.ndarray[Any, np.dtype[np.bool_]]]
 
 
@@ -152,6 +152,8 @@ def export_run(
         metrics=metrics,
         trainable=trainable_parameters(folder, run.stage),
         openvino=openvino,
+        accepts_points=accepts_boxes(model) and knows_points(run.recipe),
+        prompt={"masks_trained": True} if masks_trained(run.recipe) else None,
         parity=(lambda written: measure_parity(model, run.preprocessing, written, films)) if films else None,
     )
     for sentence in parity_shortfalls(bundle.parity):
@@ -257,7 +259,7 @@ def _wanted(
         return trained  # where only a part was quantised, no shipped policy has its name
     default = trained.name if trained is not None else "int8" if boxes else "fp32"
     name = precision or default
-    if weight_range is None and trained is not None and not name.startswith("reference"):
+    if weight_range is None and trained is not None and policy_named(name).weight_range == "portable":
         weight_range = trained.weight_range
     return policy_in_range(name, weight_range)
 

@@ -110,8 +110,11 @@ def export_weights(
         quality_trained=prompt.quality_trained,
         training=_training(weights, entry, policy, len(usable.left_out)),
         metrics=metrics,
-        prompt={} if prompt.automatic == WHOLE else {"automatic": prompt.automatic},
+        prompt={
+            key: value for key, value in prompt.to_dict().items() if key in ("automatic", "masks_trained")
+        },
         openvino=openvino,
+        accepts_points=weights != SHIPPED_BASE,
         parity=(lambda written: measure_parity(model, preprocessing, written, pairs)) if pairs else None,
         licence=_licence(weights, entry),
     )
@@ -135,14 +138,16 @@ def _prompt(
         second_pass, smallest_part, metrics = choose_passes(segmenter, True, films)
         return Prompt(second_pass, quality_trained=True), smallest_part, metrics
     trained = entry is not None
+    masks = entry is not None and entry.masks_trained
     if not films:
         report(
             "no validation films: the automatic prompt and parity are not measured; give --data with films "
             "of split val to choose and measure them"
         )
-        return Prompt(False, trained, automatic=PROPOSED_BOX), 0.0, {}
+        return Prompt(False, trained, automatic=PROPOSED_BOX, masks_trained=masks), 0.0, {}
     report(f"choosing the automatic prompt on {len(films)} validation films")
-    prompts = [Prompt(False, trained, automatic=choice) for choice in (PROPOSED_BOX, PROPOSED_LUNGS)]
+    choices = (PROPOSED_BOX, PROPOSED_LUNGS)
+    prompts = [Prompt(False, trained, automatic=choice, masks_trained=masks) for choice in choices]
     scores = [mean_dice(model_segmenter(model, preprocessing, prompt), films) for prompt in prompts]
     best = prompts[scores[1] > scores[0]]
     dices = {f"dice_{prompt.automatic}": score for prompt, score in zip(prompts, scores, strict=True)}

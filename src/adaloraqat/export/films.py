@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from adaloraqat.datasets.manifest import Entry, evenly_spread
-from adaloraqat.export.export_run import CALIBRATION_FILMS, PARITY_FILMS, Pair, Report, read_pairs
+from adaloraqat.export.export_run import CALIBRATION_FILMS, PARITY_FILMS, Pair, read_pairs
+from adaloraqat.progress import Report
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.run_films import UsableFilms

@@ -50,6 +50,11 @@ class DecoderGraph(nn.Module):
 
     `adaloraqat.models.sam.decode` for one image, with the boxes as the batch: no shape but N depends on the
     input.
+
+    A graph of `any_prompt` takes T points in place of a box: `boxes` (N, 2T) are their x and y, one after the
+    other, and `labels` (N or 1, T) say what each is, as in SAM's published export: 1 a point on what is
+    wanted, 0 one off it, 2 and 3 the corners of a box, -1 the empty point that SAM adds where there is no
+    box. A box is T = 2 with labels 2 and 3.
     """
 
     phase_x: Tensor
@@ -57,12 +62,14 @@ class DecoderGraph(nn.Module):
     frequency_x: Tensor
     frequency_y: Tensor
 
-    def __init__(self, model: SamModel) -> None:
+    def __init__(self, model: SamModel, any_prompt: bool = False) -> None:
         """Wrap `model`, which is changed: its decoder attention is written out."""
         super().__init__()
         for module in model.mask_decoder.modules():
             if isinstance(module, SamAttention):
                 write_out_stored(module)
+        if any_prompt:
+            _vary_tokens(model.mask_decoder.transformer)
         self.prompt_encoder = model.prompt_encoder
         self.mask_decoder = model.mask_decoder
         self.image_size = float(model.config.prompt_encoder_config.image_size)
@@ -81,9 +88,11 @@ class DecoderGraph(nn.Module):
         self.register_buffer("frequency_x", frequencies[0].clone())
         self.register_buffer("frequency_y", frequencies[1].clone())
 
-    def forward(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Segment what each box encloses."""
-        tokens = self._tokens(boxes)  # (N, 1, T, D)
+    def forward(
+        self, embedding: Tensor, boxes: Tensor, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Segment what each prompt asks for."""
+        tokens = self._tokens(boxes, labels)  # (N, 1, 5 + T, D)
         image = embedding + self.prompt_encoder.no_mask_embed.weight[:, :, None, None]  # (1, D, g, g)
         keys = image.flatten(2).transpose(1, 2).unsqueeze(1)  # (1, 1, g·g, D)
         # Each box changes the image tokens in its own way from the first block on.
@@ -96,14 +105,21 @@ class DecoderGraph(nn.Module):
         quality = self.mask_decoder.iou_prediction_head(queries[:, 0, 0, :])[:, 0]  # (N,)
         return logits.reshape(-1, 4 * self.grid, 4 * self.grid), quality
 
-    def _tokens(self, boxes: Tensor) -> Tensor:
+    def _tokens(self, boxes: Tensor, labels: Tensor | None) -> Tensor:
         decoder, prompts = self.mask_decoder, self.prompt_encoder
-        corners = 2 * ((boxes.reshape(-1, 2, 2) + 0.5) / self.image_size) - 1  # (N, 2, 2)
-        phases = 2 * math.pi * (corners[..., :1] * self.frequency_x + corners[..., 1:] * self.frequency_y)
-        kind = torch.cat([prompts.point_embed[2].weight, prompts.point_embed[3].weight])  # (2, D)
-        sparse = torch.cat([phases.sin(), phases.cos()], dim=-1) + kind  # (N, 2, D)
+        count = 2 if labels is None else labels.shape[1]
+        points = boxes.reshape(-1 if labels is None else boxes.shape[0], count, 2)
+        places = 2 * ((points + 0.5) / self.image_size) - 1  # (N, T, 2)
+        phases = 2 * math.pi * (places[..., :1] * self.frequency_x + places[..., 1:] * self.frequency_y)
+        sparse = torch.cat([phases.sin(), phases.cos()], dim=-1)  # (N, T, D)
+        if labels is None:
+            sparse = sparse + torch.cat([prompts.point_embed[2].weight, prompts.point_embed[3].weight])
+        else:
+            sparse = torch.where(labels[..., None] < 0, sparse.new_zeros(()), sparse)
+            kinds = [prompts.not_a_point_embed, *prompts.point_embed]
+            sparse = sparse + torch.cat([kind.weight for kind in kinds])[labels + 1]
         output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # (5, D)
-        output = output.unsqueeze(0) + torch.zeros_like(sparse[:, :1, :1])  # (N, 5, D)
+        output = output.unsqueeze(0) + boxes.new_zeros(boxes.shape[0], 1, 1)  # (N, 5, D)
         return torch.cat([output, sparse], dim=1).unsqueeze(1)
 
     def _transform(self, tokens: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,6 +149,36 @@ class DecoderGraph(nn.Module):
         image = keys.transpose(2, 3).reshape(-1, int(keys.shape[-1]), self.grid, self.grid)  # (N, D, g, g)
         image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(image)))
         return decoder.activation(decoder.upscale_conv2(image))
+
+
+class MaskPromptGraph(nn.Module):
+    """mask (1, 1, 4g, 4g), logits of an earlier answer -> dense (1, D, g, g), to be added to the embedding.
+
+    The decoder graph adds what stands for no mask; `dense` is SAM's mask embedding without that.
+    """
+
+    def __init__(self, model: SamModel) -> None:
+        """Wrap `model`."""
+        super().__init__()
+        self.prompt_encoder = model.prompt_encoder
+
+    def forward(self, mask: Tensor) -> Tensor:
+        """Embed one mask."""
+        dense: Tensor = self.prompt_encoder.mask_embed(mask)
+        return dense - self.prompt_encoder.no_mask_embed.weight[:, :, None, None]
+
+
+def _vary_tokens(transformer: Any) -> None:
+    """Let the number of tokens vary: those of the two-way blocks' modules that tokens pass through."""
+    blocks = [(layer.cross_attn_token_to_image, (True, False)) for layer in transformer.layers]
+    blocks += [(layer.cross_attn_image_to_token, (False, True)) for layer in transformer.layers]
+    blocks += [(layer.self_attn, (True, True)) for layer in transformer.layers]
+    for attention, (own, others) in [*blocks, (transformer.final_attn_token_to_image, (True, False))]:
+        attention.varying = own, others
+        attention.q_proj.varying = attention.out_proj.varying = own
+        attention.k_proj.varying = attention.v_proj.varying = others
+    for layer in transformer.layers:
+        layer.mlp.lin1.varying = layer.mlp.lin2.varying = True
 
 
 def _partition(tokens: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:

@@ -1,8 +1,8 @@
 """Parity layer by layer: the file's integer products against the fake-quantised layers they came from.
 
-Every quantised product of a file is cut out (`products_only`), given the input that the trained model's layer
-gets, executed by the engine, and compared. 1 LSB is the step of an 8-bit grid over the layer's calibrated
-output range, (high - low) / 255, or the step of the output's own grid where it has one.
+Every quantised product of a file is taken out (`extract_subgraph`), given the input that the trained model's
+layer gets, executed by the engine, and compared. 1 LSB is the step of an 8-bit grid over the layer's
+calibrated output range, (high - low) / 255, or the step of the output's own grid where it has one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -26,6 +26,7 @@ from adaloraqat.errors import BundleError
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.fake_quantize import FakeQuantized, FakeQuantizedProduct
 from adaloraqat.quantize.preparation import fake_quantized
+from adaloraqat.renamed import renamed_names
 
 FloatArray = NDArray[np.float32]
 _PRODUCTS = ("Gemm", "Conv", "MatMul")
@@ -142,7 +143,7 @@ def _executed(
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, file.name)
-        onnx.save(products_only(model, products, {name: feed.shape for name, feed in feeds.items()}), path)
+        onnx.save(extract_subgraph(model, products, {name: feed.shape for name, feed in feeds.items()}), path)
         outputs = _run(path, feeds, [product.output for product in products], engine, threads)
     return {product.name: found for product, found in zip(products, outputs, strict=True)}
 
@@ -191,21 +192,21 @@ def quantized_products(model: onnx.ModelProto) -> list[QuantizedProduct]:
     return [graph.product(node) for node in model.graph.node if graph.is_quantized(node)]
 
 
-def products_only(
+def extract_subgraph(
     model: onnx.ModelProto, products: Sequence[QuantizedProduct], shapes: Mapping[str, Sequence[int]]
 ) -> onnx.ModelProto:
     """Return a model of these products alone; `shapes` are those of their input tensors."""
     # by first output: what is shared by products is taken once
     nodes = {node.output[0]: node for product in products for node in product.nodes}
     used = {tensor for node in nodes.values() for tensor in node.input}
-    cut = helper.make_graph(
+    subgraph = helper.make_graph(
         list(nodes.values()),
         "quantised products",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [helper.make_tensor_value_info(product.output, TensorProto.FLOAT, None) for product in products],
         [tensor for tensor in model.graph.initializer if tensor.name in used],
     )
-    return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return helper.make_model(subgraph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 class _Graph:
@@ -257,3 +258,7 @@ def _with_input(node: onnx.NodeProto, tensor: str) -> onnx.NodeProto:
     copied.CopyFrom(node)
     copied.input[0] = tensor
     return copied
+
+
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+    __getattr__ = renamed_names(__name__, {"products_only": "extract_subgraph"})

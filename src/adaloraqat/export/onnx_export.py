@@ -8,11 +8,20 @@ import warnings
 from collections.abc import Mapping
 from typing import TypeVar
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+from transformers import SamModel
 
-from adaloraqat.export.graphs import DecoderGraph, EncoderGraph, NetworkGraph, RepeatGraph
+from adaloraqat.bundle.format import BOX_LABELS
+from adaloraqat.export.graphs import (
+    DecoderGraph,
+    EncoderGraph,
+    MaskPromptGraph,
+    NetworkGraph,
+    RepeatGraph,
+)
 from adaloraqat.files import atomic_path
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.prompt_free import PromptFreeModel
@@ -45,12 +54,14 @@ def export_encoder(model: SegmentationModel, path: str | os.PathLike[str]) -> No
     write_onnx(EncoderGraph(_own_copy(model)), (image,), path, ["image"], ["embedding"], _BATCH)
 
 
-def export_decoder(model: SegmentationModel, path: str | os.PathLike[str]) -> None:
+def export_decoder(model: SegmentationModel, path: str | os.PathLike[str], any_prompt: bool = False) -> None:
     """Write `embedding` (1, D, g, g), `boxes` (N, 4) -> `logits` (N, 4g, 4g), `quality` (N,), for any N.
 
     Args:
         model: what `adaloraqat.quantize.convert` returned, in any precision. It is not changed.
         path: the ONNX file; it appears whole or not at all.
+        any_prompt: the file takes points too: `boxes` (N, 2T), and the optional input `labels` (N or 1, T)
+            int64, which is `BOX_LABELS` where it is not given (see `graphs.DecoderGraph`).
 
     Raises:
         OutputError: the file cannot be written.
@@ -66,7 +77,10 @@ def export_decoder(model: SegmentationModel, path: str | os.PathLike[str]) -> No
         config = model.config.prompt_encoder_config
         grid = config.image_embedding_size
         embedding = torch.zeros(1, config.hidden_size, grid, grid)
-        graph = DecoderGraph(_own_copy(model))
+        graph = DecoderGraph(_own_copy(model), any_prompt)
+    if any_prompt:
+        _export_any_prompt(graph, embedding, path)
+        return
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 2.0, 2.0]])
     dynamic = {name: {0: "N"} for name in ("boxes", "logits", "quality")}
     write_onnx(
@@ -77,6 +91,41 @@ def export_decoder(model: SegmentationModel, path: str | os.PathLike[str]) -> No
         ["logits", "quality"],
         dynamic,
     )
+
+
+def _export_any_prompt(graph: nn.Module, embedding: Tensor, path: str | os.PathLike[str]) -> None:
+    points, labels = torch.ones(2, 6), torch.tensor([[1, 0, -1], [0, 2, 3]])
+    dynamic = {
+        "boxes": {0: "N", 1: "2T"},
+        "labels": {0: "L", 1: "T"},
+        "logits": {0: "N"},
+        "quality": {0: "N"},
+    }
+    with atomic_path(path) as temporary:
+        arguments = (embedding, points, labels)
+        write_onnx(
+            graph, arguments, temporary, ["embedding", "boxes", "labels"], ["logits", "quality"], dynamic
+        )
+        written = onnx.load(str(temporary))
+        # an input that has a value in the file is one that need not be given
+        written.graph.initializer.append(onnx.numpy_helper.from_array(np.array([BOX_LABELS]), "labels"))
+        onnx.checker.check_model(written)
+        onnx.save(written, str(temporary))
+
+
+def export_mask_prompt(model: SamModel, path: str | os.PathLike[str]) -> None:
+    """Write `mask` (1, 1, 4g, 4g) -> `dense` (1, D, g, g), what a mask prompt adds to the embedding.
+
+    Args:
+        model: as for `export_decoder`.
+        path: the ONNX file; it appears whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    side = 4 * model.config.prompt_encoder_config.image_embedding_size
+    graph = MaskPromptGraph(_own_copy(model))
+    write_onnx(graph, (torch.zeros(1, 1, side, side),), path, ["mask"], ["dense"])
 
 
 def _own_copy(model: Model) -> Model:

@@ -8,13 +8,14 @@ sensitive groups to float, one after the other, until the whole model loses no m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from transformers import SamModel
 
 from adaloraqat.datasets.manifest import evenly_spread
 from adaloraqat.errors import RecipeError
+from adaloraqat.progress import Report
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PRECISIONS, PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
@@ -22,7 +23,6 @@ from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.validate import validate
 
-Report = Callable[[str], None]
 AUTO = "auto"
 RANKING_FILMS = 64
 """Validation films that groups are ranked with, evenly spread; what is proposed is proved on all."""

@@ -1,1 +1,1 @@
-"""Segment Anything in any size: its measures, its published weights, encode and decode."""
+"""Segment Anything in any size: its config, its published weights, encode and decode."""

@@ -99,7 +99,7 @@ def merged_weight(
 
     Args:
         weight: (3d, in), the rows of q, then of k, then of v.
-        adapter: `ADAPTER_PARTS`.
+        adapter: `ADAPTER_TENSORS`.
         factor: alpha / target_rank.
         where: the layer's name for messages.
         file: the file's name for messages.

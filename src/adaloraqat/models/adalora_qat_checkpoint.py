@@ -40,8 +40,8 @@ from adaloraqat.models.adalora_qat_naming import (
 from adaloraqat.models.architecture import SamArchitecture
 from adaloraqat.models.checkpoint_files import WRAPPERS, load_pickled
 from adaloraqat.models.checkpoints import load_base, model_from_state
-from adaloraqat.models.meta_naming import count_indices, decoder_measures, vit_measures
-from adaloraqat.models.published import TABLE
+from adaloraqat.models.meta_naming import count_indices, infer_decoder_config, infer_vit_config
+from adaloraqat.models.published import PUBLISHED_WEIGHTS
 from adaloraqat.radiograph import Preprocessing
 
 _KEPT = ("epoch", "val_dice", "val_metrics", "stage1_dice", "quantized_layers", "timestamp", "max_rank")
@@ -114,7 +114,7 @@ def read_adalora_qat(
 
 def sam_preprocessing(size: int) -> Preprocessing:
     """Return the preprocessing of the authors' `inference.py`: SAM's, of the fixed range 0 to 255."""
-    return replace(TABLE["sam-vit-base"].preprocessing, image_size=size)
+    return replace(PUBLISHED_WEIGHTS["sam-vit-base"].preprocessing, image_size=size)
 
 
 def is_adalora_qat_file(path: Path) -> bool:
@@ -156,14 +156,14 @@ def _whole(content: object, source: Path, given: Scaling | None) -> AdaLoRAQATCh
         or scaling_beside(source, parts.adapters, notices)
         or Scaling(*PUBLISHED, "published; the file does not hold it")
     )
-    measures = _measures(parts.base, file, notices)
+    config = _infer_config(parts.base, file, notices)
     tensors = dict(parts.base)
     for block, adapter in parts.adapters.items():
         name = f"vision_encoder.layers.{block}.attn.qkv.weight"
         tensors[name] = merged_weight(tensors[name], adapter, scaling.factor, f"{parts.prefix}{name}", file)
     rounded = _rounded(metadata)
     return AdaLoRAQATCheckpoint(
-        model_from_state(measures, tensors, file),
+        model_from_state(config, tensors, file),
         file,
         _stage(outer, parts, rounded),
         scaling,
@@ -225,8 +225,8 @@ def _adapters_beside(
     )
 
 
-def _measures(state: Mapping[str, Tensor], file: str, notices: list[str]) -> SamArchitecture:
-    """Read the measures from shapes; the decoder's heads show in none, 8 are assumed where they fit."""
+def _infer_config(state: Mapping[str, Tensor], file: str, notices: list[str]) -> SamArchitecture:
+    """Read the config from shapes; the decoder's heads show in none, 8 are assumed where they fit."""
     try:
         other_names = {  # as segment-anything calls them
             "prompt_encoder.mask_downscaling.3.weight": state["prompt_encoder.mask_embed.conv2.weight"],
@@ -234,19 +234,19 @@ def _measures(state: Mapping[str, Tensor], file: str, notices: list[str]) -> Sam
                 "mask_decoder.iou_prediction_head.proj_in.weight"
             ],
         }
-        decoder = decoder_measures({**state, **other_names})
+        decoder = infer_decoder_config({**state, **other_names})
         decoder["iou_head_depth"] = 2 + count_indices(
             state, r"mask_decoder\.iou_prediction_head\.layers\.(\d+)\."
         )
         width = decoder["prompt_dim"]
         decoder["decoder_heads"] = next(heads for heads in _DECODER_HEADS if width % (2 * heads) == 0)
-        encoder = vit_measures(
+        encoder = infer_vit_config(
             state,
             "vision_encoder.patch_embed.projection",
             "vision_encoder.pos_embed",
             "vision_encoder.layers",
         )
-        measures = SamArchitecture.from_dict({**encoder, **decoder})
+        config = SamArchitecture.from_dict({**encoder, **decoder})
     except KeyError as error:
         raise CheckpointError(
             f"{file} lacks sam.{error.args[0]}, so its architecture cannot be read: fetch the file anew."
@@ -256,12 +256,12 @@ def _measures(state: Mapping[str, Tensor], file: str, notices: list[str]) -> Sam
             f"{file} holds tensors whose shapes are not those of a SAM with a ViT encoder: give a checkpoint "
             "as AdaLoRA-QAT's code writes it."
         ) from error
-    if measures.decoder_heads != _DECODER_HEADS[0]:
+    if config.decoder_heads != _DECODER_HEADS[0]:
         notices.append(
             f"The mask decoder's width {width} does not divide into 8 heads as in every published SAM: "
-            f"{measures.decoder_heads} are assumed, which no shape can confirm."
+            f"{config.decoder_heads} are assumed, which no shape can confirm."
         )
-    return measures
+    return config
 
 
 def _state_in(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], Mapping[Any, Any]]:

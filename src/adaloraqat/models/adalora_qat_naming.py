@@ -19,7 +19,7 @@ from torch import Tensor
 from adaloraqat.errors import CheckpointError
 
 PROJECTIONS = ("q", "k", "v")
-ADAPTER_PARTS = tuple(f"{part}_{name}" for name in PROJECTIONS for part in ("P", "Lambda", "Q", "mask"))
+ADAPTER_TENSORS = tuple(f"{part}_{name}" for name in PROJECTIONS for part in ("P", "Lambda", "Q", "mask"))
 """What each adapted block must hold: P (d, r), Lambda (r,), Q (r, in) and mask (r,) of q, k and v."""
 
 _UNUSED = frozenset({*(f"importance_{name}" for name in PROJECTIONS), "importance_ema", "qat_mode"})
@@ -32,7 +32,7 @@ _COPY = re.compile(r"(\d+)\.(.+)")
 _ALONE = re.compile(r"layer_(\d+)_((?:P|Lambda|Q|importance|mask)_[qkv]|current_rank)")
 
 Adapters = dict[int, dict[str, Tensor]]
-"""{encoder block: {name of `ADAPTER_PARTS`: tensor}}."""
+"""{encoder block: {name of `ADAPTER_TENSORS`: tensor}}."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def split(state: Mapping[str, Tensor], file: str) -> Parts:
         for leaf in _PROJECTION:
             base[f"{_qkv(block)}.{leaf.removeprefix('qkv.')}"] = blocks[block][leaf]
     modes = {bool(found["qat_mode"]) for found in blocks.values() if "qat_mode" in found}
-    adapters = {block: {part: blocks[block][part] for part in ADAPTER_PARTS} for block in places}
+    adapters = {block: {part: blocks[block][part] for part in ADAPTER_TENSORS} for block in places}
     return Parts(base, adapters, modes.pop() if len(modes) == 1 else None, prefix, copied)
 
 
@@ -122,10 +122,10 @@ def adapters_alone(content: Mapping[str, Any], file: str) -> Adapters:
             numbered.setdefault(int(match.group(1)), {})[match.group(2)] = value.detach()
     for number, found in numbered.items():
         check_finite({f"layer_{number}_{part}": tensor for part, tensor in found.items()}, file)
-        _check_parts(found, ADAPTER_PARTS, [f"layer_{number}_{part}" for part in ADAPTER_PARTS], file)
+        _check_tensors(found, ADAPTER_TENSORS, [f"layer_{number}_{part}" for part in ADAPTER_TENSORS], file)
     blocks = _numbered_blocks(sorted(numbered), content.get("lora_layers"), file)
     return {
-        block: {part: numbered[number][part] for part in ADAPTER_PARTS} for number, block in blocks.items()
+        block: {part: numbered[number][part] for part in ADAPTER_TENSORS} for number, block in blocks.items()
     }
 
 
@@ -170,7 +170,7 @@ def _prefix_of(state: Mapping[str, Tensor], file: str) -> str:
 def _check_block(
     block: int, found: dict[str, Tensor], base: Mapping[str, Tensor], where: str, file: str
 ) -> None:
-    unknown = sorted(found.keys() - {*ADAPTER_PARTS, *_PROJECTION, *_UNUSED})
+    unknown = sorted(found.keys() - {*ADAPTER_TENSORS, *_PROJECTION, *_UNUSED})
     if unknown:
         raise CheckpointError(
             f"{file} holds {where}.{unknown[0]}, which AdaLoRA-QAT's code does not have: give a checkpoint "
@@ -181,11 +181,11 @@ def _check_block(
             f"{file} holds the projection of block {block} twice, with adapters and without: give a "
             "checkpoint as AdaLoRA-QAT's code writes it."
         )
-    needed = (*_PROJECTION, *ADAPTER_PARTS)
-    _check_parts(found, needed, [f"{where}.{part}" for part in needed], file)
+    needed = (*_PROJECTION, *ADAPTER_TENSORS)
+    _check_tensors(found, needed, [f"{where}.{part}" for part in needed], file)
 
 
-def _check_parts(found: Mapping[str, Tensor], needed: Iterable[str], names: list[str], file: str) -> None:
+def _check_tensors(found: Mapping[str, Tensor], needed: Iterable[str], names: list[str], file: str) -> None:
     missing = [name for part, name in zip(needed, names, strict=True) if part not in found]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

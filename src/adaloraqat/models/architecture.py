@@ -1,4 +1,4 @@
-"""The measures of one Segment Anything model, without any weights and without importing torch."""
+"""The config of one Segment Anything model, without any weights and without importing torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SamArchitecture:
             transformers, `PUBLISHED_NORM_EPS` in the code of Meta, MedSAM, LiteMedSAM and MobileSAM.
 
     Raises:
-        RecipeError: the measures do not fit together.
+        RecipeError: the config is inconsistent.
     """
 
     image_size: int = 1024
@@ -88,7 +88,7 @@ class SamArchitecture:
         """Read `to_dict`'s form; a key left out takes ViT-B's value.
 
         Raises:
-            RecipeError: a key is unknown, or the measures do not fit together.
+            RecipeError: a key is unknown, or the config is inconsistent.
         """
         known = {field.name for field in fields(cls)}
         unknown = sorted(str(key) for key in values if key not in known)
@@ -137,10 +137,10 @@ class SamArchitecture:
 
     @classmethod
     def from_config(cls, config: SamConfig) -> SamArchitecture:
-        """Read the measures out of a transformers configuration.
+        """Read the config out of a transformers configuration.
 
         Raises:
-            RecipeError: the measures do not fit together.
+            RecipeError: the config is inconsistent.
         """
         vision, prompt, decoder = (
             config.vision_config,

@@ -28,23 +28,31 @@ class MatrixProduct(nn.Module):
 
 
 class WrittenOutAttention(SamAttention):
-    """SAM's decoder attention, its products in the submodules `scores` and `mixture` (see `write_out`)."""
+    """SAM's decoder attention, its products in the submodules `scores` and `mixture` (see `write_out`).
+
+    Attributes:
+        varying: whether the numbers of tokens and of others may vary in an exported graph.
+    """
+
+    varying: ClassVar[tuple[bool, bool]] = (False, False)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> tuple[Tensor, None]:
         """Attend from (B, N, tokens, D) to (B, N, others, D); no weights are returned.
 
-        Every size but the first is a plain number, so that in an exported graph the boxes may be the batch.
+        Every size but the first and those that are `varying` is a plain number, so that in an exported graph
+        the boxes may be the batch.
         """
-        sets, tokens = int(query.shape[1]), int(query.shape[2])
-        queries = self._split(self.q_proj(query)) * self.scaling
-        keys, values = self._split(self.k_proj(key)), self._split(self.v_proj(value))
+        own, others = self.varying
+        sets, tokens = int(query.shape[1]), counted(query.shape[2], own)
+        queries = self._split(self.q_proj(query), own) * self.scaling
+        keys, values = self._split(self.k_proj(key), others), self._split(self.v_proj(value), others)
         weights = self.scores(queries, keys.transpose(-2, -1)).softmax(-1)  # (B · N, heads, tokens, others)
         attended = self.mixture(weights, values).transpose(1, 2)  # (B · N, tokens, heads, D / heads)
         return self.out_proj(attended.reshape(-1, sets, tokens, self.internal_dim)), None
 
-    def _split(self, projected: Tensor) -> Tensor:
+    def _split(self, projected: Tensor, varying: bool) -> Tensor:
         """(B, N, tokens, D) -> (B · N, heads, tokens, D / heads)."""
-        heads, tokens = self.num_attention_heads, int(projected.shape[2])
+        heads, tokens = self.num_attention_heads, counted(projected.shape[2], varying)
         return projected.reshape(-1, tokens, heads, self.internal_dim // heads).transpose(1, 2)
 
 
@@ -70,6 +78,11 @@ class WrittenOutVisionAttention(SamVisionAttention):
         mixed = self.mixture(scores.softmax(-1), value)
         joined = mixed.reshape(-1, heads, tokens, int(mixed.shape[-1])).transpose(1, 2)
         return self.proj(joined.reshape(-1, height, width, heads * int(mixed.shape[-1]))), None
+
+
+def counted(size: int, varying: bool) -> int:
+    """Return a size of a tensor that is traced: as it is where it may vary in the graph, else a number."""
+    return size if varying else int(size)
 
 
 def is_attention(module: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""The measures of the baselines that take no prompt, without weights and without importing torch."""
+"""The configs of the baselines that take no prompt, without weights and without importing torch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from adaloraqat.errors import RecipeError
 
 @dataclass(frozen=True)
 class PromptFreeArchitecture:
-    """What every prompt-free network has; the families below add their own measures.
+    """What every prompt-free network has; the families below add their own fields.
 
     Attributes:
         image_size: side S of the square model image, px.
         channels: channels C of the model image.
 
     Raises:
-        RecipeError: a value is of the wrong kind, or the measures do not fit together.
+        RecipeError: a value is of the wrong kind, or the config is inconsistent.
     """
 
     family: ClassVar[str] = ""
@@ -39,7 +39,7 @@ class PromptFreeArchitecture:
         self._check()
 
     def _check(self) -> None:
-        """Raise `RecipeError` where the family's own measures do not fit together."""
+        """Raise `RecipeError` where the family's own fields do not fit together."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, `family` among them; `from_dict` reads them back."""
@@ -52,7 +52,7 @@ class PromptFreeArchitecture:
         """Read `to_dict`'s form; a key left out takes its default.
 
         Raises:
-            RecipeError: a key is unknown, or the measures do not fit together.
+            RecipeError: a key is unknown, or the config is inconsistent.
         """
         known = [field.name for field in fields(cls)]
         given = {str(key): value for key, value in values.items() if key != "family"}
@@ -161,7 +161,7 @@ TINY_UNET = UNetArchitecture(features=(8, 8, 16, 32, 48, 8))
 """Below 100 thousand parameters: the yardstick that stands in every table."""
 
 SEGFORMER = SegFormerArchitecture()
-"""SegFormer-B0's measures, for one channel."""
+"""SegFormer-B0's config, for one channel."""
 
 DEEPLAB_V3_PLUS = DeepLabArchitecture()
 """DeepLabV3+ on MobileNetV2 of full width, for one channel."""

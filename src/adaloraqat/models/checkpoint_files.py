@@ -1,4 +1,4 @@
-"""Reading published weight files safely: bytes to tensors and measures, before any name is interpreted."""
+"""Reading published weight files safely: bytes to tensors and config, before any name is interpreted."""
 
 from __future__ import annotations
 

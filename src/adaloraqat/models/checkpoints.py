@@ -60,11 +60,11 @@ def load_base(
 
     Args:
         path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM) or LiteMedSAM's (MobileSAM). A
-            string may also be "base" or a name of `published.TABLE`, which no folder or file of that name
+            string may also be "base" or a name of `published.PUBLISHED`, which no folder or file of that name
             shadows: a path is then "./base", or a `Path`.
         image_size: side of the model image, px; position tables are interpolated where it is not the
             file's own (or the architecture's).
-        architecture: the measures, for a file that does not tell them; they must be the file's, except
+        architecture: the config, for a file that does not tell it; it must be the file's, except
             for the image size.
         decoder_norm_eps: epsilon of the decoder's layer norms; None is that of the code the weights come
             from: a Hugging Face folder's configuration says it, Meta's and LiteMedSAM's naming mean 1e-5.
@@ -100,14 +100,14 @@ def load_base(
         found = found or (None if given else infer_architecture(state, file))
         state = to_transformers(state, file)
         eps = eps or PUBLISHED_NORM_EPS
-    measures = _agreed(given, found, file)
+    config = _agreed(given, found, file)
     if eps is not None:
-        measures = replace(measures, decoder_norm_eps=eps)
-    if found is None and isinstance(measures, SamArchitecture):
-        measures = _with_own_image_size(measures, state)
-    model = model_from_state(measures, state, file)
-    wanted = image_size or (given.image_size if given else measures.image_size)
-    return model if wanted == measures.image_size else resize_model(model, wanted)
+        config = replace(config, decoder_norm_eps=eps)
+    if found is None and isinstance(config, SamArchitecture):
+        config = _with_own_image_size(config, state)
+    model = model_from_state(config, state, file)
+    wanted = image_size or (given.image_size if given else config.image_size)
+    return model if wanted == config.image_size else resize_model(model, wanted)
 
 
 def save_base(
@@ -133,21 +133,21 @@ def save_base(
     """
     target = Path(folder)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    measures = _as_architecture(architecture_of(model))
-    assert measures is not None
-    state = _checked(state, measures, target.absolute().name)
+    config = _as_architecture(architecture_of(model))
+    assert config is not None
+    state = _checked(state, config, target.absolute().name)
     stored = {name: _stored(name, tensor, half) for name, tensor in state.items()}
     with atomic_path(target / WEIGHTS) as temporary:
         save_file(stored, temporary, metadata={"format": "pt"})
     told = {} if preprocessing is None else {"preprocessing": preprocessing.to_dict()}
-    write_json(target / CONFIG, _config(model, measures) | told)
+    write_json(target / CONFIG, _config_json(model, config) | told)
 
 
-def _config(model: SamModel, measures: Architecture) -> dict[str, Any]:
-    if isinstance(measures, LiteMedSAMArchitecture):
-        return {"model_type": measures.family, "architecture": measures.to_dict(), "dtype": "float32"}
-    config = json.loads(model.config.to_json_string(use_diff=False))
-    return dict(config, architectures=["SamModel"], dtype="float32")
+def _config_json(model: SamModel, config: Architecture) -> dict[str, Any]:
+    if isinstance(config, LiteMedSAMArchitecture):
+        return {"model_type": config.family, "architecture": config.to_dict(), "dtype": "float32"}
+    written = json.loads(model.config.to_json_string(use_diff=False))
+    return dict(written, architectures=["SamModel"], dtype="float32")
 
 
 def _as_architecture(value: Mapping[str, Any] | Architecture | None) -> Architecture | None:
@@ -157,16 +157,16 @@ def _as_architecture(value: Mapping[str, Any] | Architecture | None) -> Architec
     return LiteMedSAMArchitecture.from_dict(value) if lite else SamArchitecture.from_dict(value)
 
 
-def _empty(measures: Architecture) -> SamModel:
-    if isinstance(measures, LiteMedSAMArchitecture):
-        return build_lite_medsam(measures)
-    return build_sam(measures)
+def _empty(config: Architecture) -> SamModel:
+    if isinstance(config, LiteMedSAMArchitecture):
+        return build_lite_medsam(config)
+    return build_sam(config)
 
 
-def _from_state(measures: Architecture, state: Mapping[str, Tensor]) -> SamModel:
-    if isinstance(measures, LiteMedSAMArchitecture):
-        return lite_medsam_from_state(measures, state)
-    return sam_from_state(measures, state)
+def _from_state(config: Architecture, state: Mapping[str, Tensor]) -> SamModel:
+    if isinstance(config, LiteMedSAMArchitecture):
+        return lite_medsam_from_state(config, state)
+    return sam_from_state(config, state)
 
 
 def _agreed(given: Architecture | None, found: Architecture | None, file: str) -> Architecture:
@@ -202,18 +202,18 @@ def _with_own_image_size(architecture: SamArchitecture, state: Mapping[str, Tens
     return replace(architecture, image_size=table.shape[1] * architecture.patch_size)
 
 
-def model_from_state(measures: Architecture, state: Mapping[str, Tensor], file: str) -> SamModel:
+def model_from_state(config: Architecture, state: Mapping[str, Tensor], file: str) -> SamModel:
     """Return a model of these tensors, float32 and in eval mode.
 
     Args:
-        measures: the architecture that the tensors have.
+        config: the architecture that the tensors have.
         state: transformers' names, all of them and no other.
         file: name for messages.
 
     Raises:
         CheckpointError: tensors missing, left over, of another shape, no plain numbers or NaN.
     """
-    return _from_state(measures, _checked(dict(state), measures, file)).eval()
+    return _from_state(config, _checked(dict(state), config, file)).eval()
 
 
 def _checked(state: dict[str, Tensor], architecture: Architecture, file: str) -> dict[str, Tensor]:

@@ -20,24 +20,24 @@ _MOMENTUM = 0.1  # share of a new batch in a running mean
 
 
 def build_deeplab_v3_plus(architecture: Mapping[str, Any]) -> PromptFreeModel:
-    """Return a DeepLabV3+ of the given measures (`DeepLabArchitecture`) with random weights.
+    """Return a DeepLabV3+ of the given config (`DeepLabArchitecture`) with random weights.
 
     Its logits are a quarter of the image's side, (B, 1, S / 4, S / 4).
 
     Raises:
-        RecipeError: the measures do not fit together.
+        RecipeError: the config is inconsistent.
     """
-    measures = DeepLabArchitecture.from_dict(architecture)
-    config = MobileNetV2Config(
-        num_channels=measures.channels,
-        image_size=measures.image_size,
-        depth_multiplier=measures.depth_multiplier,
-        output_stride=measures.output_stride,
+    config = DeepLabArchitecture.from_dict(architecture)
+    network_config = MobileNetV2Config(
+        num_channels=config.channels,
+        image_size=config.image_size,
+        depth_multiplier=config.depth_multiplier,
+        output_stride=config.output_stride,
         tf_padding=False,
         classifier_dropout_prob=0.0,  # the training draws from its own generators only, so that it can resume
         num_labels=1,
     )
-    return PromptFreeModel(_DeepLabV3Plus(config), measures.to_dict())
+    return PromptFreeModel(_DeepLabV3Plus(network_config), config.to_dict())
 
 
 class _DeepLabV3Plus(nn.Module):

@@ -1,4 +1,4 @@
-"""Every kind of model that a recipe can name, built from its measures: SAM, LiteMedSAM, and the baselines.
+"""Every kind of model that a recipe can name, built from its config: SAM, LiteMedSAM, and the baselines.
 
 An architecture is a dictionary; its key `family` says which kind it is ("sam" where it is missing). Each has
 at least `image_size` and `channels`.
@@ -54,10 +54,10 @@ FAMILIES: dict[str, Callable[[Mapping[str, Any]], SegmentationModel]] = {
 
 
 def build(architecture: Mapping[str, Any]) -> SegmentationModel:
-    """Return a model of these measures with random weights.
+    """Return a model of this config with random weights.
 
     Raises:
-        RecipeError: no such family, or the measures do not fit together.
+        RecipeError: no such family, or the config is inconsistent.
     """
     family = str(architecture.get("family", "sam"))
     if family not in FAMILIES:
@@ -68,10 +68,10 @@ def build(architecture: Mapping[str, Any]) -> SegmentationModel:
 
 
 def check(architecture: Mapping[str, Any]) -> None:
-    """Refuse measures that cannot be built; nothing is allocated (the meta device).
+    """Refuse a config that cannot be built; nothing is allocated (the meta device).
 
     Raises:
-        RecipeError: no such family, or the measures do not fit together.
+        RecipeError: no such family, or the config is inconsistent.
     """
     with torch.device("meta"):
         build(architecture)
@@ -87,9 +87,9 @@ def resize(model: SegmentationModel, image_size: int) -> SegmentationModel:
     """
     if not isinstance(model, PromptFreeModel):
         return resize_model(model, image_size)
-    measures = {**model.architecture, "image_size": image_size}
-    check(measures)
-    model.architecture = measures
+    config = {**model.architecture, "image_size": image_size}
+    check(config)
+    model.architecture = config
     return model
 
 

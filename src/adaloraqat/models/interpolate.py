@@ -57,8 +57,8 @@ def resize_model(model: SamModel, image_size: int) -> SamModel:
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     attention = model.config._attn_implementation
     if isinstance(model, LiteMedSam):
-        measures = replace(model.measures, image_size=image_size)
-        return _like(model, lite_medsam_from_state(measures, state, attention))
+        config = replace(model.lite_medsam_config, image_size=image_size)
+        return _like(model, lite_medsam_from_state(config, state, attention))
     new = replace(SamArchitecture.from_dict(architecture_of(model)), image_size=image_size)
     return _like(model, sam_from_state(new, _resized(state, new), attention))
 

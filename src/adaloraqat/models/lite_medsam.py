@@ -16,6 +16,7 @@ from transformers import SamModel
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 from adaloraqat.models.sam import SHARED_FREQUENCIES, initialise_prompt_and_decoder
 from adaloraqat.models.tiny_vit import BatchNorm, InvertedBottleneck, TinyViT, WindowAttention
+from adaloraqat.renamed import warn_renamed
 
 __all__ = ["LiteMedSam", "build_lite_medsam", "lite_medsam_from_state"]
 
@@ -26,47 +27,53 @@ class LiteMedSam(SamModel):
     """A `SamModel` whose `vision_encoder` is a TinyViT.
 
     Attributes:
-        measures: what it was built from.
+        lite_medsam_config: what it was built from.
     """
 
-    def __init__(self, measures: LiteMedSAMArchitecture, attention: str = "sdpa") -> None:
+    def __init__(self, config: LiteMedSAMArchitecture, attention: str = "sdpa") -> None:
         """Build it with weights that mean nothing; `build_lite_medsam` draws them."""
-        config = measures.prompt_and_decoder().to_config()
-        config.vision_config.num_hidden_layers = 0  # SAM's own encoder is thrown away at once
-        config._attn_implementation = attention
-        super().__init__(config)
-        self.measures = measures
-        self.vision_encoder = TinyViT(measures, config)
+        sam_config = config.prompt_and_decoder().to_config()
+        sam_config.vision_config.num_hidden_layers = 0  # SAM's own encoder is thrown away at once
+        sam_config._attn_implementation = attention
+        super().__init__(sam_config)
+        self.lite_medsam_config = config
+        self.vision_encoder = TinyViT(config, sam_config)
         for module in self.vision_encoder.modules():
             if isinstance(module, WindowAttention):
                 module.fused = attention == "sdpa"
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The measures in the form that `adaloraqat.models.families.build` takes."""
-        return self.measures.to_dict()
+        """The config in the form that `adaloraqat.models.families.build` takes."""
+        return self.lite_medsam_config.to_dict()
+
+    @property
+    def measures(self) -> LiteMedSAMArchitecture:
+        """The old name of `lite_medsam_config`; it goes with the next version."""
+        warn_renamed("LiteMedSam.measures", "LiteMedSam.lite_medsam_config")
+        return self.lite_medsam_config
 
 
 def build_lite_medsam(
     architecture: Mapping[str, Any] | LiteMedSAMArchitecture, attention: str = "sdpa"
 ) -> LiteMedSam:
-    """Return a LiteMedSAM of the given measures with random weights, drawn as the published code draws them.
+    """Return a LiteMedSAM of the given config with random weights, drawn as the published code draws them.
 
     torch's global generator is used; seed it for a repeatable model.
 
     Args:
-        architecture: measures, or their `to_dict` form.
+        architecture: config, or its `to_dict` form.
         attention: "sdpa" (fused) or "eager" (written out, as published).
 
     Raises:
-        RecipeError: the measures do not fit together.
+        RecipeError: the config is inconsistent.
     """
-    measures = (
+    config = (
         architecture
         if isinstance(architecture, LiteMedSAMArchitecture)
         else LiteMedSAMArchitecture.from_dict(architecture)
     )
-    model = LiteMedSam(measures, attention)
+    model = LiteMedSam(config, attention)
     _initialise(model.vision_encoder)
     initialise_prompt_and_decoder(model)
     nn.init.normal_(model.shared_image_embedding.positional_embedding)

@@ -1,4 +1,4 @@
-"""The measures of one LiteMedSAM, without any weights and without importing torch."""
+"""The config of one LiteMedSAM, without any weights and without importing torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LiteMedSAMArchitecture:
         decoder_norm_eps: as in `SamArchitecture`.
 
     Raises:
-        RecipeError: the measures do not fit together.
+        RecipeError: the config is inconsistent.
     """
 
     family: ClassVar[str] = "lite_medsam"
@@ -76,7 +76,7 @@ class LiteMedSAMArchitecture:
         for name in (*_PER_STAGE, "merge_strides"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_fit(self)
-        self.prompt_and_decoder()  # refuses what their measures refuse
+        self.prompt_and_decoder()  # refuses what their config refuses
 
     @property
     def total_stride(self) -> int:
@@ -98,7 +98,7 @@ class LiteMedSAMArchitecture:
         """Read `to_dict`'s form; a key left out takes the published value.
 
         Raises:
-            RecipeError: a key is unknown, or the measures do not fit together.
+            RecipeError: a key is unknown, or the config is inconsistent.
         """
         known = {field.name for field in fields(cls)}
         given = {str(key): value for key, value in values.items() if key != "family"}
@@ -109,7 +109,7 @@ class LiteMedSAMArchitecture:
             )
         if values.get("family", cls.family) != cls.family:
             raise RecipeError(
-                f"The family {values['family']!r} is not {cls.family!r}: name the measures of a LiteMedSAM."
+                f"The family {values['family']!r} is not {cls.family!r}: name the config of a LiteMedSAM."
             )
         return cls(**given)
 
@@ -140,7 +140,7 @@ def _check_types(architecture: LiteMedSAMArchitecture) -> None:
     for field in fields(architecture):
         value = getattr(architecture, field.name)
         if field.name == "decoder_norm_eps":
-            continue  # checked with the decoder's measures
+            continue  # checked with the decoder's config
         numbers = value if isinstance(value, list | tuple) else [value]
         length = STAGES if field.name in _PER_STAGE else STAGES - 1
         fits = len(numbers) == length if field.type.startswith("tuple") else numbers[0] is value

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.models.lite_medsam_architecture import STAGES, LiteMedSAMArchitecture
-from adaloraqat.models.meta_naming import count_indices, decoder_measures
+from adaloraqat.models.meta_naming import count_indices, infer_decoder_config
 
 _ROOT = "image_encoder"
 _CLASSIFIER = (f"{_ROOT}.norm_head.", f"{_ROOT}.head.")
@@ -79,7 +79,7 @@ def _follows(kind: str, table: Tensor, biases: Tensor) -> bool:
 
 
 def infer_lite_medsam(state: Mapping[str, Tensor], file: str) -> LiteMedSAMArchitecture:
-    """Read the measures from the shapes of published tensors.
+    """Read the config from the shapes of published tensors.
 
     Image size and merging strides show nowhere: LiteMedSAM (1×1 patch embedding) works at 256 px, MobileSAM
     (3×3) at 1024 px, and both merge with stride 2 but before the widths 320, 448 and 576.
@@ -88,7 +88,7 @@ def infer_lite_medsam(state: Mapping[str, Tensor], file: str) -> LiteMedSAMArchi
         CheckpointError: the shapes are not those of such a model.
     """
     try:
-        return _measures(state)
+        return _infer_config(state)
     except KeyError as error:
         raise CheckpointError(
             f"{file} lacks the tensor {error.args[0]}, so its architecture cannot be read: give a complete "
@@ -101,14 +101,14 @@ def infer_lite_medsam(state: Mapping[str, Tensor], file: str) -> LiteMedSAMArchi
         ) from error
 
 
-def _measures(state: Mapping[str, Tensor]) -> LiteMedSAMArchitecture:
+def _infer_config(state: Mapping[str, Tensor]) -> LiteMedSAMArchitecture:
     layers = f"{_ROOT}.layers"
     _, channels, kernel, _ = state[f"{_ROOT}.patch_embed.seq.0.c.weight"].shape
     first, _, _, _ = state[f"{_ROOT}.patch_embed.seq.2.c.weight"].shape
     dims = (first, *(state[f"{layers}.{i}.downsample.conv3.c.weight"].shape[0] for i in range(STAGES - 1)))
     biases = [state[f"{layers}.{i}.blocks.0.attn.attention_biases"].shape for i in range(1, STAGES)]
     stride = 1 if kernel == 1 else 4
-    decoder = decoder_measures(state)
+    decoder = infer_decoder_config(state)
     return LiteMedSAMArchitecture(
         image_size=_LITE_MEDSAM_SIZE if stride == 1 else _MOBILE_SAM_SIZE,
         channels=channels,

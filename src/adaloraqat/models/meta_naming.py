@@ -89,7 +89,7 @@ def to_transformers(
 
 
 def infer_architecture(state: Mapping[str, Tensor], file: str) -> SamArchitecture:
-    """Read the measures from the shapes of Meta-named tensors.
+    """Read the config from the shapes of Meta-named tensors.
 
     Heads and windows show only in the relative position tables; a file without these needs the
     architecture from the caller. The decoder's 8 heads show nowhere: every published model has 8.
@@ -98,7 +98,7 @@ def infer_architecture(state: Mapping[str, Tensor], file: str) -> SamArchitectur
         CheckpointError: the shapes are not those of a SAM, or do not tell the architecture.
     """
     try:
-        return _measures(state)
+        return _infer_config(state)
     except KeyError as error:
         raise CheckpointError(
             f"{file} lacks the tensor {error.args[0]}, so its architecture cannot be read: "
@@ -111,15 +111,17 @@ def infer_architecture(state: Mapping[str, Tensor], file: str) -> SamArchitectur
         ) from error
 
 
-def _measures(state: Mapping[str, Tensor]) -> SamArchitecture:
-    encoder = vit_measures(
+def _infer_config(state: Mapping[str, Tensor]) -> SamArchitecture:
+    encoder = infer_vit_config(
         state, "image_encoder.patch_embed.proj", "image_encoder.pos_embed", "image_encoder.blocks"
     )
-    return SamArchitecture(**{**encoder, **decoder_measures(state)})
+    return SamArchitecture(**{**encoder, **infer_decoder_config(state)})
 
 
-def vit_measures(state: Mapping[str, Tensor], patches: str, positions: str, blocks: str) -> dict[str, Any]:
-    """Read the measures of a ViT encoder, by their names in the architecture.
+def infer_vit_config(
+    state: Mapping[str, Tensor], patches: str, positions: str, blocks: str
+) -> dict[str, Any]:
+    """Read the config of a ViT encoder, by its names in the architecture.
 
     Args:
         state: tensors that hold an encoder's.
@@ -152,8 +154,8 @@ def vit_measures(state: Mapping[str, Tensor], patches: str, positions: str, bloc
     }
 
 
-def decoder_measures(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Read the measures of prompt encoder and mask decoder, by their names in the architecture.
+def infer_decoder_config(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Read the config of prompt encoder and mask decoder, by its names in the architecture.
 
     Raises:
         KeyError: a tensor is missing.

@@ -19,7 +19,7 @@ class PromptFreeModel(nn.Module):
 
     Attributes:
         network: the network itself.
-        architecture: the measures that `adaloraqat.models.families.build` takes to build it again.
+        architecture: the config that `adaloraqat.models.families.build` takes to build it again.
     """
 
     def __init__(self, network: nn.Module, architecture: Mapping[str, Any]) -> None:

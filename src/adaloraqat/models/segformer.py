@@ -13,26 +13,26 @@ from adaloraqat.models.prompt_free import PromptFreeModel
 
 
 def build_segformer(architecture: Mapping[str, Any]) -> PromptFreeModel:
-    """Return a SegFormer of the given measures (`SegFormerArchitecture`) with random weights.
+    """Return a SegFormer of the given config (`SegFormerArchitecture`) with random weights.
 
     Its logits are a quarter of the image's side, (B, 1, S / 4, S / 4), as published.
 
     Raises:
-        RecipeError: the measures do not fit together.
+        RecipeError: the config is inconsistent.
     """
-    measures = SegFormerArchitecture.from_dict(architecture)
-    config = SegformerConfig(
-        num_channels=measures.channels,
-        hidden_sizes=list(measures.hidden_sizes),
-        depths=list(measures.depths),
-        num_attention_heads=list(measures.heads),
-        decoder_hidden_size=measures.decoder_size,
+    config = SegFormerArchitecture.from_dict(architecture)
+    network_config = SegformerConfig(
+        num_channels=config.channels,
+        hidden_sizes=list(config.hidden_sizes),
+        depths=list(config.depths),
+        num_attention_heads=list(config.heads),
+        decoder_hidden_size=config.decoder_size,
         num_labels=1,
         # the training draws from its own generators only, so that it can resume: nothing is dropped at random
         drop_path_rate=0.0,
         classifier_dropout_prob=0.0,
     )
-    return PromptFreeModel(_Logits(SegformerForSemanticSegmentation(config)), measures.to_dict())
+    return PromptFreeModel(_Logits(SegformerForSemanticSegmentation(network_config)), config.to_dict())
 
 
 class _Logits(nn.Module):

@@ -169,7 +169,9 @@ class WindowAttention(nn.Module):
         size = width // self.num_heads
         fused = self.qkv(self.norm(tokens)).reshape(-1, count, self.num_heads, 3, size)
         query, key, value = fused.permute(3, 0, 2, 1, 4).unbind(0)  # (windows, heads, n·n, size) each
-        if self.fused and not (self.scores.quantized or self.mixture.quantized):
+        # On a CPU the fused operator's backward pass in bfloat16 takes as long as all other layers together.
+        slow = query.dtype == torch.bfloat16 and query.requires_grad and query.device.type == "cpu"
+        if self.fused and not slow and not (self.scores.quantized or self.mixture.quantized):
             mixed = F.scaled_dot_product_attention(query, key, value, self.bias_table()[None])
         else:
             scores = self.scores(query * size**-0.5, key.transpose(-2, -1)) + self.bias_table()

@@ -11,22 +11,20 @@ from adaloraqat.models.prompt_free import PromptFreeModel
 
 
 def build_unet(architecture: Mapping[str, Any]) -> PromptFreeModel:
-    """Return a `BasicUNet` of the given measures (`UNetArchitecture`) with random weights.
+    """Return a `BasicUNet` of the given config (`UNetArchitecture`) with random weights.
 
     Its logits are as fine as the image, (B, 1, S, S). Normalisation is by instance, as in MONAI's default, so
     a film's mask does not depend on its batch.
 
     Raises:
-        RecipeError: the measures do not fit together, or MONAI is not installed.
+        RecipeError: the config is inconsistent, or MONAI is not installed.
     """
-    measures = UNetArchitecture.from_dict(architecture)
+    config = UNetArchitecture.from_dict(architecture)
     try:
         from monai.networks.nets import BasicUNet  # takes seconds to import
     except ImportError as error:
         raise RecipeError(
             "A U-Net needs MONAI, which is not installed: run pip install 'adaloraqat[baselines]'."
         ) from error
-    network = BasicUNet(
-        spatial_dims=2, in_channels=measures.channels, out_channels=1, features=measures.features
-    )
-    return PromptFreeModel(network, measures.to_dict())
+    network = BasicUNet(spatial_dims=2, in_channels=config.channels, out_channels=1, features=config.features)
+    return PromptFreeModel(network, config.to_dict())

@@ -42,7 +42,8 @@ def calibrate(model: SamModel, batches: Iterable[tuple[Tensor, Tensor]]) -> SamM
         with observing(model), torch.no_grad():
             count = 0
             for images, boxes in batches:
-                decode(model, encode(model, images), boxes)
+                logits, _ = decode(model, encode(model, images), boxes)
+                model.prompt_encoder.mask_embed(logits[:, :1])  # nothing else flows through the mask branch
                 count += 1
             if not count:
                 raise RecipeError("Calibration got no film: give at least one film to calibrate on.")
@@ -55,8 +56,7 @@ def calibrate(model: SamModel, batches: Iterable[tuple[Tensor, Tensor]]) -> SamM
 def observing(model: nn.Module) -> Iterator[None]:
     """Let every fake-quantised layer compute in float and observe; on leaving without error, set the ranges.
 
-    A layer that nothing flowed through (the mask branch, where only boxes are given) gets the range of a dead
-    channel; it never takes part in the exported graph either.
+    A layer that nothing flowed through gets the range of a dead channel.
     """
     quantizers = [module for module in model.modules() if isinstance(module, ActivationQuantizer)]
     for quantizer in quantizers:

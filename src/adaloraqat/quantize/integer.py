@@ -37,11 +37,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaloraqat.lowrank.adalora_layer import AdaptedQKV
+from adaloraqat.models.attention import counted
 from adaloraqat.models.tiny_vit import ConvNorm
 from adaloraqat.quantize import numerics
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer, FakeQuantized, FakeQuantizedProduct
 from adaloraqat.quantize.layout import ConvolutionLayout, Layout
-from adaloraqat.quantize.storage import HalfStorage, TableStorage, parameter, stored
+from adaloraqat.quantize.storage import HalfStorage, IntegerStorage, parameter, stored, unstore
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -50,9 +51,10 @@ def convert(model: Model) -> Model:
     """Return a copy of a prepared and calibrated model whose weights are what a file will hold.
 
     Fake-quantised layers become `IntegerProduct` or `IntegerConvolution`, products of activations
-    `IntegerMatMul`, int8 tables `IntegerTable`, weights stored as int8 `StoredLinear`, 16-bit weights float16
-    parameters; an `AdaptedQKV` that stays float is merged into one `nn.Linear`. A float model comes back with
-    its adapters merged. The copy computes what `model` computes (in float arithmetic on the same grids) and
+    `IntegerMatMul`, int8 tables `IntegerTable`, 16-bit weights float16 parameters; weights that are only
+    stored as int8 are read through a DequantizeLinear; an `AdaptedQKV` that stays float is merged into one
+    `nn.Linear`. A float model comes back with its adapters merged.
+    The copy computes what `model` computes (in float arithmetic on the same grids) and
     is in eval mode.
 
     Raises:
@@ -81,15 +83,27 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, AdaptedQKV):
         return module.merged()
     storage = stored(module).get("weight")
-    if isinstance(module, nn.Embedding) and isinstance(storage, TableStorage):
+    if isinstance(module, nn.Embedding) and isinstance(storage, IntegerStorage):
         table = parameter(module, "weight")
         return IntegerTable(table, storage.scale(table), storage.weight_limit)
-    if isinstance(module, nn.Linear) and isinstance(storage, TableStorage):
-        matrix = parameter(module, "weight")
-        scale = storage.scale(matrix)
-        integers = numerics.integer_weight(matrix, scale, storage.weight_limit, storage.divide)
-        return StoredLinear(module, scale, integers)
+    if isinstance(storage, IntegerStorage):
+        return _reading_integers(module, storage)
     return None
+
+
+def _reading_integers(layer: nn.Module, storage: IntegerStorage) -> nn.Module:
+    """Return `layer` with its weight as int8 buffer, dequantised whenever it is read."""
+    weight = parameter(layer, "weight")
+    integers, scale = storage.integers(weight), storage.scale(weight).detach().clone()
+    unstore(layer)
+    axis = 0 if storage.axis is None else storage.axis
+    base = type(layer)
+    reader = property(lambda own: _Dequantize.apply(own._buffers["weight"], own.weight_scale, axis))
+    layer.__class__ = type(f"Stored{base.__name__}", (base,), {"weight": reader})
+    del layer._parameters["weight"]
+    layer._buffers["weight"] = integers.contiguous()
+    layer.register_buffer("weight_scale", scale)
+    return layer
 
 
 def _store_in_half(module: nn.Module) -> None:
@@ -150,7 +164,13 @@ class IntegerLayer(nn.Module):
 
 
 class IntegerProduct(IntegerLayer):
-    """A linear map or patch-wise convolution; its `weight` is (in, out)."""
+    """A linear map or patch-wise convolution; its `weight` is (in, out).
+
+    Attributes:
+        varying: whether the axis before the last may vary in an exported graph, beside the batch.
+    """
+
+    varying = False
 
     def __init__(self, layer: FakeQuantized) -> None:
         """Take the integers of a calibrated fake-quantised layer.
@@ -166,7 +186,8 @@ class IntegerProduct(IntegerLayer):
         gathered = self.layout.gather(inputs)
         rows = gathered.reshape(-1, self.weight.shape[0])  # (rows, in)
         outputs = _IntegerGemm.apply(rows, *self.integers())
-        inner = (int(size) for size in gathered.shape[1:-1])  # an exported graph may vary in its batch only
+        sizes = gathered.shape[1:-1]
+        inner = (counted(size, self.varying and at == len(sizes)) for at, size in enumerate(sizes, start=1))
         return self.layout.scatter(outputs.reshape(-1, *inner, self.weight.shape[1]))
 
 
@@ -252,30 +273,7 @@ class IntegerTable(nn.Module):
     @property
     def weight(self) -> Tensor:
         """(rows, D) float32."""
-        return _Dequantize.apply(self.table, self.scale)
-
-
-class StoredLinear(nn.Module):
-    """A linear layer whose weight is stored as int8 and multiplied in float32.
-
-    Attributes:
-        weight: (out, in) int8. weight_scale: () float32.
-        bias: (out,) float32, or None.
-    """
-
-    weight: Tensor
-    weight_scale: Tensor
-
-    def __init__(self, linear: nn.Linear, scale: Tensor, integers: Tensor) -> None:
-        """Take the bias of `linear`, and the integers (out, in) and scale () of its weight."""
-        super().__init__()
-        self.register_buffer("weight", integers)
-        self.register_buffer("weight_scale", scale.detach().clone())
-        self.bias = linear.bias
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map (..., in) to (..., out)."""
-        return F.linear(inputs, _Dequantize.apply(self.weight, self.weight_scale), self.bias)
+        return _Dequantize.apply(self.table, self.scale, 0)
 
 
 def _check_calibrated(quantizer: ActivationQuantizer, what: str) -> None:
@@ -365,9 +363,11 @@ class _IntegerMatMul(torch.autograd.Function):
 
 class _Dequantize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, table: Tensor, scale: Tensor) -> Tensor:
-        return table.float() * scale
+    def forward(ctx: Any, integers: Tensor, scale: Tensor, axis: int) -> Tensor:
+        if scale.dim():
+            scale = scale.reshape([-1 if place == axis else 1 for place in range(integers.dim())])
+        return integers.float() * scale
 
     @staticmethod
-    def symbolic(g: Any, table: Any, scale: Any) -> Any:
-        return g.op("DequantizeLinear", table, scale)
+    def symbolic(g: Any, integers: Any, scale: Any, axis: int) -> Any:
+        return g.op("DequantizeLinear", integers, scale, axis_i=axis)  # ignored where there is one scale

@@ -22,8 +22,8 @@ from adaloraqat.quantize.layout import convolution_of, layout_of
 from adaloraqat.quantize.policy import Precision, PrecisionPolicy
 from adaloraqat.quantize.storage import (
     HalfStorage,
+    IntegerStorage,
     Storage,
-    TableStorage,
     store,
     stored,
     unstore,
@@ -43,7 +43,8 @@ _COUNTERPARTS: tuple[tuple[type[nn.Module], type[FakeQuantized]], ...] = (
 def prepare(model: Model, policy: PrecisionPolicy) -> Model:
     """Make `model` compute as `policy` will deploy it; its parameters stay the same objects.
 
-    Batch norms are folded into their convolutions first, for good: training goes on with folded weights.
+    Batch norms are folded into their convolutions first, for good: training goes on with folded weights. So
+    are adapters of a matrix that is only stored in integers.
     Layers get a fake-quantised subclass of their own type under the same name; tables and 16-bit weights are
     read through their storage. Run `calibrate` before the first forward pass.
 
@@ -122,18 +123,22 @@ def _apply(model: nn.Module, name: str, precision: Precision, weight_limit: int)
         setattr(owner, attribute, FakeQuantizedProduct(weight_limit).to(next(owner.parameters()).device))
         return
     module = getattr(owner, attribute)
+    if isinstance(module, AdaptedQKV) and not precision.activations:
+        module = module.merged()  # what is stored is one weight; there is no rounding to train through
+        setattr(owner, attribute, module)
     if not isinstance(module, nn.Module):  # a position table, a bare parameter of its owner
-        store(owner, attribute, _storage(precision, weight_limit))
+        store(owner, attribute, _storage(precision, weight_limit, module))
     elif precision.weights == "float16" or not precision.activations or isinstance(module, nn.Embedding):
-        store(module, "weight", _storage(precision, weight_limit))
+        store(module, "weight", _storage(precision, weight_limit, module))
     else:
         setattr(owner, attribute, _fake_quantized(module, name, precision, weight_limit))
 
 
-def _storage(precision: Precision, weight_limit: int) -> Storage:
+def _storage(precision: Precision, weight_limit: int, owner: object) -> Storage:
     if precision.weights == "float16":
         return HalfStorage()
-    return TableStorage(weight_limit, precision.divide)
+    channels = 1 if isinstance(owner, nn.ConvTranspose2d) else 0
+    return IntegerStorage(weight_limit, precision.divide, channels if precision.per_channel else None)
 
 
 def _fake_quantized(layer: nn.Module, name: str, precision: Precision, weight_limit: int) -> FakeQuantized:

@@ -27,27 +27,45 @@ class HalfStorage:
 
 
 @dataclass(frozen=True)
-class TableStorage:
-    """A looked-up table (rows, D), or a matrix (out, in), stored as int8 with one symmetric scale.
+class IntegerStorage:
+    """A looked-up table (rows, D), or a weight of any shape, stored as int8 with symmetric scales.
 
     Attributes:
         weight_limit: largest |q|.
         divide: how it is rounded (`numerics.fake_quantize_weight`).
+        axis: the output channels' axis, where each of them has a scale; None: one scale for the tensor.
     """
 
     weight_limit: int
     divide: bool = False
+    axis: int | None = None
 
-    def __call__(self, table: Tensor) -> Tensor:
-        """Return the table on its grid; the gradient passes straight through."""
-        return numerics.fake_quantize_weight(table, self.scale(table), self.weight_limit, self.divide)
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Return the tensor on its grid; the gradient passes straight through."""
+        rows = self._rows(tensor)
+        rounded = numerics.fake_quantize_weight(rows, self.scale(tensor), self.weight_limit, self.divide)
+        return self._undo(rounded, tensor)
 
-    def scale(self, table: Tensor) -> Tensor:
-        """Return the scale, ()."""
-        return numerics.weight_scale(table, self.weight_limit, per_channel=False)
+    def scale(self, tensor: Tensor) -> Tensor:
+        """Return the scale, () or (channels,)."""
+        return numerics.weight_scale(self._rows(tensor), self.weight_limit, self.axis is not None)
+
+    def integers(self, tensor: Tensor) -> Tensor:
+        """Return the int8 values, in the tensor's shape."""
+        rows, scale = self._rows(tensor), self.scale(tensor)
+        return self._undo(numerics.integer_weight(rows, scale, self.weight_limit, self.divide), tensor)
+
+    def _rows(self, tensor: Tensor) -> Tensor:
+        """Return the tensor as it is, or as (channels, the rest) where channels have scales of their own."""
+        return tensor if self.axis is None else tensor.movedim(self.axis, 0).flatten(1)
+
+    def _undo(self, rows: Tensor, tensor: Tensor) -> Tensor:
+        if self.axis is None:
+            return rows
+        return rows.reshape(tensor.movedim(self.axis, 0).shape).movedim(0, self.axis)
 
 
-Storage = HalfStorage | TableStorage
+Storage = HalfStorage | IntegerStorage
 
 
 def store(module: nn.Module, tensor: str, storage: Storage) -> None:

@@ -3,9 +3,7 @@
 Importing this room costs NumPy and Pillow; pydicom is imported by the first DICOM file.
 """
 
-import warnings
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.folder import find_films
@@ -22,6 +20,7 @@ from adaloraqat.radiograph.masks import (
     write_overlay,
 )
 from adaloraqat.radiograph.preprocess import Frame, Preprocessing
+from adaloraqat.renamed import renamed_names
 
 __all__ = [
     "HEART",
@@ -41,15 +40,11 @@ __all__ = [
     "write_png",
 ]
 
-_MOVED = ("Case", "VolumeBox", "is_case", "open_case", "write_npz")
-
 if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
-
-    def __getattr__(name: str) -> Any:
-        """Give what moved to `adaloraqat.challenge`, with a warning; it goes with the next version."""
-        if name not in _MOVED:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        warnings.warn(
-            f"{__name__}.{name} is adaloraqat.challenge.{name} now.", DeprecationWarning, stacklevel=2
-        )
-        return getattr(import_module("adaloraqat.challenge"), name)
+    __getattr__ = renamed_names(
+        __name__,
+        {
+            name: f"adaloraqat.challenge.{name}"
+            for name in ("Case", "VolumeBox", "is_case", "open_case", "write_npz")
+        },
+    )

@@ -51,6 +51,10 @@ class Frame:
         """Return (4,) x_min, y_min, x_max, y_max in model pixels of a box on the original grid."""
         return (np.array(box, dtype=np.float64) * self._scale()).astype(np.float32)
 
+    def points_to_model(self, points: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
+        """Return (P, 2) x, y in model pixels of points (x, y) on the original grid."""
+        return (np.array(points, dtype=np.float64).reshape(-1, 2) * self._scale()[:2]).astype(np.float32)
+
     def box_to_original(self, box: NDArray[Any] | Box) -> Box:
         """Return, on the original grid, a box given as (4,) in model pixels."""
         return Box(*(float(side) for side in np.asarray(box, dtype=np.float64) / self._scale()))

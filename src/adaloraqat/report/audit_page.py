@@ -17,7 +17,7 @@ from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import ManifestError
 from adaloraqat.radiograph import Film, read_film, read_mask
 from adaloraqat.report.page import jpeg_address, write_report
-from adaloraqat.report.pictures import Outline, draw_outlines
+from adaloraqat.report.pictures import Contour, draw_contours
 from adaloraqat.report.style import TRUTH
 
 MOST_PAIRS = 60
@@ -99,13 +99,13 @@ def _address(entry: Entry, with_mask: bool) -> str:
         film = read_film(entry.path_image)
     except Exception:  # the audit has told why; the page shows an empty frame
         return ""
-    outlines = []
+    contours = []
     if with_mask:
         try:
-            outlines = [Outline(_fitting(read_mask(entry.path_mask), film), TRUTH)]
+            contours = [Contour(_fitting(read_mask(entry.path_mask), film), TRUTH)]
         except Exception:
-            outlines = []
-    return jpeg_address(draw_outlines(film, outlines, _SIDE))
+            contours = []
+    return jpeg_address(draw_contours(film, contours, _SIDE))
 
 
 def _fitting(mask: Any, film: Film) -> Any:

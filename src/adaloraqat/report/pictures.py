@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from adaloraqat.evaluate.rows import FilmRow
 from adaloraqat.evaluate.score import mask_path
 from adaloraqat.files import atomic_path
 from adaloraqat.radiograph import Film, Preprocessing, read_film, read_mask
+from adaloraqat.renamed import renamed_names
 from adaloraqat.report.style import AFTER, TRUTH, rgb
 
 Mask = NDArray[np.bool_]
@@ -22,7 +24,7 @@ _PLACES = ("best", "median", "worst")
 
 
 @dataclass(frozen=True)
-class Outline:
+class Contour:
     """A mask (H, W) on the film's grid, drawn as a line of `width` pixels in a "#rrggbb" colour."""
 
     mask: Mask
@@ -30,16 +32,16 @@ class Outline:
     width: float = 2.0
 
 
-def draw_outlines(film: Film, outlines: Sequence[Outline], side: int) -> Image.Image:
+def draw_contours(film: Film, contours: Sequence[Contour], side: int) -> Image.Image:
     """Return a picture of the film, `side` pixels at its longest, with outlines; later ones lie on top."""
     height, width = film.shape
     scale = side * _SUPERSAMPLING / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     grey = Image.fromarray((Preprocessing().stretch(film.pixels) * 255 + 0.5).astype(np.uint8))
     picture = grey.resize(size, Image.Resampling.BICUBIC).convert("RGB")
-    for outline in outlines:
-        line = _line(outline.mask, size, outline.width * _SUPERSAMPLING)
-        picture.paste(rgb(outline.colour), (0, 0), line)
+    for contour in contours:
+        line = _line(contour.mask, size, contour.width * _SUPERSAMPLING)
+        picture.paste(rgb(contour.colour), (0, 0), line)
     final = (max(1, size[0] // _SUPERSAMPLING), max(1, size[1] // _SUPERSAMPLING))
     return picture.resize(final, Image.Resampling.LANCZOS)
 
@@ -161,7 +163,7 @@ def shown_films(models: Sequence[ShownModel], entries: Sequence[Entry]) -> list[
 def panels(film: ShownFilm, look: Look = Look()) -> list[tuple[str, float | None, Image.Image]]:
     """Draw the film, the truth on it, then truth and mask of each model: name, Dice and picture each."""
     return [
-        ("Film", None, draw_outlines(film.film, [], look.side)),
+        ("Film", None, draw_contours(film.film, [], look.side)),
         ("Truth", None, outlined(film.film, film.truth, None, look)),
         *((own.name, own.dice, outlined(film.film, film.truth, own, look)) for own in film.masks),
     ]
@@ -169,10 +171,10 @@ def panels(film: ShownFilm, look: Look = Look()) -> list[tuple[str, float | None
 
 def outlined(film: Film, truth: Mask, model: ModelMask | None, look: Look = Look()) -> Image.Image:
     """Return the film with the truth's outline and, on top, the model's, where there is one."""
-    outlines = [Outline(truth, TRUTH, look.truth)]
+    contours = [Contour(truth, TRUTH, look.truth)]
     if model is not None and model.mask is not None:
-        outlines.append(Outline(model.mask, model.colour, look.model))
-    return draw_outlines(film, outlines, look.side)
+        contours.append(Contour(model.mask, model.colour, look.model))
+    return draw_contours(film, contours, look.side)
 
 
 def read_with_truth(entry: Entry) -> tuple[Film, Mask]:
@@ -217,3 +219,7 @@ def write_strip(path: Path, panels: Sequence[tuple[str, str, Image.Image]]) -> N
         left += picture.width + gap
     with atomic_path(path) as temporary:
         strip.save(temporary, format="PNG", optimize=True)
+
+
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+    __getattr__ = renamed_names(__name__, {"Outline": "Contour", "draw_outlines": "draw_contours"})

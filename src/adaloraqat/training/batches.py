@@ -16,7 +16,7 @@ from adaloraqat.datasets.manifest import Entry
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Augmentation, Warp
 from adaloraqat.training.films import FilmSet, normalise
-from adaloraqat.training.recipe import Prompts, Recipe
+from adaloraqat.training.recipe import Clicks, Prompts, Recipe
 
 Balance = Literal["all", "min", "tenth"]
 CALIBRATION_BATCH = 8
@@ -26,7 +26,8 @@ class Batch(NamedTuple):
     """One batch as the model sees it.
 
     `indices` of its films; the `warp` they went through, None for none; `images` (B, 1, S, S) in [0, 1];
-    `valid` (B, 1, S, S), 1 on the film; `boxes` (B, 1, 4) in model pixels; `wanted` (B, 1, S, S) soft masks.
+    `valid` (B, 1, S, S), 1 on the film; `boxes` (B, 1, 4) in model pixels; `wanted` (B, 1, S, S) soft masks;
+    `clicks`, how many clicks prompt the step, and whether the box does (`with_box`).
     """
 
     indices: list[int]
@@ -35,6 +36,8 @@ class Batch(NamedTuple):
     valid: Tensor
     boxes: Tensor
     wanted: Tensor
+    clicks: int = 0
+    with_box: bool = True
 
 
 class Batches:
@@ -62,8 +65,10 @@ class Batches:
         warp = self._augmentation.draw_warp(len(indices), generator)
         if warp is not None:
             images, targets, valid = warp(images, targets, valid)
-        boxes, wanted = draw_prompts(targets, valid, self._recipe.prompts, generator)
-        return Batch(indices, warp, images, valid, boxes, wanted)
+        prompts = self._recipe.prompts
+        boxes, wanted = draw_prompts(targets, valid, prompts, generator)
+        batch = Batch(indices, warp, images, valid, boxes, wanted)
+        return batch if prompts.clicks is None else clicked(batch, targets, prompts.clicks, generator)
 
 
 def _step_seed(*parts: int) -> int:
@@ -199,6 +204,21 @@ def draw_prompts(
         boxes.append(box)
         chosen.append(targets[index, channel])
     return torch.tensor(boxes)[:, None, :], torch.stack(chosen)[:, None]
+
+
+def clicked(batch: Batch, targets: Tensor, clicks: Clicks, generator: torch.Generator) -> Batch:
+    """Return a batch with its number of clicks; without a box all of the mask is wanted, not one lung."""
+    share, number, start = torch.rand(3, generator=generator).tolist()
+    if share >= clicks.share:
+        return batch
+    batch = batch._replace(clicks=1 + int(number * clicks.most))
+    if start < clicks.with_box:
+        return batch
+    size, whole = targets.shape[-1], targets[:, 2:3]
+    boxes = torch.tensor(
+        [[box_of(mask[0] > 0.5, size)] for mask in whole]
+    )  # for a teacher, who sees no click
+    return batch._replace(boxes=boxes, wanted=whole, with_box=False)
 
 
 def box_of(mask: Tensor, size: int) -> list[float]:

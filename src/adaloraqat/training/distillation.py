@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,12 +40,14 @@ class Teacher:
         films: the student's training films, in the same order, at T.
         embeddings: (N, D, g, g) float16, what the model makes of each film as it is, or None where films
             move under augmentation and the model has to look again each time.
+        whole_masks: (N, 1, n, n) uint8, its mask of each whole film as it is, 255 for certain lung, or None.
     """
 
     model: SegmentationModel
     preprocessing: Preprocessing
     films: FilmSet
     embeddings: NDArray[np.float16] | None = None
+    whole_masks: NDArray[np.uint8] | None = None
 
     @torch.no_grad()
     def embed(self, indices: Sequence[int], warp: Warp | None) -> Tensor:
@@ -57,6 +60,26 @@ class Teacher:
             moved = warp.sample(torch.cat([images, valid], dim=1))
             images, valid = moved[:, :1], moved[:, 1:].round()
         return embed(self.model, images, valid, self.preprocessing).float()
+
+    def embed_as_is(self, indices: Sequence[int]) -> Tensor:
+        """Return the embedding (B, D, g, g) float32 of films as they are."""
+        return self.embed(indices, None)
+
+    @torch.no_grad()
+    def whole_mask_as_is(self, indices: Sequence[int]) -> Tensor:
+        """Return the mask (B, 1, n, n) uint8 of whole films as they are, 255 for certain lung."""
+        side = float(self.preprocessing.image_size)
+        size = [self.films.frames[index].resized for index in indices]
+        boxes = [[[0.0, 0.0, width / side, height / side]] for height, width in size]
+        logits = self.masks(self.embed(indices, None), torch.tensor(boxes).to(device_of(self.model)), 1)
+        return (logits.sigmoid() * 255).round().to(torch.uint8)
+
+    def whole_mask(self, indices: Sequence[int], warp: Warp | None, size: int) -> Tensor:
+        """Return the remembered probabilities (B, 1, size, size) of films moved by `warp`."""
+        assert self.whole_masks is not None
+        known = torch.from_numpy(self.whole_masks[list(indices)].astype(np.float32)) / 255
+        known = F.interpolate(known, size=(size, size), mode="bilinear", align_corners=False)
+        return known if warp is None else warp.sample(known)
 
     @torch.no_grad()
     def masks(self, embedding: Tensor, boxes: Tensor, size: int) -> Tensor:
@@ -75,20 +98,39 @@ def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
     Raises:
         OutputError: it cannot be written.
     """
-    path = folder / f"teacher-{_digest(teacher)}.npy"
+    table = _remembered(teacher, folder / f"teacher-{_digest(teacher)}.npy", np.float16, teacher.embed_as_is)
+    return replace(teacher, embeddings=table)
+
+
+def remember_masks(teacher: Teacher, folder: Path) -> Teacher:
+    """Return the teacher with its mask of every whole film on disk, computed once; as `remember_embeddings`.
+
+    A mask moves with its film, so no augmentation makes it worthless: n² bytes a film are all that a small
+    student needs of a teacher that costs many times its own step.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = folder / f"teacher-masks-{_digest(teacher)}.npy"
+    return replace(teacher, whole_masks=_remembered(teacher, path, np.uint8, teacher.whole_mask_as_is))
+
+
+def _remembered(
+    teacher: Teacher, path: Path, kind: type[np.generic], answer: Callable[[Sequence[int]], Tensor]
+) -> NDArray[Any]:
+    """Return the answers to all films, mapped from `path`, which is written where it does not exist."""
     if not path.exists():
-        grid = teacher.embed([0], None).shape[1:]
+        shape = answer([0]).shape[1:]
         with atomic_path(path) as temporary:
             table = np.lib.format.open_memmap(
-                temporary, mode="w+", dtype=np.float16, shape=(len(teacher.films), *grid)
+                temporary, mode="w+", dtype=kind, shape=(len(teacher.films), *shape)
             )
             for start in range(0, len(teacher.films), BATCH):
                 indices = range(start, min(start + BATCH, len(teacher.films)))
-                table[start : indices.stop] = teacher.embed(indices, None).cpu().numpy()
+                table[start : indices.stop] = answer(indices).cpu().numpy()
             table.flush()
             del table
-    table = np.load(path, mmap_mode="r")
-    return replace(teacher, embeddings=table)
+    return np.load(path, mmap_mode="r")
 
 
 def forget_embeddings(folder: Path) -> None:
@@ -120,7 +162,7 @@ class Distiller:
         self.choice, self.teacher, self._size = choice, teacher, student_size
         answer = teacher.embed([0], None)
         width = answer.shape[1]
-        differs = width != student_width
+        differs = width != student_width and choice.embedding > 0
         self.projection = nn.Conv2d(student_width, width, 1, device=answer.device) if differs else None
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -166,6 +208,8 @@ class Distiller:
             boxes: (B, 1, 4) in the student's pixels.
             wanted: (B, 1, S, S) the truth that these boxes ask for.
         """
+        if self.teacher.whole_masks is not None:
+            return {"teacher_masks": self.choice.masks * self._whole_mask_term(indices, warp, logits, boxes)}
         answer = self.teacher.embed(indices, warp)
         mask = self.teacher.masks(answer, boxes, self._size)
         mask = F.interpolate(mask, size=wanted.shape[-2:], mode="bilinear", align_corners=False)
@@ -178,6 +222,20 @@ class Distiller:
                 logits, mask.sigmoid()
             )
         return terms
+
+    def _whole_mask_term(
+        self, indices: Sequence[int], warp: Warp | None, logits: Tensor, boxes: Tensor
+    ) -> Tensor:
+        """Cross-entropy to the remembered masks: of both lungs, so only where the box holds all of them."""
+        size = logits.shape[-1]
+        mask = self.teacher.whole_mask(indices, warp, size).to(logits.device)
+        places = (torch.arange(size, device=logits.device) + 0.5) * (self._size / size)  # student's pixels
+        left, top, right, bottom = boxes[:, 0, :, None].unbind(1)  # (B, 1) each
+        columns, rows = (places > left) & (places < right), (places > top) & (places < bottom)  # (B, n)
+        inside = rows[:, None, :, None] & columns[:, None, None, :]
+        whole = ~((mask > 0.5) & ~inside).flatten(1).any(1)  # (B,)
+        error = F.binary_cross_entropy_with_logits(logits, mask, reduction="none").mean((1, 2, 3))
+        return (error * whole).mean()
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return each film's mean squared error (B,) between two embeddings of the same square.
@@ -221,8 +279,7 @@ def _rows(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 def embedding_width(model: SegmentationModel) -> int:
     """Return the channels D of the model's embedding."""
     model.eval()
-    measures = architecture_of(model)
-    size = int(measures["image_size"])
-    return encode(
-        model, torch.zeros(1, int(measures["channels"]), size, size, device=device_of(model))
-    ).shape[1]
+    config = architecture_of(model)
+    size = int(config["image_size"])
+    image = torch.zeros(1, int(config["channels"]), size, size, device=device_of(model))
+    return encode(model, image).shape[1]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,11 +16,18 @@ from adaloraqat.lowrank.adalora import adapters_of, capacities
 from adaloraqat.lowrank.orthogonality import relative_update
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
+from adaloraqat.progress import Item, Report
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.batches import Batches
-from adaloraqat.training.distillation import Distiller, Teacher, embedding_width, remember_embeddings
+from adaloraqat.training.batches import Batch, Batches
+from adaloraqat.training.clicks import draw_clicks
+from adaloraqat.training.distillation import (
+    Distiller,
+    Teacher,
+    embedding_width,
+    remember_embeddings,
+    remember_masks,
+)
 from adaloraqat.training.films import embed
-from adaloraqat.training.kinds.base import Report
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import (
     Group,
@@ -36,7 +43,7 @@ from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.structure import Structure
 from adaloraqat.training.validate import in_words, validate
 
-Steps = Callable[[str, int, int], None]
+OnStep = Callable[[str, int, int], None]
 """Receives (stage, steps done, steps in all)."""
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 """A checkpoint: tensors, and a JSON document."""
@@ -52,10 +59,10 @@ class Pace:
     def __init__(self, report: Report, every: float = PLAIN_EVERY_SECONDS) -> None:
         self._report, self._every, self._last = report, every, time.monotonic()
 
-    def tell(self, line: Callable[[], str]) -> None:
-        """Report `line()` if nothing was told for a while."""
+    def tell(self, line: str) -> None:
+        """Report `line` if nothing was told for a while."""
         if time.monotonic() - self._last >= self._every:
-            self._report(line())
+            self._report(line)
             self._last = time.monotonic()
 
 
@@ -70,7 +77,7 @@ class RunContext:
         teachers: by name and image size in the recipe: a frozen model on `device`, and its preprocessing.
         device: where the model computes.
         report: receives one line of progress at a time.
-        steps: receives (stage, steps done, steps in all) after each step.
+        on_step: receives (stage, steps done, steps in all) after each step.
     """
 
     recipe: Recipe
@@ -79,7 +86,7 @@ class RunContext:
     teachers: Mapping[tuple[str, int | None], tuple[SegmentationModel, Preprocessing]]
     device: torch.device
     report: Report
-    steps: Steps
+    on_step: OnStep
 
 
 @dataclass
@@ -127,10 +134,10 @@ class StageTraining:
         self.films, self.validation = context.films.at(self.preprocessing)
         self.batches = Batches(context.recipe, number, self.films)
         self.distiller = self._new_distiller()
-        self.groups = trainable_groups(model, self.stage)
-        beside = self.distiller.parameters() if self.distiller is not None else {}
-        self.beside = [Group("encoder", beside, decayed=False)] if beside else []
-        self.optimizer = make_optimizer([*self.groups, *self.beside], self.stage)
+        self.groups = trainable_groups(model, self.stage, context.recipe.prompts.clicks is not None)
+        extra = self.distiller.parameters() if self.distiller is not None else {}
+        self.extra_groups = [Group("encoder", extra, decayed=False)] if extra else []
+        self.optimizer = make_optimizer([*self.groups, *self.extra_groups], self.stage)
         self.hooks = self.stage.hooks(model, self.optimizer, context.report)
         self.progress = Progress(lines=lines, budgets=list(self.hooks.budgets))
         self.initial_singular_values = self._singular_values()
@@ -147,7 +154,10 @@ class StageTraining:
             return None
         network, own = context.teachers[choice.teacher, choice.image_size]
         teacher = Teacher(network, own, context.films.for_teacher(own))
-        if self.stage.augmentation == 0 or not self.stage.geometry:
+        if not choice.embedding:
+            context.report(f"{self.stage.name}: the teacher's masks are computed once")
+            teacher = remember_masks(teacher, context.folder.folder)
+        elif self.stage.augmentation == 0 or not self.stage.geometry:
             context.report(f"{self.stage.name}: the teacher's embeddings are computed once")
             teacher = remember_embeddings(teacher, context.folder.folder)
         return Distiller(choice, teacher, embedding_width(self.model), self.preprocessing.image_size)
@@ -230,8 +240,8 @@ class StageTraining:
         for _ in range(self.steps_per_epoch):
             for name, value in self.step().items():
                 sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
-            self.context.steps(self.stage.name, progress.step, self.total_steps)
-            self._pace.tell(self._step_in_words)
+            self.context.on_step(self.stage.name, progress.step, self.total_steps)
+            self._pace.tell(self._step_in_words())
         # A last step that no other follows, whose loss would tell:
         self._check_finite(get_total_norm([p.detach() for p in self._parameters()]), "norm of the weights")
         progress.epoch += 1
@@ -255,22 +265,27 @@ class StageTraining:
         if not self.progress.epoch:
             self.context.report(f"{name}: scoring {count} validation films {when}")
 
-        def tell(done: int, total: int) -> None:
-            self._pace.tell(lambda: f"{name}: scored {done} of {total} validation films {when}")
+        def paced(starts: Sequence[Item], what: str) -> Iterator[Item]:
+            for start in starts:
+                self._pace.tell(f"{name}: scored {start} of {count} validation films {when}")
+                yield start
 
-        return validate(self.model, self.validation, self.preprocessing, tell)
+        return validate(self.model, self.validation, self.preprocessing, paced)
 
     def step(self) -> dict[str, float]:
         """Take one optimiser step on the next batch; return the loss terms, and their sum as `total`."""
         stage, model, schedule, progress = self.stage, self.model, self.stage.schedule, self.progress
         device = self.context.device
-        half = torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+        in_half = schedule.precision == "bfloat16"
+        half = torch.autocast(device.type, torch.bfloat16, enabled=in_half)
+        layout = torch.channels_last if in_half else torch.preserve_format  # it moves last bits as well
 
         batch = self.batches.draw(progress.step)
         boxes, wanted = batch.boxes.to(device), batch.wanted.to(device)  # drawn on the CPU: alike everywhere
         with half:
-            embedding = embed(model, batch.images, batch.valid, self.preprocessing)  # (B, D, g, g)
-            logits, quality = decode(model, embedding, boxes)  # (B, 1, 4g, 4g), (B, 1)
+            embedding = embed(model, batch.images, batch.valid, self.preprocessing, layout)  # (B, D, g, g)
+            prompts = self._prompts(batch, embedding, boxes, wanted)
+            logits, quality = decode(model, embedding, *prompts)  # (B, 1, 4g, 4g), (B, 1)
         logits = F.interpolate(logits.float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False)
 
         terms = mask_terms(logits, quality, wanted, stage.losses) | stage.loss_terms(model)
@@ -295,6 +310,14 @@ class StageTraining:
         progress.step += 1
         self.hooks.after("step", progress.step)
         return {name: float(term.detach()) for name, term in (terms | {"total": loss}).items()}
+
+    def _prompts(self, batch: Batch, embedding: Tensor, boxes: Tensor, wanted: Tensor) -> Sequence[Any]:
+        """Return what the step decodes with, as `decode` takes it: boxes, or clicks with or without them."""
+        given = boxes if batch.with_box else None
+        return (
+            given,
+            *(draw_clicks(self.model, embedding, given, wanted, batch.clicks) if batch.clicks else ()),
+        )
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.groups for parameter in group.parameters.values()]
@@ -355,9 +378,11 @@ class StageTraining:
         self.context.report(f"{name} epoch {progress.epoch}/{self.stage.schedule.epochs}  {loss}{scores}")
 
     def _checkpoint(self) -> None:
-        names = {id(p): n for group in [*self.groups, *self.beside] for n, p in group.parameters.items()}
+        names = {
+            id(p): n for group in [*self.groups, *self.extra_groups] for n, p in group.parameters.items()
+        }
         tensors = _named("model", self.model.state_dict())
-        for group in self.beside:
+        for group in self.extra_groups:
             tensors |= _named("beside", group.parameters)
         tensors |= _named("optimizer", optimizer_tensors(self.optimizer, names))
         tensors |= _named("initial", self.initial_singular_values)
@@ -370,7 +395,9 @@ class StageTraining:
     def _restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         best = document["progress"]["best"]
         self.progress = Progress(**{**document["progress"], "best": -math.inf if best is None else best})
-        parameters = {n: p for group in [*self.groups, *self.beside] for n, p in group.parameters.items()}
+        parameters = {
+            n: p for group in [*self.groups, *self.extra_groups] for n, p in group.parameters.items()
+        }
         with torch.no_grad():
             for name, value in under("beside", tensors).items():
                 parameters[name].copy_(value)

@@ -9,6 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.training.kinds.base import Stage
 
+_MASK_PROMPTS = "prompt_encoder.mask_embed"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -19,11 +21,14 @@ class Group:
     decayed: bool
 
 
-def trainable_groups(model: SegmentationModel, stage: Stage) -> list[Group]:
-    """Freeze what `stage` does not train and return the rest, grouped by rate; names are the model's own."""
+def trainable_groups(model: SegmentationModel, stage: Stage, masks: bool = False) -> list[Group]:
+    """Freeze what `stage` does not train and return the rest, grouped by rate; names are the model's own.
+
+    What embeds mask prompts learns with the other prompts where `masks` says that some are given.
+    """
     wanted: dict[str, dict[bool, dict[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
-        part = _part(name)
+        part = "prompts" if masks and name.startswith(_MASK_PROMPTS) else _part(name)
         parameter.requires_grad_(part is not None and stage.learns(part))
         if part is not None and parameter.requires_grad:
             decayed = parameter.ndim > 1 and part in ("encoder", "decoder")
@@ -37,10 +42,10 @@ def trainable_groups(model: SegmentationModel, stage: Stage) -> list[Group]:
 
 
 def _part(name: str) -> str | None:
-    """Return the group of a parameter; Fourier features and mask prompts never learn."""
+    """Return the group of a parameter; Fourier features never learn, nor mask prompts that are not given."""
     if ".adapters." in name or ".lora_" in name:
         return "singular_values" if name.endswith(".singular_values") else "adapters"
-    if "positional_embedding" in name or name.startswith("prompt_encoder.mask_embed"):
+    if "positional_embedding" in name or name.startswith(_MASK_PROMPTS):
         return None
     if name.startswith(("vision_encoder.", "network.")):  # a network without prompts is all encoder
         return "encoder"

@@ -4,18 +4,16 @@ The defaults are the AdaLoRA-QAT paper's where the paper states a value (arXiv 2
 our shipped recipes differ, they say so in their own comments.
 """
 
-import importlib
 import operator
-import warnings
 from functools import cache, reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, ValidationError, model_validator
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.training import kinds
+from adaloraqat.renamed import renamed_names
 from adaloraqat.training.kinds.base import KINDS, Kind, Stage, Strict
 
 Checked = TypeVar("Checked", bound=Strict)
@@ -63,15 +61,30 @@ class DataChoice(Strict):
     balance: Literal["all", "min", "tenth"] = "all"
 
 
+class Clicks(Strict):
+    """Training with simulated clicks, as a person corrects a mask (SAM, arXiv 2304.02643, appendix A).
+
+    A `share` of the steps is prompted by 1 to `most` clicks, drawn evenly: each lies where the mask so far is
+    wrong, farthest inside the largest error region, the first in the truth itself. Every click but the first
+    also sees that mask. `with_box` of these steps begin with the box, and click where its mask is wrong.
+    """
+
+    share: float = Field(default=0.5, gt=0, le=1)
+    most: int = Field(default=3, ge=1, le=20)
+    with_box: float = Field(default=0.5, ge=0, le=1)
+
+
 class Prompts(Strict):
     """How boxes are drawn in training: shares of whole-film and one-lung boxes; the rest is the truth's box.
 
-    `noise` widens or shrinks each side by up to that share of the box, seeded.
+    `noise` widens or shrinks each side by up to that share of the box, seeded. `clicks` prompts a part of the
+    steps by points; null none.
     """
 
     whole_film: float = Field(default=0.5, ge=0, le=1)
     one_lung: float = Field(default=0.25, ge=0, le=1)
     noise: float = Field(default=0.05, ge=0, le=0.5)
+    clicks: Clicks | None = None
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "Prompts":
@@ -141,6 +154,8 @@ class Recipe(Strict):
             )
         if self.monitor != "dice_no_box":
             raise RecipeError(f"A {family} takes no box: write monitor: dice_no_box.")
+        if self.prompts.clicks is not None:
+            raise RecipeError(f"A {family} takes no points: leave prompts.clicks out.")
         for stage in self.stages:
             stage.check_prompt_free(family)
 
@@ -158,17 +173,19 @@ def public_document(recipe: Recipe) -> dict[str, Any]:
 
 EXAMPLE = "recipes/demo.yaml"
 SHIPPED_RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+"""The recipes in the package, which a command finds by `recipes/NAME.yaml` in any folder."""
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a YAML recipe and apply overrides such as `stages.0.schedule.epochs=3`.
 
-    `path` is a file, or the name of a recipe that ships: `demo`.
+    `path` is a file, or a recipe that ships: `demo`, `baselines/unet` or, as documents write it,
+    `recipes/baselines/unet.yaml`.
 
     Raises:
         RecipeError: no such file, not YAML, an unknown key or an impossible value; says which and the remedy.
     """
-    path = _find(Path(path))
+    path = find_recipe(Path(path))
     document = read_document(path, EXAMPLE)
     for override in overrides:
         _override(document, override)
@@ -194,9 +211,13 @@ def read_document(path: Path, example: str) -> dict[str, Any]:
     return document
 
 
-def _find(path: Path) -> Path:
-    shipped = SHIPPED_RECIPES / f"{path.name}.yaml"
-    return shipped if not path.exists() and path.parent == Path(".") and shipped.exists() else path
+def find_recipe(path: Path) -> Path:
+    """Return `path` where it exists, else the recipe that ships under this name, else `path`."""
+    if path.exists() or path.is_absolute() or ".." in path.parts:
+        return path
+    inside = Path(*path.parts[1:]) if path.parts[:1] == (SHIPPED_RECIPES.name,) else path
+    shipped = SHIPPED_RECIPES / inside.parent / f"{inside.name.removesuffix('.yaml')}.yaml"
+    return shipped if shipped.is_file() else path
 
 
 def parse_recipe(document: dict[str, Any], name: str = "recipe") -> Recipe:
@@ -243,18 +264,17 @@ def _override(document: dict[str, Any], override: str) -> None:
         ) from error
 
 
-_MOVED = {
-    **dict.fromkeys(("Distillation", "LearningRates", "Losses", "Schedule"), "base"),
-    "AdaLoRAStage": "adalora",
-    "FullStage": "full",
-    "LoRAStage": "lora",
-    "QuantizeStage": "quantize",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MOVED:
-        raise AttributeError(name)
-    module = f"{kinds.__name__}.{_MOVED[name]}"
-    warnings.warn(f"{name} moved to {module}", DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module(module), name)
+if not TYPE_CHECKING:  # a type checker shall still miss names that are nowhere
+    __getattr__ = renamed_names(
+        __name__,
+        {
+            "Distillation": "adaloraqat.training.kinds.base.Distillation",
+            "LearningRates": "adaloraqat.training.kinds.base.LearningRates",
+            "Losses": "adaloraqat.training.kinds.base.Losses",
+            "Schedule": "adaloraqat.training.kinds.base.Schedule",
+            "AdaLoRAStage": "adaloraqat.training.kinds.adalora.AdaLoRAStage",
+            "FullStage": "adaloraqat.training.kinds.full.FullStage",
+            "LoRAStage": "adaloraqat.training.kinds.lora.LoRAStage",
+            "QuantizeStage": "adaloraqat.training.kinds.quantize.QuantizeStage",
+        },
+    )

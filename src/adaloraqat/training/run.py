@@ -128,7 +128,7 @@ def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Str
 
     Raises:
         CheckpointError: the weights cannot be read.
-        RecipeError: the measures do not fit, or a run works at another image size.
+        RecipeError: the config does not fit, or a run works at another image size.
     """
     if base.weights is not None and names_run(base.weights):
         run = load_float_run(Path(base.weights))
@@ -155,9 +155,9 @@ def load_published(
         RecipeError: it cannot have this size.
     """
     model = load_base(weights, image_size, decoder_norm_eps=decoder_norm_eps)
-    measures = architecture_of(model)
-    own = preprocessing_of(weights, measures)
-    return model, Structure(measures, preprocessing=None if own is None else own.to_dict())
+    config = architecture_of(model)
+    own = preprocessing_of(weights, config)
+    return model, Structure(config, preprocessing=None if own is None else own.to_dict())
 
 
 def names_run(weights: str) -> bool:
@@ -178,14 +178,14 @@ def _with_preprocessing(structure: Structure, base: BaseModelChoice) -> Structur
 
 def _random(base: BaseModelChoice, seed: int) -> SegmentationModel:
     given = base.architecture
-    measures = architecture(given).to_dict() if isinstance(given, str) else dict(given or {})
+    config = architecture(given).to_dict() if isinstance(given, str) else dict(given or {})
     if base.image_size is not None:
-        measures["image_size"] = base.image_size
+        config["image_size"] = base.image_size
     if base.decoder_norm_eps is not None:
-        measures["decoder_norm_eps"] = base.decoder_norm_eps
+        config["decoder_norm_eps"] = base.decoder_norm_eps
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build(measures)
+        return build(config)
 
 
 def load_teacher(name: str, image_size: int | None) -> tuple[SegmentationModel, Preprocessing]:

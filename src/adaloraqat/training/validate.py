@@ -1,6 +1,6 @@
 """Scores during training: Dice of the mask on each film's original grid, with a box and with none."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from adaloraqat.measure.overlap import dice
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import decode
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, Preprocessing, read_mask
 from adaloraqat.training.films import FilmSet, embed
 
@@ -20,21 +21,20 @@ def validate(
     model: SegmentationModel,
     films: FilmSet,
     preprocessing: Preprocessing,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, float]:
     """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
 
-    `tell` receives how many films of how many are done. A film whose truth is empty has no ground-truth box
-    and counts only without one. A network that takes no box has no `dice_box`.
+    `progress` counts the batches. A film whose truth is empty has no ground-truth box and counts only
+    without one. A network that takes no box has no `dice_box`.
     """
     training = model.training
     model.eval()
     with_boxes = accepts_boxes(model)
     no_box: list[float] = []
     boxed: list[float] = []
-    for start in range(0, len(films), BATCH):
+    for start in progress(range(0, len(films), BATCH), "batches of films"):
         indices = range(start, min(start + BATCH, len(films)))
-        tell(start, len(films))
         images, _, valid = films.batch(indices)
         embedding = embed(model, images, valid, preprocessing)
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]

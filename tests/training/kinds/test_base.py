@@ -117,7 +117,7 @@ def test_a_new_kind_is_trained_between_the_others_and_resumed(
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        train(recipe, manifest, tmp_path / "torn", steps=stop, report=lines.append)
+        train(recipe, manifest, tmp_path / "torn", on_step=stop, report=lines.append)
     made.clear()
     again = train(recipe, manifest, tmp_path / "torn", resume=True, report=lines.append)
     assert [{**stage} for stage in again["stages"]] == result["stages"]

@@ -116,7 +116,7 @@ def test_resumed_equals_uninterrupted(
 ) -> None:
     recipe = parse_recipe(three_runs(both_stages, family))
     with pytest.raises(Interrupted):
-        train(recipe, manifest, tmp_path / "r", report=lambda _: None, steps=interrupting(stage, step))
+        train(recipe, manifest, tmp_path / "r", report=lambda _: None, on_step=interrupting(stage, step))
     train(recipe, manifest, tmp_path / "r", resume=True, report=lambda _: None)
     for name in ("stages/run3", "checkpoint", "best"):
         wanted, found = (load_tensors(run / f"{name}.safetensors")[0] for run in (finished, tmp_path / "r"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import mean, median, quantiles
 from typing import Any
 
-from adaloraqat.datasets.audit.duplicates import Duplicate, Track, find_duplicates, no_track
+from adaloraqat.datasets.audit.duplicates import Duplicate, find_duplicates
 from adaloraqat.datasets.audit.film_checks import FilmRecord, Problem, Task, crashed, examine, glance
 from adaloraqat.datasets.audit.mask_checks import MaskFacts
 from adaloraqat.datasets.audit.workers import in_order
@@ -23,6 +23,8 @@ from adaloraqat.datasets.manifest import SPLITS, Entry
 from adaloraqat.datasets.names import person
 from adaloraqat.errors import ManifestError
 from adaloraqat.files import write_json, write_text
+from adaloraqat.progress import Progress, no_progress
+from adaloraqat.renamed import renamed_arguments
 
 WORTH_PROCESSES = 64
 """Fewer films are looked at before a second process has started."""
@@ -45,15 +47,16 @@ class Audit:
         return len(self.duplicates) + len(self.split_leaks) + len(self.problems)
 
 
+@renamed_arguments(track="progress")
 def audit(
     manifests: Sequence[tuple[Path, Sequence[Entry]]],
     processes: int = 1,
-    track: Track = no_track,
+    progress: Progress = no_progress,
 ) -> Audit:
     """Look at every film of `manifests` (each with the path it came from) and compare it with all others.
 
     Films are read one at a time and only a few kilobytes of each are kept. A file that cannot be read is a
-    problem in the result, never an end. `track` wraps what is counted, with its plural noun.
+    problem in the result, never an end. `progress` shows how far each task is.
 
     Raises:
         ManifestError: there is no film.
@@ -62,9 +65,9 @@ def audit(
     if not tasks:
         raise ManifestError("There is no film to look at: name a manifest that has rows.")
     started = time.perf_counter()
-    records = _records(examine, tasks, processes, track)
+    records = _records(examine, tasks, processes, progress)
     looked = time.perf_counter()
-    duplicates, alike = find_duplicates(records, _patients(tasks), processes, track)
+    duplicates, alike = find_duplicates(records, _patients(tasks), processes, progress)
     done = time.perf_counter()
     problems = [problem for record in records for problem in record.problems]
     leaks = patient_leaks(tasks) + duplicate_leaks(tasks, duplicates)
@@ -99,22 +102,23 @@ def audit(
     return Audit(tuple(tasks), tuple(duplicates), tuple(alike), tuple(leaks), tuple(problems), document)
 
 
+@renamed_arguments(track="progress")
 def duplicate_pairs(
-    path: Path, entries: Sequence[Entry], processes: int = 1, track: Track = no_track
+    path: Path, entries: Sequence[Entry], processes: int = 1, progress: Progress = no_progress
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the ids of the copies among one manifest's films, and a sentence for each unreadable film."""
     tasks = named([(path, entries)])
-    records = _records(glance, tasks, processes, track)
-    duplicates, _ = find_duplicates(records, _patients(tasks), processes, track)
+    records = _records(glance, tasks, processes, progress)
+    duplicates, _ = find_duplicates(records, _patients(tasks), processes, progress)
     unreadable = [problem.message for record in records for problem in record.problems]
     return [(pair.a, pair.b) for pair in duplicates], unreadable
 
 
 def _records(
-    look: Callable[[Task], FilmRecord], tasks: Sequence[Task], processes: int, track: Track
+    look: Callable[[Task], FilmRecord], tasks: Sequence[Task], processes: int, progress: Progress
 ) -> list[FilmRecord]:
     results = in_order(look, tasks, _several(tasks, processes), crashed)
-    return [record for _, record in zip(track(tasks, "films"), results, strict=True)]
+    return [record for _, record in zip(progress(tasks, "films"), results, strict=True)]
 
 
 def _several(tasks: Sequence[Task], processes: int) -> int:

@@ -1,7 +1,7 @@
 """Copies among films: equal pixels, or one film that was compressed, resized, brightened, cut or turned."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,6 +13,8 @@ from adaloraqat.datasets.audit.film_checks import FilmRecord
 from adaloraqat.datasets.audit.perceptual_hash import SURE_BITS, TURNS, Candidate, find_candidates
 from adaloraqat.datasets.audit.registration import agreement
 from adaloraqat.datasets.audit.workers import in_order
+from adaloraqat.progress import Progress, no_progress
+from adaloraqat.renamed import renamed_arguments
 
 NEAR = 0.88
 """Agreement from which two films count as one. Of 1,122 real films no two others but one pair reach 0.84."""
@@ -28,7 +30,6 @@ _ALL_PAIRS = 20  # of equal films; a larger group is told as pairs with its firs
 _TOGETHER = 128  # pairs that are laid on one another at once
 _WORTH_PROCESSES = 24  # fewer portions are done before a second process has started
 Thumbnails = NDArray[np.uint8]
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,12 @@ class Duplicate:
     similarity: float
 
 
-def no_track(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """Show no progress."""
-    return items
-
-
+@renamed_arguments(track="progress")
 def find_duplicates(
     records: Sequence[FilmRecord],
     patients: Mapping[str, Any],
     processes: int = 1,
-    track: Track = no_track,
+    progress: Progress = no_progress,
 ) -> tuple[list[Duplicate], list[Duplicate]]:
     """Return the copies, and the look-alikes of different patients that are no proven copies.
 
@@ -64,7 +61,7 @@ def find_duplicates(
             search for near copies.
         patients: for each id who the patient is, of any comparable type.
         processes: how many processes may work.
-        track: wraps what is counted, with its plural noun, to show progress.
+        progress: shows how far each task is.
     """
     exact, representatives = _exact(records)
     # a fixed order, so that rows in another order give the same pairs
@@ -73,7 +70,7 @@ def find_duplicates(
     )
     copies: list[Duplicate] = []
     alike: list[Duplicate] = []
-    for candidate, similarity in _compared(films, processes, track):
+    for candidate, similarity in _compared(films, processes, progress):
         first, second = films[candidate.a], films[candidate.b]
         one_patient = patients[first.id] == patients[second.id]
         pair = Duplicate(first.id, second.id, _kind(first, second, candidate), round(similarity, 3))
@@ -101,15 +98,17 @@ def _exact(records: Sequence[FilmRecord]) -> tuple[list[Duplicate], list[FilmRec
     return pairs, [group[0] for group in groups.values()]
 
 
-def _compared(films: Sequence[FilmRecord], processes: int, track: Track) -> Iterator[tuple[Candidate, float]]:
+def _compared(
+    films: Sequence[FilmRecord], processes: int, progress: Progress
+) -> Iterator[tuple[Candidate, float]]:
     if len(films) < 2:
         return
     thumbnails = np.stack([film.thumbnail for film in films if film.thumbnail is not None])
-    candidates = find_candidates(thumbnails, lambda blocks: track(blocks, "blocks of films compared"))
+    candidates = find_candidates(thumbnails, progress)
     portions = [candidates[start : start + _TOGETHER] for start in range(0, len(candidates), _TOGETHER)]
     few = len(portions) < _WORTH_PROCESSES
     results = in_order(_agreement, _Pairs(thumbnails, portions), 1 if few else processes)
-    for portion, values in zip(track(portions, "blocks of pairs looked at"), results, strict=True):
+    for portion, values in zip(progress(portions, "blocks of pairs looked at"), results, strict=True):
         yield from zip(portion, map(float, values), strict=True)
 
 

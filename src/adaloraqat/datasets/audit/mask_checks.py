@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.bundle.parts import connected_parts
-from adaloraqat.bundle.plausibility import FILM_CODES, doubts
+from adaloraqat.bundle.components import connected_components
+from adaloraqat.bundle.plausibility import FILM_CODES, plausibility_warnings
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, Box
 
 Finding = tuple[str, str]  # kind, sentence
@@ -59,7 +59,7 @@ def mask_findings(
 
 def doubted(pixels: NDArray[np.float32], mask: NDArray[np.bool_]) -> list[Finding]:
     """Return what the rules that judge a model's masks say of a reference mask (H, W) and its film (H, W)."""
-    texts = (text.partition(": ") for text in doubts(pixels, mask, mask.astype(np.float32)))
+    texts = (text.partition(": ") for text in plausibility_warnings(pixels, mask, mask.astype(np.float32)))
     return [(code, f"{sentence[:1].upper()}{sentence[1:]}") for code, _, sentence in texts]
 
 
@@ -100,11 +100,13 @@ def mask_facts(mask: NDArray[np.bool_]) -> MaskFacts:
     """Return the shape of one (H, W) mask in numbers."""
     step = max(1, -(-max(mask.shape) // _THIN))
     thin = mask[::step, ::step]
-    parts = [part for part in connected_parts(thin) if part.area >= _SPECK * thin.sum()]
+    components = [
+        component for component in connected_components(thin) if component.area >= _SPECK * thin.sum()
+    ]
     area = float(mask.mean())
-    if len(parts) != 2:
+    if len(components) != 2:
         return MaskFacts(area, None, None)
-    first, second = sorted(parts, key=lambda part: part.centre[0])
+    first, second = sorted(components, key=lambda component: component.centre[0])
     return MaskFacts(area, first.area / second.area, _gap(thin, first.box, second.box))
 
 

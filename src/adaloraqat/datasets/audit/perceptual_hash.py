@@ -10,13 +10,15 @@ their first words. 21,000 films make 440 million ordered pairs, each compared in
 turn a film): blocks of NumPy's population counts take seconds where a loop would take days.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from adaloraqat.progress import Progress, no_progress
 
 SIDE = 64
 _WORKING = 256  # px; the film is first averaged down to about this, so that the rest costs nothing
@@ -177,11 +179,11 @@ class Candidate(NamedTuple):
 
 def find_candidates(
     thumbnails: NDArray[np.uint8],
-    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+    progress: Progress = no_progress,
 ) -> list[Candidate]:
     """Return the pairs of (N, 64, 64) thumbnails that are near enough to be looked at closely.
 
-    `track` may wrap the blocks of films to show progress.
+    `progress` shows how many blocks of films are done.
     """
     count = len(thumbnails)
     cuts = [np.zeros((count, 4), np.uint64) for _ in range(CUTS)]
@@ -190,7 +192,7 @@ def find_candidates(
         for cut in range(CUTS):
             cuts[cut][part] = hashes(thumbnails[part], cut)
     best: dict[tuple[int, int], tuple[int, int]] = {}
-    for start in track(range(0, count, _BLOCK)):
+    for start in progress(range(0, count, _BLOCK), "blocks of films compared"):
         for a, b, turn, bits in _block(cuts, start):
             key = (a, b) if a < b else (b, a)
             if key not in best or bits < best[key][0]:

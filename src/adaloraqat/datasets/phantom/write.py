@@ -4,7 +4,6 @@ Images are PNG, or DICOM as a digital X-ray unit would send it.
 """
 
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ from adaloraqat.datasets.phantom.site import PhantomSite
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import ManifestError
 from adaloraqat.files import atomic_path
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import write_png
+from adaloraqat.renamed import renamed_arguments
 
 FRACTIONS = (0.7, 0.15, 0.15)
 """Shares of train, val and test of all phantoms: there are few, and val and test need some."""
@@ -32,6 +33,7 @@ _FLOOR, _SPAN = 500, 3000  # stored values of black and of the way to white: the
 _UID_ROOT = "2.25."
 
 
+@renamed_arguments(track="progress")
 def write_phantoms(
     out: str | os.PathLike[str],
     count: int,
@@ -39,14 +41,14 @@ def write_phantoms(
     size: int = 256,
     site: PhantomSite | str = "standard",
     dicom: bool = False,
-    track: Callable[[list[int]], Iterable[int]] = iter,
+    progress: Progress = no_progress,
 ) -> list[Entry]:
     """Write `count` phantom films below the folder `out` and return the entries of its manifest.
 
     Leaves `images/*.png` (8 bits; or `*.dcm`, 12 bits, some MONOCHROME1), `masks/*.png` (0/255),
     `labels/*.png` (0 to 3) and `manifest.csv` with splits 70:15:15 by patient; about one patient in five has
-    two films. The manifest comes last and the same arguments write the same bytes. `track` may wrap the
-    list of films to show progress.
+    two films. The manifest comes last and the same arguments write the same bytes. `progress` shows
+    how many films are done.
 
     Raises:
         ManifestError: `count` is not positive.
@@ -57,7 +59,7 @@ def write_phantoms(
         raise ManifestError("No phantom film was asked for: give a count of 1 or more.")
     look, folder = find_site(site), Path(out)
     entries = []
-    for number, patient in enumerate(track(_patients(count, seed))):
+    for number, patient in enumerate(progress(_patients(count, seed), "films")):
         film_seed = _derive(seed, 1, number)
         phantom = draw_phantom(film_seed, size, look, patient_seed=_derive(seed, 2, patient))
         entry = _entry(folder, look.name, seed, number, patient, phantom, ".dcm" if dicom else ".png")

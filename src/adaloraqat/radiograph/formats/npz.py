@@ -92,7 +92,7 @@ class Archive:
         """Shape and type of an array, without its values; real numbers only."""
         with refused_as(self._unreadable):
             with self._zip.open(array + _SUFFIX) as stream:
-                header = read_header(stream)
+                header = read_array_header(stream)
                 start = stream.tell()
             size = self._zip.getinfo(array + _SUFFIX).file_size
         if header.dtype.hasobject:
@@ -119,7 +119,7 @@ class Archive:
             yield stream
 
 
-def read_header(stream: IO[bytes]) -> ArrayHeader:
+def read_array_header(stream: IO[bytes]) -> ArrayHeader:
     """Return the header that an array's bytes begin with, and leave the stream behind it.
 
     Raises:

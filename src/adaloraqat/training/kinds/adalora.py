@@ -21,7 +21,8 @@ from adaloraqat.lowrank.orthogonality import adaptation_warnings, orthogonality_
 from adaloraqat.lowrank.peft_format import save_peft
 from adaloraqat.lowrank.rank_allocator import RankAllocator
 from adaloraqat.models.families import SegmentationModel
-from adaloraqat.training.kinds.base import Hooks, Report, Stage, Unit, register
+from adaloraqat.progress import Report
+from adaloraqat.training.kinds.base import Hooks, Stage, Unit, register
 from adaloraqat.training.structure import Structure
 
 

@@ -8,13 +8,14 @@ methods stand in the order in which a training calls them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adaloraqat.errors import RecipeError
+from adaloraqat.progress import Report
 
 if TYPE_CHECKING:  # a recipe knows this interface only, not what the kinds import
     from torch import Tensor
@@ -24,9 +25,6 @@ if TYPE_CHECKING:  # a recipe knows this interface only, not what the kinds impo
     from adaloraqat.radiograph import Preprocessing
     from adaloraqat.training.films import FilmSet
     from adaloraqat.training.structure import Structure
-
-Report = Callable[[str], None]
-"""Receives one line of progress at a time."""
 
 
 Unit = Literal["epoch", "step"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from adaloraqat.files import atomic_path
 
-TABLE = "results.csv"
+RESULTS_CSV = "results.csv"
 
 _PLAIN = ("path", "mask", "width", "height", "slices", "box_source", "quality", "area_px", "area_mm2")
 _SPLIT = {
@@ -17,7 +17,7 @@ _SPLIT = {
 COLUMNS = (*_PLAIN, *_SPLIT["box"], *_SPLIT["spacing_mm"], "milliseconds", "warnings", "failure", "error")
 
 
-def write_table(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+def write_results_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write the table of results.jsonl's lines, atomically; what a film has not is left empty.
 
     Raises:

@@ -29,7 +29,7 @@ class Joined:
     labels: Mapping[int, Sequence[Path]] = field(default_factory=dict)
 
     def draw(self, shape: Shape) -> Drawn:
-        """See `Outline.draw`; lungs cover the heart where both claim a pixel."""
+        """See `MaskSource.draw`; lungs cover the heart where both claim a pixel."""
         parts = {path: to_grid(_read(path), shape, path.name) for path in self._all_files()}
         mask = _union([parts[path] for path in self.files], shape)
         if not self.labels:
@@ -53,7 +53,7 @@ class LabelMap:
     sides: tuple[tuple[int, int], ...] = ()
 
     def draw(self, shape: Shape) -> Drawn:
-        """See `Outline.draw`."""
+        """See `MaskSource.draw`."""
         numbers: NDArray[Any] = np.asarray(open_picture(self.path)[0])
         if numbers.shape != shape:
             raise FilmError(

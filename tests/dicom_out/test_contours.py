@@ -8,7 +8,7 @@ from dicom_films import lungs
 from drawn_back import edge, farthest, filled, walked
 from numpy.typing import NDArray
 
-from adaloraqat.dicom_out.outline import MOST_POINTS, outlines, pieces
+from adaloraqat.dicom_out.contours import MOST_POINTS, contours, pieces
 
 
 def frame() -> NDArray[np.bool_]:
@@ -33,7 +33,7 @@ MASKS = {
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_an_outline_is_the_edge_of_the_mask(mask: NDArray[np.bool_]) -> None:
-    lines = outlines(mask)
+    lines = contours(mask)
     assert all((line[0] == line[-1]).all() for line in lines)
     assert all(line.min() >= 0 and line[:, 0].max() <= mask.shape[1] for line in lines)
     drawn, wanted = walked(lines), edge(mask)
@@ -45,18 +45,18 @@ def test_an_outline_is_the_edge_of_the_mask(mask: NDArray[np.bool_]) -> None:
 def test_the_origin_is_the_outer_corner_of_the_first_pixel() -> None:
     mask = np.zeros((4, 6), bool)
     mask[:2, :3] = True
-    [line] = outlines(mask)
+    [line] = contours(mask)
     assert line.min(axis=0).tolist() == [0, 0]
     assert line.max(axis=0).tolist() == [3, 2]
 
 
 def test_straight_lines_have_two_points() -> None:
-    [line] = outlines(np.ones((500, 700), bool))
+    [line] = contours(np.ones((500, 700), bool))
     assert len(line) == 9  # two points a corner, and the first again
 
 
 def test_nothing_outlined() -> None:
-    assert outlines(np.zeros((20, 20), bool)) == []
+    assert contours(np.zeros((20, 20), bool)) == []
 
 
 @pytest.mark.parametrize("points", [2, MOST_POINTS, MOST_POINTS + 1, 2 * MOST_POINTS - 1, 20_000])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from miniature import GREY, block, save
 
+from adaloraqat.datasets.index import index_films
 from adaloraqat.datasets.listing import Listed, Listing
+from adaloraqat.datasets.mask_sources import Joined, to_grid
 from adaloraqat.datasets.names import patient_in, plain_name, view_in
-from adaloraqat.datasets.outlines import Joined, to_grid
-from adaloraqat.datasets.prepare import prepare
 from adaloraqat.datasets.v7_covid19 import fill
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, read_labels, read_mask
@@ -72,12 +72,12 @@ def test_one_broken_file_is_listed_and_the_others_are_done(tmp_path):
     films.append(listed("half", tmp_path / "in", mask=Joined([tmp_path / "in" / "nowhere.gif"])))
     seen = []
 
-    def track(items):
+    def progress(items, what):
         for item in items:
             seen.append(item.id)
             yield item
 
-    prepared = prepare(Listing(tuple(films), failures=("before",)), tmp_path / "out" / "m.csv", track)
+    prepared = index_films(Listing(tuple(films), failures=("before",)), tmp_path / "out" / "m.csv", progress)
     assert [entry.id for entry in prepared.entries] == ["good"]
     assert len(seen) == len(films)
     said = "\n".join(prepared.failures)
@@ -86,13 +86,13 @@ def test_one_broken_file_is_listed_and_the_others_are_done(tmp_path):
         assert words in said
     assert str(tmp_path) not in said
     with pytest.raises(ManifestError, match=r"No film with a mask could be indexed.*text\.png"):
-        prepare(Listing((films[1],)), tmp_path / "m.csv")
+        index_films(Listing((films[1],)), tmp_path / "m.csv")
 
 
 def test_ids_with_slashes_become_file_names(tmp_path):
     half = save(tmp_path / "in" / "half.png", block(0, 0, 16, 8, 16))
     film = Listed("ward 3/../film:1", "here", save(tmp_path / "in" / "a.png", GREY), Joined([half]))
-    (entry,) = prepare(Listing((film,)), tmp_path / "out" / "films.csv").entries
+    (entry,) = index_films(Listing((film,)), tmp_path / "out" / "films.csv").entries
     assert entry.path_mask.parent == tmp_path / "out" / "films_masks"
     assert read_mask(entry.path_mask, (32, 32)).sum() == 32 * 16
     assert entry.id == "ward 3/../film:1"
@@ -117,7 +117,7 @@ def test_labels_come_onto_the_films_grid_with_the_mask(tmp_path, mask_size):
     lungs = np.isin(labels_of(mask_size), (RIGHT_LUNG, LEFT_LUNG))
     mask = save(tmp_path / "in" / "a_mask.png", lungs.astype(np.uint8) * 255)
     listed = Listed("a", "here", film, mask, path_labels=labels)
-    (entry,) = prepare(Listing((listed,)), tmp_path / "out" / "films.csv").entries
+    (entry,) = index_films(Listing((listed,)), tmp_path / "out" / "films.csv").entries
     assert entry.path_labels == tmp_path / "out" / "films_labels" / "a.png"
     moved = read_labels(entry.path_labels, (160, 160))
     assert set(np.unique(moved)) == {0, RIGHT_LUNG, LEFT_LUNG, HEART}
@@ -134,7 +134,7 @@ def test_labels_on_the_films_grid_are_pointed_at_and_those_of_another_picture_re
     own = save(tmp_path / "own.png", labels_of(160))
     other = save(tmp_path / "other.png", labels_of(64)[:40])
     films = [Listed(path.stem, "here", film, mask, path_labels=path) for path in (own, other)]
-    prepared = prepare(Listing(tuple(films)), tmp_path / "out" / "films.csv")
+    prepared = index_films(Listing(tuple(films)), tmp_path / "out" / "films.csv")
     assert [(entry.path_mask, entry.path_labels) for entry in prepared.entries] == [(mask, own)]
     assert len(prepared.failures) == 1
     assert "other.png has 64 x 40 pixels and its film 160 x 160" in prepared.failures[0]

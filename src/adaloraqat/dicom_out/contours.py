@@ -1,7 +1,7 @@
-"""Outlines of a mask as DICOM's presentation states draw them: closed polylines in PIXEL units.
+"""Contours of a mask as DICOM's presentation states draw them: closed polylines in PIXEL units.
 
 The origin 0.0\\0.0 is the OUTER corner of the first pixel, and 0.5\\0.5 its middle; the far corner of the
-last pixel is Columns\\Rows (PS3.3 C.10.5.1.2). In that frame an outline runs through the middles of those
+last pixel is Columns\\Rows (PS3.3 C.10.5.1.2). In that frame a contour runs through the middles of those
 pixel sides that part the mask from its surroundings: it cuts each corner of the mask's edge half a pixel to
 either side, and is nowhere more than 0.36 px from that edge.
 """
@@ -13,8 +13,8 @@ MOST_POINTS = 4096
 """Points of one polyline: an element of explicit VR holds 65,534 bytes, which are 8,191 points."""
 
 
-def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Return the outlines of a mask (H, W): one closed polyline round each part, and one round each hole.
+def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Return the contours of a mask (H, W): one closed polyline round each part, and one round each hole.
 
     Returns:
         each (N, 2) of (column, row) in PIXEL units, the last point equal to the first; points on a straight
