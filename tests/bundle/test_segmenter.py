@@ -11,8 +11,9 @@ import adaloraqat
 from adaloraqat import Segmenter
 from adaloraqat.bundle import engine as engines
 from adaloraqat.bundle.cpu import weight_range_warning
+from adaloraqat.bundle.segmenter import second_box
 from adaloraqat.errors import BundleError, FilmError
-from adaloraqat.radiograph import Box, Film
+from adaloraqat.radiograph import Box, Film, Frame
 
 ENGINES = ["onnxruntime", "openvino"]
 HALF = (0, 0, 64, 128)
@@ -132,6 +133,48 @@ def test_an_empty_first_mask_is_kept_and_flagged(tmp_path: Path) -> None:
     assert not result.mask.any()
     assert result.box_source == "whole film"
     assert [warning.split(":")[0] for warning in result.warnings] == ["empty-mask"]
+
+
+@pytest.mark.parametrize(("shape", "size"), [((200, 100), (64, 32)), ((100, 200), (32, 64))])
+def test_the_second_box_leaves_the_padding_out(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    frame = Frame.of(shape, 64)
+    assert frame.resized == size
+    logits = np.full((16, 16), -1.0, np.float32)  # a cell is 4 model pixels
+    logits[2:4, 1:3] = logits[5:7, 4:6] = 1.0
+    lungs = second_box(logits, frame)
+    assert lungs == pytest.approx(tuple(edge * 4 * 200 / 64 for edge in (1, 2, 6, 7)))
+    height, width = size[0] // 4, size[1] // 4
+    logits[height:] = logits[:, width:] = 1.0  # all of the padding, larger than any lung
+    assert second_box(logits, frame) == lungs
+    logits[:height, :width] = -1.0
+    assert second_box(logits, frame) is None
+
+
+class Blind(Counting):
+    """An engine that, asked a second time, finds nothing on the film; of the padding it says `padding`."""
+
+    def __init__(self, engine: engines.Engine, padding: float) -> None:
+        super().__init__(engine)
+        self.padding = padding
+
+    def decode(self, embedding: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, quality = super().decode(embedding, boxes)
+        if len(self.boxes) > 1:
+            logits, quality = np.full_like(logits, -1.0), quality / 2
+            logits[..., logits.shape[-1] // 2 :] = self.padding
+        return logits, quality
+
+
+@pytest.mark.parametrize("padding", [-1.0, 1.0])
+def test_a_second_pass_that_finds_nothing_does_not_undo_the_first(tmp_path: Path, padding: float) -> None:
+    loaded, film = prompted(tmp_path), two_lungs(128, 64)
+    once = Segmenter(loaded.bundle, loaded.engine).segment(film, (0, 0, 64, 128))
+    blind = Blind(loaded.engine, padding)
+    result = Segmenter(loaded.bundle, blind).segment(film)
+    assert len(blind.boxes) == 2
+    assert result.mask.any()
+    assert np.array_equal(result.mask, once.mask)
+    assert (result.box_source, result.box, result.quality) == ("whole film", (0, 0, 64, 128), once.quality)
 
 
 @pytest.mark.parametrize(("raw", "expected"), [(0.875, 0.875), (1.7, 1.0), (-0.2, 0.0), (np.nan, None)])

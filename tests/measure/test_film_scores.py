@@ -109,6 +109,20 @@ def test_sides_share_out_every_predicted_pixel_to_the_nearest_lung():
     assert (right ^ left == prediction).all()
 
 
+@pytest.mark.parametrize(("spacing", "side"), [(None, "right"), ((0.5, 2.0), "left"), ((2.0, 0.5), "right")])
+def test_the_nearest_lung_is_nearest_in_mm_where_mm_are_known(spacing, side):
+    """3 columns from the right lung, 6 rows from the left one: 6 mm and 3 mm where pixels are 0.5 x 2 mm."""
+    labels = np.zeros((30, 40), np.uint8)
+    labels[0:12, 0:8], labels[12:24, 2:20] = 1, 2
+    truth = labels > 0
+    prediction = truth.copy()
+    prediction[6, 10] = True
+    row = score_film(prediction, truth, spacing, labels).to_dict()
+    sizes = {"right": 12 * 8, "left": 12 * 18}
+    for name, size in sizes.items():
+        assert row[f"{name}_dice"] == pytest.approx(2 * size / (2 * size + (name == side))), name
+
+
 def test_a_lung_without_label_is_not_scored_and_the_other_takes_all():
     truth, labels = lungs()
     labels[labels == 2] = 0

@@ -1,12 +1,14 @@
+import copy
+
 import pytest
 import torch
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.models.sam import encode
+from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.fake_quantize import RangeObserver
 from adaloraqat.quantize.policy import POLICIES
-from adaloraqat.quantize.preparation import fake_quantized_layers, prepare
+from adaloraqat.quantize.preparation import fake_quantized, fake_quantized_layers, prepare
 
 
 def test_ranges_are_the_smallest_and_largest_input_of_the_float_model(sam, batch):
@@ -49,3 +51,48 @@ def test_values_that_are_not_finite_are_ignored():
     empty = RangeObserver()
     empty.update(torch.tensor([float("nan")]))
     assert [float(bound) for bound in empty.range()] == [0, 0]
+
+
+def test_a_range_grows_with_every_batch_at_both_ends():
+    observer = RangeObserver()
+    for values in ([0.0, 1.0], [-2.0, 3.0], [-1.0, 2.0], [-3.0, 0.5], [0.0, 4.0]):
+        observer.update(torch.tensor(values))
+    assert [float(bound) for bound in observer.range()] == [-3, 4]
+
+
+def test_ranges_are_those_of_all_films_in_whatever_order_they_come(sam, batch):
+    prepare(sam, POLICIES["int8"])
+    films = [(batch[0][film : film + 1], batch[1][film : film + 1]) for film in (0, 1)]
+    both, turned, first, second = (
+        dict(calibrate(copy.deepcopy(sam), some).named_buffers())
+        for some in (films, films[::-1], films[:1], films[1:])
+    )
+    wider = set()
+    for name in both:
+        if name.endswith("output_range"):
+            assert torch.equal(both[name], turned[name]), name
+            assert both[name][0] == min(first[name][0], second[name][0])
+            assert both[name][1] == max(first[name][1], second[name][1])
+            wider |= {(end, bool(first[name][end] < second[name][end])) for end in (0, 1)}
+        elif name.endswith(("scale", "zero_point")):
+            assert torch.equal(both[name], turned[name]), name
+    assert len(wider) == 4  # each end is set by the first film in one layer, by the second in another
+
+
+@pytest.mark.parametrize("policy", ["int8", "qmedsam"])
+def test_one_lsb_of_parity_is_a_step_of_the_outputs_range(sam, batch, policy):
+    """(high - low) / 255 of what each layer gave out while calibrating, or the step of its output grid."""
+    prepare(sam, POLICIES[policy])
+    seen = {}
+    for name, layer in fake_quantized(sam).items():
+        layer.register_forward_hook(lambda _, inputs, output, name=name: seen.setdefault(name, output))
+    calibrate(sam, [batch])
+    assert any(layer.output_quantizer is not None for layer in fake_quantized_layers(sam).values())
+    for name, layer in fake_quantized(sam).items():
+        if name not in seen:
+            continue
+        low, high = (float(end) for end in seen[name].aminmax())
+        if getattr(layer, "output_quantizer", None) is not None:  # its grid holds 0 too
+            low, high = min(low, 0.0), max(high, 0.0)
+        assert layer.output_step() == pytest.approx((high - low) / 255, rel=1e-5), name
+    decode(sam, encode(sam, batch[0]), batch[1])

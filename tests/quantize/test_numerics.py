@@ -64,6 +64,16 @@ def test_activation_grid_by_hand():
     assert_close(numerics.fake_quantize_activation(values, scale, zero_point), expected)
 
 
+@pytest.mark.parametrize(("low", "zero_point"), [(-0.504, 50), (-0.506, 51), (-0.004, 0), (-0.006, 1)])
+def test_the_zero_point_is_the_nearest_integer(low, zero_point):
+    """A step of 0.01: 50.4 is 50 and 50.6 is 51, so the grid misses neither end by more than half a step."""
+    high = low + 2.55
+    scale, found = numerics.activation_parameters(torch.tensor(low), torch.tensor(high))
+    assert int(found) == zero_point
+    ends = numerics.fake_quantize_activation(torch.tensor([low, high]), scale, found)
+    assert (ends - torch.tensor([low, high])).abs().max() <= 0.005 + 1e-6
+
+
 def test_zero_is_always_exact():
     scale, zero_point = numerics.activation_parameters(torch.tensor(3.0), torch.tensor(7.0))
     assert int(zero_point) == 0

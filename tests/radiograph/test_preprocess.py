@@ -32,6 +32,15 @@ def test_a_wide_film_lies_at_the_top_and_the_rest_is_zero() -> None:
     assert image[:, 5, 63] == pytest.approx([0.6 / 0.2, 0.5 / 0.2, 0.4 / 0.2], abs=0.05)
 
 
+def test_a_tall_film_lies_at_the_left_and_the_rest_is_zero() -> None:
+    pixels = np.tile(np.linspace(0, 1, 200, dtype=np.float32)[:, None], (1, 100))
+    image, frame = Preprocessing(image_size=64, channels=3, mean=(0.4, 0.5, 0.6), std=(0.2,))(pixels)
+    assert frame == Frame((200, 100), (64, 32), 64)
+    assert (image[:, :, 32:] == 0).all()
+    assert image[:, 0, 5] == pytest.approx([-0.4 / 0.2, -0.5 / 0.2, -0.6 / 0.2], abs=0.05)
+    assert image[:, 63, 31] == pytest.approx([0.6 / 0.2, 0.5 / 0.2, 0.4 / 0.2], abs=0.05)
+
+
 def test_percentiles_clip_what_lies_beyond_them() -> None:
     pixels = np.arange(101, dtype=np.float32).reshape(1, 101).repeat(20, axis=0)
     stretched = Preprocessing(percentile_low=10, percentile_high=90).stretch(pixels)
