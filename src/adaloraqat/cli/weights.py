@@ -121,8 +121,8 @@ def _write_bundle(entry: Published) -> None:
     if find_spec("torch") is None:
         log.info(
             "To segment with these weights, a bundle must be written once, which needs PyTorch: run %s and "
-            "then this command again, or run `adaloraqat export %s --out FOLDER` on another computer and copy "
-            "the folder.",
+            "then this command again, or run `adaloraqat export %s --out FOLDER` on another computer and "
+            "copy the folder.",
             install("train"),
             entry.name,
         )
