@@ -39,7 +39,9 @@ class TorchEngine:
         self, embedding: FloatArray, boxes: FloatArray, labels: NDArray[np.int64] | None = None
     ) -> tuple[FloatArray, FloatArray]:
         """See `bundle.engine.Engine.decode`."""
-        corners, points, kinds = torch.from_numpy(boxes)[None], None, None
+        corners: Tensor | None = torch.from_numpy(boxes)[None]
+        points: Tensor | None = None
+        kinds: Tensor | None = None
         if labels is not None:
             corners, points, kinds = _apart(corners, torch.from_numpy(labels)[None])
         logits, quality = decode(self.model, torch.from_numpy(embedding), corners, points, kinds)
