@@ -29,7 +29,7 @@ class Refuses:
     def __init__(self, segmenter, error):
         self.segmenter, self.error, self.seen = segmenter, error, 0
         self.bundle, self.engine = segmenter.bundle, segmenter.engine
-        self.accepts_boxes = segmenter.accepts_boxes
+        self.accepts_boxes, self.accepts_points = segmenter.accepts_boxes, segmenter.accepts_points
 
     def segment(self, film, box=None):
         self.seen += 1
