@@ -39,12 +39,9 @@ class TorchEngine:
         self, embedding: FloatArray, boxes: FloatArray, labels: NDArray[np.int64] | None = None
     ) -> tuple[FloatArray, FloatArray]:
         """See `bundle.engine.Engine.decode`."""
-        corners: Tensor | None = torch.from_numpy(boxes)[None]
-        points: Tensor | None = None
-        kinds: Tensor | None = None
-        if labels is not None:
-            corners, points, kinds = _apart(corners, torch.from_numpy(labels)[None])
-        logits, quality = decode(self.model, torch.from_numpy(embedding), corners, points, kinds)
+        places = torch.from_numpy(boxes)[None]
+        prompts = (places,) if labels is None else _apart(places, torch.from_numpy(labels)[None])
+        logits, quality = decode(self.model, torch.from_numpy(embedding), *prompts)
         return np.asarray(logits[0].numpy()), np.asarray(quality[0].numpy())
 
     @torch.no_grad()
