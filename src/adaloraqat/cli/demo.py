@@ -11,6 +11,8 @@ from adaloraqat.cli.options import TrainingThreads
 
 log = logging.getLogger("adaloraqat")
 
+_FEW = 24  # phantoms that the foundation model is adapted to: it needs no more
+
 
 def demo(
     out: Annotated[
@@ -18,7 +20,18 @@ def demo(
     ] = Path("demo"),
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of recipes/demo.yaml (repeatable)."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe (repeatable)."),
+    ] = None,
+    foundation: Annotated[
+        bool,
+        typer.Option("--foundation", help="Start from LiteMedSAM, which takes up to 25 minutes on 2 cores."),
+    ] = False,
+    films: Annotated[
+        int | None,
+        typer.Option(min=12, help="Phantoms to draw.", show_default="90; 24 with --foundation"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Manifest (CSV) of your own films, to be used instead of phantoms.")
     ] = None,
     threads: TrainingThreads = None,
 ) -> None:
@@ -30,12 +43,14 @@ def demo(
     from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
-    from adaloraqat.experiments.demo import run_demo
+    from adaloraqat.experiments.demo import DemoPlan, run_demo
     from adaloraqat.training.recipe import SHIPPED_RECIPES, load_recipe
 
     # by its path: a folder of the name demo, such as the last demo's, must not be taken for the recipe
-    recipe = load_recipe(SHIPPED_RECIPES / "demo.yaml", tuple(settings or ()))
-    document = run_demo(recipe, out, report=lambda line: log.info("%s", line), progress=progress)
+    name = "demo-foundation.yaml" if foundation else "demo.yaml"
+    recipe = load_recipe(SHIPPED_RECIPES / name, tuple(settings or ()))
+    plan = DemoPlan(films=films or (_FEW if foundation else DemoPlan.films), data=data)
+    document = run_demo(recipe, out, plan, report=lambda line: log.info("%s", line), progress=progress)
     for line in summary(document, out):
         typer.echo(line)
     for failure in document["verdict"]["failures"]:

@@ -17,7 +17,7 @@ from typing import Any
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.bundle.timing import interleaved, median_ratio
-from adaloraqat.datasets.manifest import Entry, select, write_manifest
+from adaloraqat.datasets.manifest import Entry, read_manifest, select, write_manifest
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import RecipeError
@@ -64,12 +64,16 @@ LARGEST_LOSS = 0.01
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """How many films of how many pixels are drawn, and how they are shared out to train, val and test."""
+    """How many films of how many pixels are drawn, and how they are shared out to train, val and test.
+
+    With `data`, a manifest, its films are taken instead; those without a split get one by `fractions`.
+    """
 
     films: int = 90
     size: int = 320
     fractions: tuple[float, float, float] = (6 / 9, 2 / 9, 1 / 9)
     site: str = "bedside"
+    data: Path | None = None
 
 
 @renamed_arguments(track="progress")
@@ -95,6 +99,7 @@ def run_demo(
     Raises:
         OutputError: `out` holds something that no demo made, or cannot be written.
         RecipeError: the recipe lacks one of the two stages.
+        ManifestError: `plan.data` cannot be read.
         AdaloraqatError: with one sentence for anything else that a user can mend.
     """
     plan = plan or DemoPlan()
@@ -102,9 +107,11 @@ def run_demo(
     clock, files = _Clock(report), DemoFiles.below(out)
     if recipe.base.weights is not None:
         resolve(recipe.base.weights)  # refuses before anything is removed or drawn
+    given = None if plan.data is None else read_manifest(plan.data)
     claim(out)
-    with clock.step("films", f"drawing {plan.films} films of the site “{plan.site}”"):
-        entries = _draw(files, plan, recipe.seed, progress)
+    what = f"drawing {plan.films} films of the site “{plan.site}”" if given is None else "reading the films"
+    with clock.step("films", what):
+        entries = _films(files, plan, given, recipe.seed, progress)
     with clock.step("training", "training both stages"):
         result = train(recipe, files.manifest, files.run, report=report)
     with clock.step("export", "exporting the INT8 bundle and measuring its parity"):
@@ -132,8 +139,8 @@ def run_demo(
             "verdict": judge(scores[BEFORE], scores[AFTER], scores[INT8]),
             "films": {
                 **{split: len(select(entries, split)) for split in ("train", "val", "test")},
-                "size": plan.size,
-                "site": plan.site,
+                "size": plan.size if given is None else None,
+                "site": plan.site if given is None else None,
             },
             "models": [
                 {
@@ -148,6 +155,8 @@ def run_demo(
             "parity": dict(integer.bundle.parity),
             "products": _products(integer, times),
             "environment": environment(),
+            "base": recipe.base.weights,
+            "policy": integer.bundle.precision.policy,
             "seed": recipe.seed,
             "fingerprint": result["data_fingerprint"],
             "warnings": [*result["warnings"], *integer.warnings],
@@ -247,17 +256,17 @@ def _both_stages(recipe: Recipe) -> tuple[AdaLoRAStage, QuantizeStage]:
     return adalora[0], quantize[0]
 
 
-def _draw(files: DemoFiles, plan: DemoPlan, seed: int, progress: Progress) -> list[Entry]:
-    entries = write_phantoms(
-        files.manifest.parent,
-        plan.films,
-        seed,
-        plan.size,
-        plan.site,
-        progress=progress,
-    )
-    # the generator shares its films out as for a data set; the demo wants more of them for validation
-    entries = assign_splits([replace(entry, split=None) for entry in entries], plan.fractions, seed)
+def _films(
+    files: DemoFiles, plan: DemoPlan, given: list[Entry] | None, seed: int, progress: Progress
+) -> list[Entry]:
+    entries = given
+    if entries is None:
+        drawn = write_phantoms(
+            files.manifest.parent, plan.films, seed, plan.size, plan.site, progress=progress
+        )
+        # the generator shares its films out as for a data set; the demo wants more of them for validation
+        entries = [replace(entry, split=None) for entry in drawn]
+    entries = assign_splits(entries, plan.fractions, seed)
     write_manifest(files.manifest, entries)
     return entries
 
@@ -307,7 +316,7 @@ def _rows(recipe: Recipe, files: DemoFiles) -> list[dict[str, Any]]:
         {
             "key": BEFORE,
             "name": "Before",
-            "what": "the base that ships, in PyTorch, FP32",
+            "what": f"{recipe.base.weights or 'random weights'}, in PyTorch, FP32",
             "colour": style.BEFORE,
             **_size(_base_file(recipe), "one .safetensors file"),
         },
