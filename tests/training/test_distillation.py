@@ -1,10 +1,12 @@
 """Distillation: the paper's term by hand, embeddings of other grids and widths, the teacher's own view."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +23,7 @@ from adaloraqat.training.distillation import (
     forget_embeddings,
     least_squares,
     remember_embeddings,
+    remember_masks,
     to_grid,
 )
 from adaloraqat.training.films import load_films
@@ -133,6 +136,41 @@ def test_remembered_embeddings_are_the_live_ones(teacher: Teacher, tmp_path: Pat
     assert file.stat().st_mtime_ns == written
     forget_embeddings(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_remembered_masks_are_the_live_ones_of_whole_films_and_move_with_them(
+    teacher: Teacher, tmp_path: Path
+) -> None:
+    remembered = remember_masks(teacher, tmp_path)
+    indices = [3, 0, 5]
+    sizes = [teacher.films.frames[index].resized for index in indices]
+    boxes = torch.tensor([[[0.0, 0.0, width, height]] for height, width in sizes])
+    live = teacher.masks(teacher.embed(indices, None), boxes, 64).sigmoid()
+    live = torch.nn.functional.interpolate(live, size=(64, 64), mode="bilinear", align_corners=False)
+    assert torch.allclose(remembered.whole_mask(indices, None, 64), live, atol=1 / 255)
+    warp = Augmentation().draw_warp(3, torch.Generator().manual_seed(1))
+    assert warp is not None
+    moved = remembered.whole_mask(indices, warp, 64)
+    assert torch.allclose(moved, warp.sample(remembered.whole_mask(indices, None, 64)))
+    assert not torch.allclose(moved, live, atol=0.01)
+    forget_embeddings(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_remembered_mask_teaches_only_where_the_box_holds_all_of_it() -> None:
+    mask = np.zeros((2, 1, 8, 8), np.uint8)
+    mask[:, 0, 2:4, 2:7] = 255
+    given = FixedTeacher(torch.zeros(2, 3, 2, 2), torch.zeros(2, 1, 8, 8))
+    object.__setattr__(given, "whole_masks", mask)
+    logits = torch.full((2, 1, 8, 8), 2.0)
+    # the student's side is 16 px: the mask lies between 4 and 14 px along x, so the second box cuts it
+    boxes = torch.tensor([[[3.0, 3.0, 15.0, 9.0]], [[3.0, 3.0, 9.0, 9.0]]])
+    terms = Distiller(Distillation(teacher="x", embedding=0.0, masks=1.0), given, 3, 16).terms(
+        [0, 1], None, torch.zeros(2, 3, 2, 2), logits, boxes, torch.zeros(2, 1, 8, 8)
+    )
+    one = (10 * math.log1p(math.exp(-2)) + 54 * math.log1p(math.exp(2))) / 64
+    assert float(terms["teacher_masks"]) == pytest.approx(one / 2, rel=1e-6)
+    assert set(terms) == {"teacher_masks"}
 
 
 def distilling(both_stages: Make, teacher: str, **changes: Any) -> dict[str, Any]:
