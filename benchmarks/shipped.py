@@ -98,7 +98,9 @@ def main() -> None:
 
 
 def select(candidates: list[str], runs: Path, data: Path) -> None:
-    """Score every candidate on the validation films; write benchmarks/results/selection.json."""
+    """Score every candidate on the validation films; add it to benchmarks/results/selection.json."""
+    target = ROOT / "benchmarks/results/selection.json"
+    before = json.loads(target.read_text())["candidates"] if target.exists() else {}
     out = runs / "selection-scores"
     adaloraqat("evaluate", *candidates, "--data", data, "--split", "val", "--out", out)
     scored = json.loads((out / "evaluation.json").read_text())["models"]
@@ -113,11 +115,11 @@ def select(candidates: list[str], runs: Path, data: Path) -> None:
     }
     result = {
         "split": "val",
-        "candidates": rows,
+        "candidates": before | rows,
         "machine": machine(),
         "command": "python benchmarks/shipped.py --data MANIFEST --select CANDIDATE ...",
     }
-    (ROOT / "benchmarks/results/selection.json").write_text(json.dumps(result, indent=1) + "\n")
+    target.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def score(runs: Path, data: Path, reports: Path) -> None:
