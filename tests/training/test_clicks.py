@@ -115,7 +115,7 @@ def test_one_without_clicks_takes_no_points(both_stages, manifest: Path, tmp_pat
     bundle = export_run(tmp_path / "run", tmp_path / "bundle", precision="fp32")
     assert set(bundle.files) == {"encoder.onnx", "decoder.onnx"}
     for segmenter in (Segmenter.load(bundle.folder, threads=1), run_segmenter(load_run(tmp_path / "run"))):
-        with pytest.raises(BundleError, match="takes no points"):
+        with pytest.raises(BundleError, match="does not take points"):
             segmenter.segment(np.zeros((64, 64)), points=[(5, 5)])
 
 
