@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("adalora", "decoder-only", "full", "scratch")
 CELLS = ((None, 0), (64, 0), (16, 0), (16, 1), (16, 2))  # (training films, draw)
 TITLES = {
-    "before": "before (lung-field as it ships)",
+    "before": "before (lung-field-fast as it ships)",
     "adalora/stage1": "AdaLoRA stage 1",
     "adalora/int8": "AdaLoRA-QAT stage 2, INT8 bundle",
     "decoder-only/finetune": "decoder only",
@@ -105,8 +105,8 @@ def score_base(data: Path, runs: Path) -> list[dict[str, Any]]:
     """Score the base as it is: the INT8 model that ships and was never adapted."""
     scores = runs / "before-scores"
     if not (scores / "evaluation.json").exists():
-        adaloraqat("evaluate", "lung-field", "--data", covid_only(data, runs), "--out", scores)
-    numbers = json.loads((scores / "evaluation.json").read_text())["models"]["lung-field"]["covid_v7"]
+        adaloraqat("evaluate", "lung-field-fast", "--data", covid_only(data, runs), "--out", scores)
+    numbers = json.loads((scores / "evaluation.json").read_text())["models"]["lung-field-fast"]["covid_v7"]
     return [
         {
             "method": "before",
@@ -142,7 +142,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Adapting to another hospital",
         "",
-        "`lung-field`'s base (healthy and tuberculous lungs, the field without the heart) adapted to covid_v7 (ill",
+        "`lung-field-fast`'s base (healthy and tuberculous lungs, the field without the heart) adapted to covid_v7 (ill",
         "patients, the whole lung). Test films of covid_v7, Dice on the original grid, no box; the figure in",
         "brackets is with the true box. 16 films: mean of three draws and their range. Every method takes equal",
         "steps (36 of 8 films), batches and augmentations. Rates: the best of four tries each, by validation Dice with 64",

@@ -49,9 +49,6 @@ class Model:
     spdx: str | None = None
 
 
-FAST_FIELD = """The base (trained from scratch), then the masks of `lung-field` as a second truth (distillation),
-  then quantisation-aware training with the same teacher."""
-FAST_WHOLE = FAST_FIELD.replace("lung-field", "lung-whole")
 OPEN = """may be used commercially under CC BY 4.0 (the films and masks) and Apache-2.0
 (LiteMedSAM), with the credits below; what LiteMedSAM was pretrained on is its authors' word (LICENSE-MODELS)"""
 
@@ -65,9 +62,15 @@ MODELS = {
     "lung-whole": Model(
         FOUNDATION, "AdaLoRA, 240 steps of 4 films.", "covid_v7 (235 films).", precision="w8"
     ),
-    "lung-field-fast": Model(SMALL, FAST_FIELD, "jsrt (168 films) and shenzhen (388 films)."),
+    "lung-field-fast": Model(
+        SMALL,
+        "Trained from scratch (recipes/lung-base.yaml), then quantisation-aware training to INT8.",
+        "jsrt (168 films) and shenzhen (388 films).",
+    ),
     "lung-whole-fast": Model(
-        SMALL, FAST_WHOLE, "covid_v7 (235 films), from a base trained on jsrt and shenzhen."
+        SMALL,
+        "The base of `lung-field-fast`, adapted by AdaLoRA-QAT, both stages.",
+        "covid_v7 (235 films), from a base trained on jsrt and shenzhen.",
     ),
     "lung-open": Model(
         FOUNDATION,

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--data MANIFEST] [--films 256] [--threads 2]
 
-The loader draws, augments and prompts batches exactly as a step of recipes/lung-field.yaml does; training is that
+The loader draws, augments and prompts batches exactly as a step of recipes/lung-field-fast.yaml does; training is that
 step with the small model in bfloat16, forward, backward and AdamW. Also: decoding against the mapped cache.
 Without a manifest, phantom films are drawn. Writes benchmarks/results/throughput.json.
 """
@@ -32,7 +32,7 @@ from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.structure import usual_preprocessing
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE = SHIPPED_RECIPES / "lung-field.yaml"
+RECIPE = SHIPPED_RECIPES / "lung-field-fast.yaml"
 WANTED = 3.0
 
 

@@ -30,7 +30,7 @@ from adaloraqat.radiograph import read_film, read_mask
 from adaloraqat.radiograph.corrupt import CORRUPTIONS, corrupt
 
 RESULT = Path(__file__).resolve().parent / "results/upside_down.json"
-MODELS = ("lung-field", "lung-whole")
+MODELS = ("lung-field-fast", "lung-whole-fast")
 PHANTOMS = 100
 BAD = 0.8  # Dice
 

@@ -1,6 +1,6 @@
 """Record what the shipped models, a short run and its table answer, through the command line alone.
 
-`python tests/golden/record.py OUT` fills OUT: masks and JSON of 12 phantom films by both shipped models, the
+`python tests/golden/record.py OUT` fills OUT: masks and JSON of 12 phantom films by three shipped models, the
 metrics of a run of a few steps, and a table made of it. Times, versions and addresses are left out, so that
 two recordings on one machine are equal byte for byte; on another CPU a few last digits may differ.
 `test_golden.py` compares a recording with the one kept here.
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-MODELS = ("lung-field", "lung-whole")
+MODELS = ("lung-field", "lung-field-fast", "lung-whole-fast")
 FILMS = 12
 RECIPE = """\
 name: golden
@@ -47,7 +47,7 @@ reference: before
 margin: 0.05
 columns: [dice, iou, nsd, hd95, assd, ssim, parameters, trainable]
 rows:
-  - {name: before, model: lung-field}
+  - {name: before, model: lung-field-fast}
   - {name: stage 1, recipe: recipe.yaml, run: golden, stage: stage1, precision: fp32}
   - {name: stage 2, recipe: recipe.yaml, run: golden}
 """

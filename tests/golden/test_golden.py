@@ -27,7 +27,7 @@ def films(tmp_path_factory):
     return folder / "images"
 
 
-@pytest.mark.parametrize("model", ["lung-field", "lung-whole"])
+@pytest.mark.parametrize("model", ["lung-field", "lung-field-fast", "lung-whole-fast"])
 def test_the_shipped_models_answer_as_recorded(model, films):
     segmenter = Segmenter.load(model, threads=2)
     recorded = {entry["path"]: entry for entry in json.loads((HERE / f"{model}.json").read_text())["results"]}
@@ -47,7 +47,7 @@ def test_a_recording_repeats_the_masks_the_run_and_the_table(tmp_path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.main(tmp_path / "again")
-    for name in ("metrics.json", "table.json", "lung-field.json", "lung-whole.json"):
+    for name in ("metrics.json", "table.json", *(f"{model}.json" for model in module.MODELS)):
         _alike(
             json.loads((HERE / name).read_text()), json.loads((tmp_path / "again" / name).read_text()), name
         )

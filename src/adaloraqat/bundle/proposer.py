@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.components import connected_components, enclosing_box
 from adaloraqat.bundle.format import PROPOSED_LUNGS, Prompt
-from adaloraqat.bundle.shipped import DEFAULT_MODELS, Choice, choose_model
+from adaloraqat.bundle.shipped import Choice, choose_model
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.geometry import Box
 from adaloraqat.radiograph.preprocess import Frame
@@ -22,7 +22,7 @@ from adaloraqat.radiograph.preprocess import Frame
 if TYPE_CHECKING:
     from adaloraqat.bundle.segmenter import Segmenter
 
-DEFAULT_PROPOSERS = DEFAULT_MODELS
+DEFAULT_PROPOSERS = ("lung-field-fast", "lung-open")
 """What proposes boxes for a bundle that names no proposer: the first that is installed."""
 
 _LUNGS = 2
