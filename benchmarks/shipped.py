@@ -76,7 +76,9 @@ MODELS = {
         FOUNDATION,
         "AdaLoRA, 200 steps of 4 films.",
         "58 films of covid_v7 whose image and mask are both CC BY, and 24 phantoms; chosen on 8 more. FILMS.csv, "
-        "beside this card, names each with its collection and licence.",
+        "beside this card,\n  names each with its collection and licence. Credit: films under CC BY 3.0 are of the COVID-19 "
+        "Image Repository (Institute for\n  Diagnostic and Interventional Radiology, Hannover Medical School), those under "
+        "CC BY 4.0 are figures of open articles, named\n  by their files; masks by V7 Labs (CC BY 4.0).",
         OPEN,
         "w8",
         "Apache-2.0 AND CC-BY-4.0",
