@@ -172,6 +172,6 @@ def test_what_does_not_fit_the_film_is_refused_in_a_sentence(
 @pytest.mark.parametrize("asked", [{"points": POINTS}, {"mask": MASK}, {"labels": [1]}])
 def test_a_bundle_that_takes_boxes_alone_refuses_points(exported, asked: dict) -> None:
     _, bundle = exported("fp32")
-    for segmenter in (Segmenter.load(bundle.folder, threads=1), Segmenter.load(threads=1)):
+    for segmenter in (Segmenter.load(bundle.folder, threads=1), Segmenter.load("lung-field-fast", threads=1)):
         with pytest.raises(BundleError, match="does not take points or masks: give a box"):
             segmenter.segment(FILM, **asked)

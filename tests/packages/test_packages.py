@@ -45,7 +45,7 @@ def test_every_model_lies_in_the_package_that_its_licence_allows() -> None:
             if (model / "bundle.json").is_file():
                 bundle = load_bundle(model.absolute())
                 assert bundle.name == model.name
-                assert ("CC BY 4.0" in bundle.licence) == (home == OWN), bundle.licence
+                assert ("CC-BY-4.0" in bundle.licence) == (home == OWN), bundle.licence
                 assert ("Research use only" in bundle.licence) == (home == RESEARCH), bundle.licence
 
 
