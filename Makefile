@@ -31,10 +31,11 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
 check: $(STAMP)
-	$(BIN)/ruff format --check src tests benchmarks packages
-	$(BIN)/ruff check src tests benchmarks packages
+	$(BIN)/ruff format --check src tests benchmarks packages docs
+	$(BIN)/ruff check src tests benchmarks packages docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet
 
 # Builds both wheels, checks them, and uses them in an empty environment of each Python that is on this machine.
 wheels: $(STAMP)
@@ -46,4 +47,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/sizes.py
 
 clean:
-	rm -rf $(VENV) demo demo-foundation build dist
+	rm -rf $(VENV) demo demo-foundation build dist site
