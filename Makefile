@@ -35,7 +35,7 @@ check: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks packages docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Builds both wheels, checks them, and uses them in an empty environment of each Python that is on this machine.
 wheels: $(STAMP)

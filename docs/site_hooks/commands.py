@@ -1,5 +1,6 @@
 """A hook of mkdocs: the page of commands is written from the commands themselves, so that it cannot be behind."""
 
+import html
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -38,16 +39,16 @@ def _of(group: Any, above: Any, name: str) -> Iterator[str]:
         records = [record for one in command.params if (record := one.get_help_record(context))]
         if records and not within:
             yield from ("| argument or option | |", "|---|---|")
-            yield from (f"| `{_cell(names)}` | {_plain(_cell(told))} |" for names, told in records)
+            yield from (f"| <code>{_cell(names)}</code> | {_cell(told)} |" for names, told in records)
             yield ""
         for one in within:
             yield from _of(command, context, one)
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip().replace("|", r"\|")
+    return _plain(re.sub(r"\s+", " ", text).strip()).replace("|", "&#124;")
 
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it stands; a bracket may open a link or a tag there."""
-    return re.sub(r"([\[<*_])", r"\\\1", text.replace("\b", "").replace("\f", ""))
+    return re.sub(r"([\[*_`\\])", r"\\\1", html.escape(text.replace("\b", "").replace("\f", ""), quote=False))
