@@ -31,8 +31,8 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
 check: $(STAMP)
-	$(BIN)/ruff format --check src tests benchmarks packages docs
-	$(BIN)/ruff check src tests benchmarks packages docs
+	$(BIN)/ruff format --check src tests benchmarks packages docs/site_hooks
+	$(BIN)/ruff check src tests benchmarks packages docs/site_hooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: the page of commands is written from the commands themselves, so that it cannot be behind."""
+"""A hook of mkdocs: the page of commands is written from the commands, so that it is never behind them."""
 
 import html
 import re

@@ -1,7 +1,7 @@
 """A hook of mkdocs: links out of docs/ are right in the repository and on the site.
 
-Documents link to files of the repository (`../benchmarks/results/bench.json`), as they must where the repository is
-read. For the site these files are taken along, below `repository/`, and the links changed to them.
+Documents link to files of the repository (`../benchmarks/results/bench.json`), as they must where it is read.
+For the site these files are taken along, below `repository/`, and the links changed to them.
 """
 
 import posixpath
@@ -71,7 +71,7 @@ def moved(markdown: str, origin: str, docs: str) -> str:
 
 
 def published(path: str, docs: str) -> str:
-    """Return where a file of the repository lies on the site: documents at the top, others below `repository/`."""
+    """Return where a file lies on the site: documents at the top, others below `repository/`."""
     if path.startswith(f"{docs}/"):
         return path.removeprefix(f"{docs}/")
     # a browser shows a licence without a suffix only as text

@@ -1,4 +1,4 @@
-"""The site: its page of commands is complete, and links are right where the repository is read and on the site."""
+"""The site: its page of commands is complete, and links are right in the repository and on the site."""
 
 import importlib.util
 from pathlib import Path
@@ -35,7 +35,10 @@ def test_the_page_of_commands_has_every_command_and_option() -> None:
 
 def test_links_out_of_the_documents_lead_to_the_files_that_the_site_takes_along() -> None:
     links = hook("repository")
-    text = "[a](../benchmarks/b.json) [b](../packages/weights/LICENSE#x) [c](files.md#a) [d](https://e.org/f) ![g](images/h.png)"
+    text = (
+        "[a](../benchmarks/b.json) [b](../packages/weights/LICENSE#x) [c](files.md#a) "
+        "[d](https://e.org/f) ![g](images/h.png)"
+    )
     assert links.linked("docs/data.md", text) == [
         "benchmarks/b.json",
         "packages/weights/LICENSE",
@@ -46,8 +49,14 @@ def test_links_out_of_the_documents_lead_to_the_files_that_the_site_takes_along(
         "[a](repository/benchmarks/b.json) [b](repository/packages/weights/LICENSE.txt#x) [c](files.md#a) "
         "[d](https://e.org/f) ![g](images/h.png)"
     )
-    assert links.moved("[a](../../src/x.py)", "docs/reference/python.md", "docs") == "[a](../repository/src/x.py)"
-    assert links.moved("[a](docs/data.md) [b](LICENSE)", "README.md", "docs") == "[a](../data.md) [b](LICENSE.txt)"
+    assert (
+        links.moved("[a](../../src/x.py)", "docs/reference/python.md", "docs")
+        == "[a](../repository/src/x.py)"
+    )
+    assert (
+        links.moved("[a](docs/data.md) [b](LICENSE)", "README.md", "docs")
+        == "[a](../data.md) [b](LICENSE.txt)"
+    )
 
 
 def test_links_of_the_documents_exist_in_the_repository() -> None:

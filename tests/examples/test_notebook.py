@@ -26,4 +26,5 @@ def test_the_notebook_adapts_compresses_and_shows(tmp_path: Path, monkeypatch: p
     assert names["parity"]["equal_pixels"] > 0.99
     assert names["bundle"].precision.weight_range == "portable"
     assert (names["found"].mask & names["truth"]).sum() > 0.8 * names["truth"].sum()
-    assert Image.open("adapted.png").width > 600
+    with Image.open("adapted.png") as picture:
+        assert picture.width > 600

@@ -1,4 +1,4 @@
-"""The published schema of recipes is the code's, and agrees with `load_recipe` on what ships and what is wrong."""
+"""The published schema of recipes is the code's, and agrees with `load_recipe` on right and wrong."""
 
 import copy
 import json
@@ -51,7 +51,9 @@ def _no_stage(recipe: dict[str, Any]) -> None:
     recipe["stages"] = []
 
 
-@pytest.mark.parametrize("change", [_unknown_key, _key_of_another_kind, _no_kind, _impossible_value, _no_stage])
+@pytest.mark.parametrize(
+    "change", [_unknown_key, _key_of_another_kind, _no_kind, _impossible_value, _no_stage]
+)
 def test_both_refuse_what_is_wrong(change: Any) -> None:
     recipe = copy.deepcopy(PAPER)
     change(recipe)
