@@ -10,6 +10,7 @@ import pytest
 
 from adaloraqat.bundle import format as bundle_format
 from adaloraqat.bundle import load_bundle, shipped_names
+from adaloraqat.errors import BundleError
 from adaloraqat.radiograph.preprocess import GREY_RANGES, Preprocessing
 
 SCHEMA = json.loads(Path(bundle_format.__file__).with_name("bundle.schema.json").read_text())
@@ -40,3 +41,21 @@ def test_what_ships_is_valid(name: str) -> None:
     VALIDATOR.validate(document)
     for wrong in ({"precision": {}}, {"smallest_part": 2}, {"files": {}}, {"name": 1}):
         assert not VALIDATOR.is_valid(document | wrong)
+
+
+@pytest.mark.parametrize("section", ["precision", "prompt", "preprocessing", "files"])
+def test_a_key_that_is_missing_is_missed_by_both(section: str) -> None:
+    folder = load_bundle("lung-open").folder
+    document = json.loads((folder / bundle_format.DOCUMENT).read_text())
+    missed = 0
+    for key in document[section]:
+        without = {name: value for name, value in document[section].items() if name != key}
+        changed = document | {section: without}
+        try:
+            bundle_format.parse_bundle(folder, changed)
+        except BundleError:
+            missed += 1
+            assert not VALIDATOR.is_valid(changed), key
+        else:
+            assert VALIDATOR.is_valid(changed), key
+    assert missed
