@@ -31,10 +31,11 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
 check: $(STAMP)
-	$(BIN)/ruff format --check src tests benchmarks packages
-	$(BIN)/ruff check src tests benchmarks packages
+	$(BIN)/ruff format --check src tests benchmarks packages docs/site_hooks
+	$(BIN)/ruff check src tests benchmarks packages docs/site_hooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Builds both wheels, checks them, and uses them in an empty environment of each Python that is on this machine.
 wheels: $(STAMP)
@@ -46,4 +47,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/sizes.py
 
 clean:
-	rm -rf $(VENV) demo demo-foundation build dist
+	rm -rf $(VENV) demo demo-foundation build dist site
