@@ -1,4 +1,4 @@
-"""The Hugging Face Hub by its own client, for every room: how it is asked, checked, and what its failures say.
+"""The Hugging Face Hub by its own client: how it is asked and checked, and what its failures say.
 
 `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` work as they do for that client, which is imported only here,
 and only when it is needed.
@@ -66,8 +66,8 @@ def check_repository(repository: str, error: type[AdaloraqatError]) -> None:
     forbidden = "--" in repository or ".." in repository or repository.endswith(".git")
     if forbidden or not all(_NAME.fullmatch(part) and len(part) <= _LONGEST_NAME for part in (owner, name)):
         raise error(
-            f"{repository[:_LONGEST_NAME]!r} is not a repository of the Hugging Face Hub: give OWNER/NAME, such "
-            "as my-clinic/lungs, of letters, digits, '-', '_' and '.'."
+            f"{repository[:_LONGEST_NAME]!r} is not a repository of the Hugging Face Hub: give OWNER/NAME, "
+            "such as my-clinic/lungs, of letters, digits, '-', '_' and '.'."
         )
 
 
@@ -83,7 +83,8 @@ def client(request: Request, token: str | None = None) -> HfApi:
         from huggingface_hub.utils.logging import CRITICAL, set_verbosity
     except ModuleNotFoundError as error:
         raise request.refusal(
-            f"{request.name} needs the client of the Hugging Face Hub, which is missing: run {install('hub')}",
+            f"{request.name} needs the client of the Hugging Face Hub, which is missing: run "
+            f"{install('hub')}",
             otherwise=True,
         ) from error
     if not sys.stderr.isatty():

@@ -187,7 +187,7 @@ def serving(stub: HubStub) -> Iterator[str]:
             if hashlib.sha256(content).hexdigest() != oid:
                 return self.refuse(400, "")
             stub.sent[oid] = content
-            self.send(b"", {}, True)
+            return self.send(b"", {}, True)
 
         def create(self, asked: dict[str, Any]) -> None:
             if f"{asked['organization']}/{asked['name']}" != stub.repository:
@@ -196,7 +196,7 @@ def serving(stub: HubStub) -> Iterator[str]:
             if stub.exists:
                 return self.send(address, {}, True, status=409)
             stub.exists, stub.private = True, asked.get("visibility") == "private"
-            self.send(address, {}, True)
+            return self.send(address, {}, True)
 
         @property
         def address(self) -> str:

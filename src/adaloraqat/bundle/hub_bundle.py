@@ -150,7 +150,10 @@ def _last_known(home: Path, repository: str, revision: str) -> HubBundle | None:
     bundle = None if commit is None else _kept(home, repository, commit)
     if commit is None or bundle is None:
         return None
-    notice = f"The Hugging Face Hub gave no answer: {repository} is taken as it lies here, at commit {commit[:12]}."
+    notice = (
+        f"The Hugging Face Hub gave no answer: {repository} is taken as it lies here, at commit "
+        f"{commit[:12]}."
+    )
     return HubBundle(bundle, commit, (notice,))
 
 
