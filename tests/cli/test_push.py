@@ -17,6 +17,9 @@ from adaloraqat import Segmenter
 from adaloraqat.bundle.shipped import shipped_path
 from adaloraqat.files import write_json
 
+# of the client's own upload to storage
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
 RECIPE = {
     "name": "small",
     "base": {"architecture": "tiny", "image_size": 32},

@@ -163,7 +163,7 @@ def serving(stub: HubStub) -> Iterator[str]:
                 modes = [
                     {
                         "path": file["path"],
-                        "uploadMode": "lfs" if file["size"] > stub.large else "regular",
+                        "uploadMode": "lfs" if file["path"].endswith(".onnx") else "regular",
                         "shouldIgnore": False,
                     }
                     for file in json.loads(content)["files"]
