@@ -1,8 +1,8 @@
 """LiteMedSAM (CVPR 2024 "MedSAM on Laptop"; QMedSAM, arXiv 2412.11186): TinyViT, SAM's prompts and decoder.
 
 It is a transformers `SamModel` in all but its encoder, so `models.sam.encode` and `decode`, the training
-loop, quantisation and export take it as they take a SAM. Once this module is imported, transformers' `AutoModel`
-reads the folders that `models.checkpoints.save_base` writes of it.
+loop, quantisation and export take it as they take a SAM. Once this module is imported, transformers'
+`AutoModel` reads the folders that `models.checkpoints.save_base` writes of it.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ class LiteMedSam(SamModel):
 
     config_class = LiteMedSamConfig  # of `from_pretrained` alone; `config` is that of SAM's parts
 
-    def __init__(
-        self, config: LiteMedSAMArchitecture | LiteMedSamConfig, attention: str = "sdpa"
-    ) -> None:
+    def __init__(self, config: LiteMedSAMArchitecture | LiteMedSamConfig, attention: str = "sdpa") -> None:
         """Build it with weights that mean nothing; `build_lite_medsam` draws them."""
         if isinstance(config, LiteMedSamConfig):
             config = LiteMedSAMArchitecture.from_dict(config.architecture or {})

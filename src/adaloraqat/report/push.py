@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from adaloraqat import hub
 from adaloraqat.bundle.format import DOCUMENT, Bundle
 from adaloraqat.errors import OutputError
-from adaloraqat.report.model_card import LICENCE_FILE, OTHER, Score, hub_licence, licence_text, model_card
 from adaloraqat.progress import Report
+from adaloraqat.report.model_card import LICENCE_FILE, OTHER, Score, hub_licence, licence_text, model_card
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
