@@ -122,7 +122,7 @@ def test_offline_it_is_the_last_known_one_with_a_notice(
 def test_what_was_damaged_since_is_fetched_anew(hub: HubStub, cache: Path) -> None:
     folder = Segmenter.from_pretrained("clinic/lungs").bundle.folder
     (folder / "encoder.onnx").write_bytes(b"damaged")
-    (cache / f"hub/clinic--lungs/.{COMMIT}.tmp-killed").mkdir()
+    (cache / "hub/.clinic--lungs.tmp-killed").mkdir()
     Segmenter.from_pretrained("clinic/lungs")
     assert (folder / "encoder.onnx").read_bytes() == hub.files["encoder.onnx"]
     assert not any(".tmp-" in name for name in files_in(cache))
@@ -132,6 +132,11 @@ def _names_another_file(hub: HubStub) -> None:
     document = json.loads(hub.files["bundle.json"])
     document["files"]["more.onnx"] = document["files"]["encoder.onnx"]
     hub.files["bundle.json"] = json.dumps(document).encode()
+
+
+def _swapped(hub: HubStub) -> None:
+    hub.large = 0
+    hub.swapped = b"x" * len(hub.files["bundle.json"])  # another length, and the client itself refuses it
 
 
 def _climbs(hub: HubStub) -> None:
@@ -152,7 +157,7 @@ def _climbs(hub: HubStub) -> None:
         (lambda hub: hub.files.update({"bundle.json": b"{"}), "The bundle.json of clinic/lungs is not JSON"),
         (lambda hub: hub.files.update({"bundle.json": b"[]"}), "states no format version"),
         (lambda hub: hub.files.update({"encoder.onnx": b"other"}), "encoder.onnx .*vouches for"),
-        (lambda hub: setattr(hub, "swapped", b"x" * 2000), "is not what the Hub announced|consistency|lost"),
+        (_swapped, "is not what the Hub announced"),
         (_names_another_file, "lacks more.onnx, which its bundle.json names"),
         (_climbs, "names a file outside its own folder"),
     ],
@@ -162,7 +167,7 @@ def test_whatever_is_wrong_is_one_sentence_and_nothing_is_kept(
 ) -> None:
     breaks(hub)
     refused(says, "clinic/lungs")
-    assert files_in(cache) == []
+    assert list((cache / "hub").glob("*")) == []
 
 
 @pytest.mark.parametrize("name", ["lungs", "a/b/c", "a/", "/b", "a/..", "a--b/c", "a/b.git", "a/b c", ""])

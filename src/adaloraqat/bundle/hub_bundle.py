@@ -86,7 +86,7 @@ def fetch_bundle(repository: str, revision: str | None = None, report: Report = 
             if last is None:
                 raise
             return last
-        with downloads.alone(home, str(facts.sha), report):
+        with downloads.alone(home.parent, home.name, report):
             found = _kept(home, repository, str(facts.sha)) or _fetch(api, request, facts, home, report)
             if not _COMMIT.fullmatch(wanted):
                 write_json(home / REVISIONS, {**_revisions(home), wanted: facts.sha})
@@ -101,7 +101,7 @@ def _fetch(api: Any, request: hub.Request, facts: ModelInfo, home: Path, report:
             f"{repository} at {request.revision} is not a bundle, because it holds no {DOCUMENT}: give a "
             "repository that `adaloraqat push` wrote, or another revision."
         )
-    with downloads.staging(home, commit) as staging:
+    with downloads.staging(home.parent, home.name) as staging:
         folder = staging / _name(repository)
         bundle = parse_bundle(
             folder, _document(hub.fetch(api, request, commit, listed[DOCUMENT], folder), repository)
@@ -122,6 +122,7 @@ def _fetch(api: Any, request: hub.Request, facts: ModelInfo, home: Path, report:
                     "SHA-256 differ): tell its owner, or choose another revision."
                 )
         shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
+        home.mkdir(exist_ok=True)
         downloads.install(staging, home / commit)
     return load_bundle(home / commit / _name(repository))
 
