@@ -107,7 +107,10 @@ def test_without_films_parity_is_said_not_to_be_measured(here: Path, run: Any) -
 def test_a_float_stage_becomes_a_base_that_transformers_reads(here: Path, run: Any) -> None:
     from transformers import SamModel
 
-    assert run("export", "run", "--out", "base", "--to", "huggingface").code == 0
+    ended = run("export", "run", "--out", "base", "--to", "huggingface")
+    assert ended.code == 0
+    assert "transformers reads it by `SamModel.from_pretrained`." in ended.err
+    assert "SamModel.from_pretrained('base')" in (here / "base/README.md").read_text()
     assert SamModel.from_pretrained(here / "base").config.vision_config.image_size == 32
     before = (here / "base/model.safetensors").read_bytes()
     refused(run("export", "run", "--out", "base", "--to", "huggingface"), "not empty")

@@ -1,3 +1,6 @@
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import torch
 from tiny_vit_reference import PublishedTinyViT
 
 from adaloraqat.errors import CheckpointError, RecipeError
+from adaloraqat.export.float_weights import write_float_weights
 from adaloraqat.models.checkpoints import load_base, save_base
 from adaloraqat.models.families import build
 from adaloraqat.models.interpolate import resize_model
@@ -159,6 +163,37 @@ def test_saved_and_read_again(tmp_path: Path, half: bool) -> None:
         )
     larger = load_base(tmp_path / "base", image_size=96)
     assert encode(larger, torch.zeros(1, 1, 96, 96)).shape == (1, 32, 12, 12)
+
+
+def test_transformers_itself_reads_the_folder_as_its_readme_says(tmp_path: Path) -> None:
+    model = tiny().eval()
+    sentence = write_float_weights(model, tmp_path / "base")
+    readme = (tmp_path / "base/README.md").read_text()
+    assert sentence in readme
+    assert "SamModel" not in readme
+    assert {path.name for path in (tmp_path / "base").iterdir()} == {
+        "README.md", "config.json", "model.safetensors",
+    }  # fmt: skip
+    assert "auto_map" not in (tmp_path / "base/config.json").read_text()
+    (code,) = re.findall("```python\n(.*?)```", readme, re.DOTALL)
+    script = (
+        f"{code}\nimport torch\nfrom adaloraqat.models.sam import encode\n"
+        "torch.save(encode(model, torch.ones(1, 1, 64, 64)), 'embedding.pt')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    with torch.no_grad():
+        expected = encode(model, torch.ones(1, 1, 64, 64))
+    torch.testing.assert_close(torch.load(tmp_path / "embedding.pt"), expected)
+
+
+def test_transformers_alone_does_not_know_the_kind(tmp_path: Path) -> None:
+    write_float_weights(tiny(), tmp_path / "base")
+    code = "from transformers import AutoModel\nAutoModel.from_pretrained('base')"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert "lite_medsam" in ended.stderr
 
 
 def test_another_size_keeps_every_weight_and_what_is_frozen() -> None:

@@ -115,10 +115,43 @@ class Segmenter:
             BundleError: the bundle cannot be used or is not installed, or the engine is not.
         """
         chosen = choose_model(None if model is None else os.fspath(model))
-        bundle = load_bundle(chosen.name)
+        return cls._ready(load_bundle(chosen.name), chosen.notices, engine, threads)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repository: str,
+        revision: str | None = None,
+        engine: str = "onnxruntime",
+        threads: int | None = None,
+    ) -> "Segmenter":
+        """Load a bundle of the Hugging Face Hub, which is downloaded once, checked and kept in the cache.
+
+        It works offline afterwards; `notices` says where the Hub could not be asked for a newer one.
+
+        Args:
+            repository: "owner/name", as `adaloraqat push` wrote it.
+            revision: a commit, branch or tag; None: `main`. A commit always gives the same model.
+            engine: as for `load`.
+            threads: as for `load`.
+
+        Raises:
+            BundleError: it cannot be fetched, is no bundle, or a file is not the one it vouches for; or the
+                extra `hub` or the engine is not installed.
+            OutputError: it cannot be kept.
+        """
+        from adaloraqat.bundle.hub_bundle import fetch_bundle
+
+        found = fetch_bundle(repository, revision)
+        return cls._ready(found.bundle, found.notices, engine, threads)
+
+    @classmethod
+    def _ready(
+        cls, bundle: Bundle, notices: tuple[str, ...], engine: str, threads: int | None
+    ) -> "Segmenter":
         proposer = functools.partial(cls.load, engine=engine, threads=threads)
         segmenter = cls(bundle, load_engine(bundle, engine, threads), proposer)
-        segmenter.notices = chosen.notices
+        segmenter.notices = notices
         return segmenter
 
     @property

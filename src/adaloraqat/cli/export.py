@@ -121,10 +121,10 @@ def export(
         if kind == WEIGHTS:
             raise RecipeError(f"{path.name} already holds float weights: use them as they are.")
         if kind == CHECKPOINT:
-            export_checkpoint_base(path, out, reading, half, report)
+            how = export_checkpoint_base(path, out, reading, half, report)
         else:
-            export_base(path, out, half)
-        log.info("Done: %s holds float weights, for transformers or as base.weights of a recipe.", out.name)
+            how = export_base(path, out, half)
+        log.info("Done: %s holds float weights, for base.weights of a recipe; %s.", out.name, how)
         return
     common: dict[str, Any] = {
         "precision": precision,

@@ -28,6 +28,7 @@ from adaloraqat.export.export_run import (
     policy_in_range,
 )
 from adaloraqat.export.films import calibration_films, validation_films
+from adaloraqat.export.float_weights import write_float_weights
 from adaloraqat.export.mask_parity import agreement, parity_shortfalls
 from adaloraqat.export.sensitivity import AUTO
 from adaloraqat.files import check_folder, sha256
@@ -37,7 +38,6 @@ from adaloraqat.models.adalora_qat_checkpoint import (
     read_adalora_qat,
     sam_preprocessing,
 )
-from adaloraqat.models.checkpoints import save_base
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Preprocessing
@@ -166,8 +166,10 @@ def export_checkpoint(
 
 def export_checkpoint_base(
     file: Path, out: Path, options: Options = Options(), half: bool = False, report: Report = logger.info
-) -> None:
+) -> str:
     """Write a published checkpoint, adapters merged and nothing rounded, as a Hugging Face SAM folder.
+
+    Returns how transformers reads the folder.
 
     Raises:
         CheckpointError: the file cannot be used.
@@ -181,7 +183,7 @@ def export_checkpoint_base(
         )
     checkpoint = _read(file, options, report)
     report(_scaling_sentence(checkpoint))
-    save_base(checkpoint.model, out, half)
+    return write_float_weights(checkpoint.model, out, half)
 
 
 def _read(file: Path, options: Options, report: Report) -> AdaLoRAQATCheckpoint:

@@ -16,6 +16,7 @@ from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest
 from adaloraqat.errors import FilmError, ManifestError, OutputError, RecipeError
 from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign
+from adaloraqat.export.float_weights import write_float_weights
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity, parity_shortfalls
 from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, check_max_drop, propose
@@ -23,7 +24,6 @@ from adaloraqat.files import check_folder
 from adaloraqat.lowrank import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.measure.overlap import dice
-from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.progress import Report
 from adaloraqat.quantize.calibration import in_precision
@@ -166,10 +166,10 @@ def export_run(
     return bundle
 
 
-def export_base(folder: Path, out: Path, half: bool = False) -> None:
+def export_base(folder: Path, out: Path, half: bool = False) -> str:
     """Write the last finished float stage of a run, adapters merged, as a new Hugging Face SAM folder.
 
-    `half` stores matrices in 16 bits, half the size.
+    `half` stores matrices in 16 bits, half the size. Returns how transformers reads the folder.
 
     Raises:
         CheckpointError: there is no finished stage without quantisation.
@@ -184,7 +184,7 @@ def export_base(folder: Path, out: Path, half: bool = False) -> None:
     merge_lora(run.model)
     if run.structure.ranks is not None:
         merge_adapters(run.model)
-    save_base(run.model, out, half, run.preprocessing)
+    return write_float_weights(run.model, out, half, run.preprocessing)
 
 
 def choose_passes(

@@ -116,7 +116,10 @@ def save_base(
     half: bool = False,
     preprocessing: Preprocessing | None = None,
 ) -> None:
-    """Write a Hugging Face folder that `load_base` reads, and `SamModel.from_pretrained` where it is a SAM.
+    """Write a Hugging Face folder that `load_base` and transformers read.
+
+    A SAM is read by `SamModel.from_pretrained`, a LiteMedSAM by `AutoModel.from_pretrained` once
+    `adaloraqat.models.lite_medsam` is imported.
 
     Each file appears whole or not at all, the weights before the configuration.
 

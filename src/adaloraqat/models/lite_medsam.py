@@ -1,7 +1,8 @@
 """LiteMedSAM (CVPR 2024 "MedSAM on Laptop"; QMedSAM, arXiv 2412.11186): TinyViT, SAM's prompts and decoder.
 
 It is a transformers `SamModel` in all but its encoder, so `models.sam.encode` and `decode`, the training
-loop, quantisation and export take it as they take a SAM.
+loop, quantisation and export take it as they take a SAM. Once this module is imported, transformers'
+`AutoModel` reads the folders that `models.checkpoints.save_base` writes of it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import SamModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, SamModel
 
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 from adaloraqat.models.sam import SHARED_FREQUENCIES, initialise_prompt_and_decoder
 from adaloraqat.models.tiny_vit import BatchNorm, InvertedBottleneck, TinyViT, WindowAttention
 from adaloraqat.renamed import warn_renamed
 
-__all__ = ["LiteMedSam", "build_lite_medsam", "lite_medsam_from_state"]
+__all__ = ["LiteMedSam", "LiteMedSamConfig", "build_lite_medsam", "lite_medsam_from_state"]
 
 _ENCODER_STD = 0.02  # TinyViT's truncated normal of linear layers
+
+
+class LiteMedSamConfig(PreTrainedConfig):
+    """What transformers reads of a LiteMedSAM's `config.json`.
+
+    Attributes:
+        architecture: `LiteMedSAMArchitecture.to_dict`.
+    """
+
+    model_type = LiteMedSAMArchitecture.family
+    architecture: dict[str, Any] | None = None
 
 
 class LiteMedSam(SamModel):
@@ -30,8 +42,12 @@ class LiteMedSam(SamModel):
         lite_medsam_config: what it was built from.
     """
 
-    def __init__(self, config: LiteMedSAMArchitecture, attention: str = "sdpa") -> None:
+    config_class = LiteMedSamConfig  # of `from_pretrained` alone; `config` is that of SAM's parts
+
+    def __init__(self, config: LiteMedSAMArchitecture | LiteMedSamConfig, attention: str = "sdpa") -> None:
         """Build it with weights that mean nothing; `build_lite_medsam` draws them."""
+        if isinstance(config, LiteMedSamConfig):
+            config = LiteMedSAMArchitecture.from_dict(config.architecture or {})
         sam_config = config.prompt_and_decoder().to_config()
         sam_config.vision_config.num_hidden_layers = 0  # SAM's own encoder is thrown away at once
         sam_config._attn_implementation = attention
@@ -110,3 +126,7 @@ def _initialise(encoder: nn.Module) -> None:
     for module in encoder.modules():
         if isinstance(module, InvertedBottleneck) and isinstance(module.conv3.bn, BatchNorm):
             nn.init.zeros_(module.conv3.bn.weight)
+
+
+AutoConfig.register(LiteMedSamConfig.model_type, LiteMedSamConfig, exist_ok=True)
+AutoModel.register(LiteMedSamConfig, LiteMedSam, exist_ok=True)

