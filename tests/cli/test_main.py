@@ -58,7 +58,7 @@ def test_a_missing_package_is_one_sentence_with_its_extra(
 
 def test_extras_are_those_of_the_project() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert {*project["optional-dependencies"]} - {"dev", "release"} == {*EXTRAS}
+    assert {*project["optional-dependencies"]} - {"dev", "docs", "release"} == {*EXTRAS}
 
 
 def test_ctrl_c_in_any_command(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
