@@ -24,7 +24,7 @@ def demo(
     ] = None,
     foundation: Annotated[
         bool,
-        typer.Option("--foundation", help="Start from LiteMedSAM, which takes up to 25 minutes on 2 cores."),
+        typer.Option("--foundation", help="Start from the published LiteMedSAM, which takes longer."),
     ] = False,
     films: Annotated[
         int | None,
