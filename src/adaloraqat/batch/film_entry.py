@@ -26,7 +26,8 @@ class FilmEntry:
         prompts: all boxes that gave a film's mask.
         proposer: the model that proposed them, None where none did.
         points: (x, y, label) of the points that gave a film's mask; there only where some were given.
-        quality: predicted IoU in [0, 1].
+        quality: in [0, 1]: the expected Dice where `quality_error` is given, else the predicted IoU.
+        quality_error: standard deviation of the true Dice about the expected one.
         area_px: pixels of the mask.
         area_mm2: area of the mask.
         spacing_mm: (row, column), of a case (slice, row, column); mm.
@@ -51,6 +52,7 @@ class FilmEntry:
     prompts: list[list[float]] | None = None
     proposer: str | None = None
     quality: float | None = None
+    quality_error: float | None = None
     area_px: int | None = None
     area_mm2: float | None = None
     spacing_mm: tuple[float, ...] | None = None

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.bundle.format import DECODER, ENCODER, MASK_PROMPT, Bundle
+from adaloraqat.bundle.format import DECODER, ENCODER, MASK_PROMPT, STRUCTURES, Bundle
 from adaloraqat.errors import BundleError, refused_as
 from adaloraqat.extras import install
 from adaloraqat.files import cache_root
@@ -25,6 +25,7 @@ FloatArray = NDArray[np.float32]
 ENCODER_NAMES = (("image",), ("embedding",))
 DECODER_NAMES = (("embedding", "boxes"), ("logits", "quality"))
 MASK_PROMPT_NAMES = (("mask",), ("dense",))
+STRUCTURES_NAMES = (("embedding",), ("structures", "mirrored"))
 LABELS = "labels"
 """The decoder's optional input, in bundles that accept points."""
 DEFAULT_ENGINE = "onnxruntime"
@@ -69,6 +70,10 @@ class Engine(Protocol):
         """Return (1, D, g, g), what a mask prompt of logits (4g, 4g) adds to the embedding."""
         ...
 
+    def structures(self, embedding: FloatArray) -> tuple[FloatArray, float]:
+        """Return logits (3, n, n) of both lungs and the heart, and one of the film being mirrored."""
+        ...
+
 
 def load_engine(bundle: Bundle, engine: str = DEFAULT_ENGINE, threads: int | None = None) -> Engine:
     """Make a bundle ready to run in `engine` (`runtime` or `runtime:device`), on `threads` CPU threads.
@@ -98,6 +103,7 @@ class _TwoGraphs(ABC):
     _decoder: Any
     _any_prompt: Any  # the decoder with its input `labels`
     _mask_prompt: Any  # the graph of mask prompts, opened when it is first asked for
+    _structures: Any  # that of structures, likewise
 
     def __init__(self, bundle: Bundle, threads: int | None, device: str) -> None:
         self._bundle, self._threads, self._device = bundle, threads, device
@@ -128,6 +134,11 @@ class _TwoGraphs(ABC):
         """See `Engine.embed_mask`."""
         return self._run(self._mask_prompt, MASK_PROMPT_NAMES[1], {"mask": logits[None, None]})[0]
 
+    def structures(self, embedding: FloatArray) -> tuple[FloatArray, float]:
+        """See `Engine.structures`."""
+        logits, mirrored = self._run(self._structures, STRUCTURES_NAMES[1], {"embedding": embedding})
+        return logits[0], float(mirrored[0])
+
     @abstractmethod
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, NDArray[Any]]) -> list[FloatArray]:
         """Execute one graph; raises BundleError where it does not fit its inputs."""
@@ -153,6 +164,10 @@ class OnnxRuntimeEngine(_TwoGraphs):
     @functools.cached_property
     def _mask_prompt(self) -> Any:
         return self._open(self._bundle.mask_prompt, MASK_PROMPT_NAMES)
+
+    @functools.cached_property
+    def _structures(self) -> Any:
+        return self._open(self._bundle.structures, STRUCTURES_NAMES)
 
     def _open(self, path: Path, names: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
         stored = self._bundle.precision.weight_range == "none"
@@ -186,6 +201,10 @@ class OpenVinoEngine(_TwoGraphs):
     @functools.cached_property
     def _mask_prompt(self) -> Any:
         return self._compiled(MASK_PROMPT, MASK_PROMPT_NAMES)
+
+    @functools.cached_property
+    def _structures(self) -> Any:
+        return self._compiled(STRUCTURES, STRUCTURES_NAMES)
 
     def _compiled(
         self, graph: str, names: tuple[tuple[str, ...], tuple[str, ...]], given: str | None = None

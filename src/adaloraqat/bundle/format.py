@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from adaloraqat.bundle.expected_quality import QualityModel
 from adaloraqat.bundle.shipped import is_model_name, kept_bundle, names_told, shipped_path
+from adaloraqat.bundle.structures import USUAL_LIMITS, SideLimits
 from adaloraqat.errors import BundleError
 from adaloraqat.files import sha256, write_json
 from adaloraqat.radiograph.preprocess import Preprocessing
@@ -22,6 +24,8 @@ ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
 MASK_PROMPT = "mask_prompt.onnx"
 """In bundles that take points and masks beside boxes: what a mask adds to the embedding."""
+STRUCTURES = "structures.onnx"
+"""In bundles that tell right lung, left lung and heart apart: what an embedding says of them."""
 BOX_LABELS = (2, 3)
 """What SAM calls the two corners of a box among points; 1 is a point on what is wanted, 0 one off it."""
 NO_POINT = -1
@@ -30,6 +34,7 @@ OPENVINO_IR = {
     ENCODER: ("openvino/encoder.xml", "openvino/encoder.bin"),
     DECODER: ("openvino/decoder.xml", "openvino/decoder.bin"),
     MASK_PROMPT: ("openvino/mask_prompt.xml", "openvino/mask_prompt.bin"),
+    STRUCTURES: ("openvino/structures.xml", "openvino/structures.bin"),
 }
 """The same graphs as OpenVINO IR (structure, weights), in bundles that were exported `--to openvino`."""
 
@@ -130,6 +135,12 @@ class Bundle:
     files: Mapping[str, FileRecord]
     smallest_part: float = 0.0
     """Parts smaller than this share of the largest are removed, holes below it filled; 0 changes nothing."""
+    side_limits: SideLimits = USUAL_LIMITS
+    """Of a bundle that `has_structures`: when its sides are uncertain."""
+    quality: QualityModel | None = None
+    """How the expected Dice of a mask is told; None: it is not calibrated, and the predicted IoU is all there
+    is.
+    """
 
     @property
     def encoder(self) -> Path:
@@ -154,6 +165,20 @@ class Bundle:
     def mask_prompt(self) -> Path:
         """Of a bundle that `accepts_points`: `mask` (1, 1, 4g, 4g) logits -> `dense` (1, D, g, g)."""
         return self.folder / MASK_PROMPT
+
+    @property
+    def has_structures(self) -> bool:
+        """Whether the model tells right lung, left lung and heart apart."""
+        return STRUCTURES in self.files
+
+    @property
+    def structures(self) -> Path:
+        """Of a bundle that `has_structures`: `embedding` (1, D, g, g) -> `structures` (1, 3, n, n),
+        `mirrored` (1,).
+
+        Both are logits: of the lung at the image's left, the other lung and the heart; of a mirrored film.
+        """
+        return self.folder / STRUCTURES
 
     def openvino_graph(self, graph: str) -> Path:
         """What OpenVINO reads for `graph`, a key of `OPENVINO_IR`: its IR if the bundle has it, else ONNX.
@@ -208,7 +233,9 @@ def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
     fields["precision"] = _precision(where, document["precision"])
     fields["prompt"] = _prompt(where, document["prompt"])
     fields["files"] = _files(where, document["files"])
-    fields["smallest_part"] = _share(where, document.get("smallest_part", 0.0))
+    fields["smallest_part"] = _share(where, "smallest_part", document.get("smallest_part", 0.0))
+    fields["side_limits"] = _side_limits(where, document.get("structures", {}))
+    fields["quality"] = _quality(where, document.get("quality"))
     return Bundle(folder=folder, **fields)
 
 
@@ -323,10 +350,28 @@ def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
     )
 
 
-def _share(where: str, value: Any) -> float:
+def _share(where: str, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise _damaged(where, f"its {DOCUMENT} gives a smallest_part that is not a number from 0 to 1")
+        raise _damaged(where, f"its {DOCUMENT} gives a {key} that is not a number from 0 to 1")
     return float(value)
+
+
+def _side_limits(where: str, values: Any) -> SideLimits:
+    _check_type(where, "structures", values, dict)
+    usual = asdict(USUAL_LIMITS)
+    return SideLimits(
+        **{key: _share(where, f"structures.{key}", values.get(key, usual[key])) for key in usual}
+    )
+
+
+def _quality(where: str, values: Any) -> QualityModel | None:
+    if values is None:
+        return None
+    _check_type(where, "quality", values, dict)
+    try:
+        return QualityModel.from_dict(values)
+    except ValueError as error:
+        raise _damaged(where, f"'quality' in its {DOCUMENT} is not valid") from error
 
 
 def _files(where: str, values: Mapping[str, Any]) -> dict[str, FileRecord]:

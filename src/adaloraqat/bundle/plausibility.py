@@ -34,6 +34,7 @@ SEPARATION_MIN = 0.2  # distance of the parts' centres over the film's width
 OVERLAP_MIN = 0.6  # shared height of the parts over the lower one's height
 BRIGHTER_MAX = 0.05  # mean inside the mask minus mean round it, film stretched to [0, 1]
 QUALITY_MIN = 0.8  # predicted IoU
+DICE_MIN = 0.9  # expected Dice
 UNDECIDED = (0.25, 0.75)  # probabilities that say neither lung nor background
 OUTSIDE_MAX = (
     0.3  # share of the mask outside the given box; right boxes moved by 8 % of a side: 0.105 at most
@@ -58,6 +59,8 @@ class Result:
     components: list[Component]
     outside: float
     told: Told
+    measure: str
+    quality_min: float
 
     @property
     def area(self) -> float:
@@ -86,6 +89,7 @@ def plausibility_warnings(
     quality: float | None = None,
     box: Box | None = None,
     told: Told = NOTHING_TOLD,
+    quality_error: float | None = None,
 ) -> list[str]:
     """Return the warnings, "code: sentence" each, for one segmented film; none where nothing looks wrong.
 
@@ -93,10 +97,11 @@ def plausibility_warnings(
         pixels: (H, W) film in [0, 1], bright = dense.
         mask: (H, W) result on the same grid.
         probability: (H, W) of lung, in [0, 1].
-        quality: predicted IoU, or None where the model has none.
+        quality: expected Dice or predicted IoU, or None where the model has none.
         box: the prompt that was given, in pixels of the film; without one both lungs are expected, and rules
             about the pair apply only then.
         told: what the film's header says of it.
+        quality_error: of an expected Dice; None where `quality` is the predicted IoU.
     """
     step = max(1, -(-max(mask.shape) // THUMBNAIL))
     thin = mask[::step, ::step]
@@ -112,6 +117,8 @@ def plausibility_warnings(
         components=components,
         outside=0.0 if box is None else _share_outside(mask, box),
         told=told,
+        measure="IoU" if quality_error is None else "Dice",
+        quality_min=QUALITY_MIN if quality_error is None else DICE_MIN,
     )
     if mask.any():
         rules = _FILM_RULES + _MASK_RULES + (_PAIR_RULES if box is None else ())
@@ -219,8 +226,8 @@ _EMPTY = Rule(
 _MASK_RULES = (
     Rule(
         "low-quality",
-        lambda result: result.quality is not None and result.quality < QUALITY_MIN,
-        "the model expects an overlap (IoU) of only {result.quality:.2f}; check the mask.",
+        lambda result: result.quality is not None and result.quality < result.quality_min,
+        "the expected overlap ({result.measure}) is only {result.quality:.2f}; check the mask.",
     ),
     Rule(
         "undecided",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adaloraqat.bundle.structures import Structures
 from adaloraqat.errors import OutputError
 from adaloraqat.radiograph.geometry import Box
 from adaloraqat.radiograph.masks import write_mask
@@ -24,7 +25,8 @@ class Segmentation:
         box_source: "given", "whole film", "second pass" (the box of the first mask's two largest parts),
             "proposed" (by the model `proposer`), or, of a mask that was asked for without a box, "points" or
             "mask"; `box` is then the whole film.
-        quality: predicted IoU in [0, 1]; None where the model was not trained to predict it.
+        quality: in [0, 1], the expected Dice where `quality_error` is given, else the predicted IoU; None
+            where the model knows neither.
         spacing_mm: (row, column) distance of pixels in mm, None where the film does not tell.
         warnings: what makes the result doubtful, "code: sentence" each.
         notices: what reading the film took note of.
@@ -48,6 +50,17 @@ class Segmentation:
     """(x, y, label) of the points that gave the mask, pixels of the film; label 1 on it, 0 off it."""
     logits: NDArray[np.float32] | None = field(default=None, repr=False)
     """(n, n) over the model's square, the answer itself: a mask prompt for the next call (`mask=`)."""
+    structures: Structures | None = None
+    """Right lung, left lung and heart, of a model that tells them apart, where no prompt chose something
+    else.
+    """
+    quality_error: float | None = None
+    """Standard deviation of the true Dice about the expected one; None where `quality` is no expected Dice.
+    """
+    predicted_iou: float | None = None
+    """What the network predicts of its own overlap; None where it was not trained to."""
+    embedding_mean: NDArray[np.float64] | None = field(default=None, repr=False)
+    """(D,) mean over the grid of the film's embedding: by it a calibration knows films like others."""
 
     @property
     def area_px(self) -> int:
@@ -74,6 +87,7 @@ class Segmentation:
             "proposer": self.proposer,
             **({"points": [list(point) for point in self.points]} if self.points else {}),
             "quality": None if self.quality is None else round(self.quality, 4),
+            "quality_error": None if self.quality_error is None else round(self.quality_error, 4),
             "area_px": self.area_px,
             "area_mm2": None if area is None else round(area, 2),
             "spacing_mm": self.spacing_mm,

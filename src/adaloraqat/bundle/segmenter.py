@@ -17,12 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from adaloraqat.bundle.components import remove_small_components
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
+from adaloraqat.bundle.expected_quality import features_of, pooled
 from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
 from adaloraqat.bundle.plausibility import plausibility_warnings
 from adaloraqat.bundle.prompts import MaskLike, Prompts
 from adaloraqat.bundle.proposer import choose_proposer, on_film, propose_boxes, second_box
 from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.bundle.shipped import choose_model
+from adaloraqat.bundle.structures import Structures, structures_of
 from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.radiograph import Box, Film, Frame, read_film
 from adaloraqat.radiograph.formats.inputs import FilmSource
@@ -248,9 +250,25 @@ class Segmenter:
                 again, again_quality = self.union(embedded, [closer])
                 if on_film(again, frame).any():  # a second look that finds nothing does not undo the first
                     logits, quality, prompts, source = again, again_quality, (closer,), SECOND_PASS
-        result = self._result(film, frame, logits, quality, prompts, source, started)
+        result = self._result(film, embedded, logits, quality, prompts, source, started)
         result.warnings.extend(doubt)
         return result
+
+    def _structures(
+        self, mask: NDArray[np.bool_], embedded: Embedded, film: Film
+    ) -> tuple[Structures | None, list[str]]:
+        """Return right lung, left lung and heart where the model tells them apart, and their warnings."""
+        if not self.bundle.has_structures or not mask.any():
+            return None, []
+        answer, mirrored = self.engine.structures(embedded.embedding)
+        return structures_of(
+            mask,
+            answer,
+            float(_sigmoid(np.array([mirrored], np.float32))[0]),
+            embedded.frame,
+            film.told.right_edge,
+            self.bundle.side_limits,
+        )
 
     def _corrected(self, film: Film, asked: Prompts, started: float) -> Segmentation:
         """Segment a film with points or a mask among the prompts: one pass."""
@@ -259,7 +277,7 @@ class Segmenter:
         source = GIVEN if asked.box is not None else POINTS if asked.points else MASK
         boxes = [asked.box or Box.whole(film.shape)]
         points = tuple((*point, label) for point, label in zip(asked.points, asked.labels, strict=True))
-        return self._result(film, embedded.frame, logits, quality, boxes, source, started, points)
+        return self._result(film, embedded, logits, quality, boxes, source, started, points)
 
     def answer(self, embedded: Embedded, asked: Prompts) -> tuple[FloatArray, float | None]:
         """Return logits (4g, 4g) over the square and quality for what an encoded film is asked with.
@@ -396,20 +414,27 @@ class Segmenter:
     def _result(
         self,
         film: Film,
-        frame: Frame,
+        embedded: Embedded,
         answer: FloatArray,
-        quality: float | None,
+        predicted_iou: float | None,
         prompts: Sequence[Box],
         source: str,
         started: float,
         points: tuple[tuple[float, float, int], ...] = (),
     ) -> Segmentation:
-        box, logits = _around(prompts), frame.logits_to_original(answer)
+        box, logits = _around(prompts), embedded.frame.logits_to_original(answer)
         mask = logits > 0  # (H, W)
         probability = _sigmoid(logits)
-        warnings = plausibility_warnings(
-            film.pixels, mask, probability, quality, box if source == GIVEN else None, film.told
-        )
+        asked = source in (GIVEN, POINTS, MASK)  # for something that need not be a pair of lungs
+        structures, unsure = (None, []) if asked else self._structures(mask, embedded, film)
+        quality, error = predicted_iou, None
+        mean = pooled(embedded.embedding)
+        if self.bundle.quality is not None and not asked:
+            lungs = structures.lungs if structures is not None else None
+            found = features_of(mask, probability, predicted_iou, lungs)
+            quality, error = self.bundle.quality.expect(found, mean) if mask.any() else (0.0, None)
+        given = box if source == GIVEN else None
+        warnings = plausibility_warnings(film.pixels, mask, probability, quality, given, film.told, error)
         return Segmentation(
             mask=mask,
             probability=probability,
@@ -417,13 +442,17 @@ class Segmenter:
             box_source=source,
             quality=quality,
             spacing_mm=film.spacing_mm,
-            warnings=warnings,
+            warnings=warnings + unsure,
             notices=film.notices,
             milliseconds=(time.perf_counter() - started) * 1000,
             prompts=tuple(prompts),
             proposer=self.proposer.bundle.name if source == PROPOSED else None,
             points=points,
             logits=answer,
+            structures=structures,
+            quality_error=error,
+            predicted_iou=predicted_iou,
+            embedding_mean=mean,
         )
 
 

@@ -123,7 +123,7 @@ def export_bundle(
         "licence": licence,
         "intended_use": intended_use,
     }
-    with _whole_folder(target) as temporary:
+    with whole_folder(target) as temporary:
         converted = convert(model)
         export_encoder(converted, temporary / ENCODER)
         export_decoder(converted, temporary / DECODER, accepts_points)
@@ -262,7 +262,7 @@ def _listed(folder: Path) -> set[str]:
 
 
 @contextmanager
-def _whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder beside `target`; it takes the place of `target` if the block succeeds."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

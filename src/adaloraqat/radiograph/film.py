@@ -24,12 +24,14 @@ class Told:
     """What a film's header says of its content; None or False where it says nothing.
 
     `view` is "frontal", "lateral" or "oblique"; `body_part` a word for a part that is not the chest;
-    `on_its_side`: the rows run from head to feet or back.
+    `on_its_side`: the rows run from head to feet or back; `right_edge`: which of the patient's sides the
+    image's right edge shows, "L" or "R".
     """
 
     view: str | None = None
     body_part: str | None = None
     on_its_side: bool = False
+    right_edge: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

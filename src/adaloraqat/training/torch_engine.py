@@ -51,6 +51,10 @@ class TorchEngine:
         dense = prompts.mask_embed(torch.from_numpy(logits)[None, None])
         return np.asarray((dense - prompts.no_mask_embed.weight[:, :, None, None]).numpy())
 
+    def structures(self, embedding: FloatArray) -> tuple[FloatArray, float]:
+        """A run has no head for structures; a bundle that was exported from it may get one."""
+        raise NotImplementedError
+
 
 def _apart(places: Tensor, labels: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return boxes (1, N, 4), points (1, N, P, 2) and their labels of what a decoder graph takes as one row.

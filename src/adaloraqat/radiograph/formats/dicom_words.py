@@ -35,7 +35,13 @@ _NO_PART = {"", "UNKNOWN", "OTHER", "NONE", "NA", "N/A", "UNDEFINED", "UNSPECIFI
 
 def told_by(dataset: Dataset) -> Told:
     """Return what the header says; nothing where it says nothing, or contradicts itself in free text."""
-    return Told(view=_view(dataset), body_part=_body_part(dataset), on_its_side=_is_on_its_side(dataset))
+    orientation = _orientation(dataset)
+    return Told(
+        view=_view(dataset),
+        body_part=_body_part(dataset),
+        on_its_side=_is_on_its_side(orientation),
+        right_edge=orientation[0] if orientation is not None and orientation[0] in "LR" else None,
+    )
 
 
 def _view(dataset: Dataset) -> str | None:
@@ -68,9 +74,8 @@ def _body_part(dataset: Dataset) -> str | None:
     return re.sub(r"[^a-z ]+", " ", part)[:30].strip() or None
 
 
-def _is_on_its_side(dataset: Dataset) -> bool:
+def _is_on_its_side(orientation: tuple[str, str] | None) -> bool:
     """Tell by PatientOrientation: the rows of an upright film do not run to the head or the feet."""
-    orientation = _orientation(dataset)
     return orientation is not None and orientation[0] in "HF" and orientation[1] not in "HF"
 
 

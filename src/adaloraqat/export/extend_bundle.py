@@ -1,0 +1,61 @@
+"""Adding to a bundle what was trained on its answers: a head for structures, and a model of its quality."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adaloraqat.bundle import Bundle, load_bundle, write_bundle
+from adaloraqat.bundle.format import DOCUMENT, STRUCTURES
+from adaloraqat.export.bundle_writer import refuse_foreign, whole_folder
+from adaloraqat.export.onnx_export import write_onnx
+from adaloraqat.training.structure_head import StructureHead
+
+
+def extend_bundle(
+    bundle: Bundle,
+    folder: str | os.PathLike[str],
+    facts: Mapping[str, Any],
+    head: StructureHead | None = None,
+    grid: tuple[int, int] = (0, 0),
+) -> Bundle:
+    """Write a copy of `bundle` that knows more; its encoder, decoder and masks stay as they are.
+
+    Args:
+        bundle: what is copied.
+        folder: where the new bundle goes; it appears whole or not at all.
+        facts: keys of `bundle.json` to add: `structures` (limits of sides, films, scores), `quality`.
+        head: a head that was trained on the bundle's embeddings, written as `structures.onnx`.
+        grid: (D, g) of the embedding (1, D, g, g) that the head takes.
+
+    Raises:
+        OutputError: `folder` is something else than a bundle, or cannot be written.
+    """
+    target = Path(os.path.realpath(folder))
+    refuse_foreign(target)
+    document = json.loads((bundle.folder / DOCUMENT).read_text(encoding="utf-8"))
+    fields = {key: value for key, value in document.items() if key not in ("format_version", "files")}
+    names = [name for name in bundle.files if head is None or STRUCTURES not in name]
+    with whole_folder(target) as temporary:
+        for name in names:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.folder / name, temporary / name)
+        if head is not None:
+            export_structures(head, temporary / STRUCTURES, grid)
+            names.append(STRUCTURES)
+        write_bundle(temporary, {**fields, **facts}, names)
+    return load_bundle(target)
+
+
+def export_structures(head: StructureHead, path: Path, grid: tuple[int, int]) -> None:
+    """Write `embedding` (1, D, g, g) -> `structures` (1, 3, n, n), `mirrored` (1,), for a grid (D, g).
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    dim, side = grid
+    write_onnx(head, (torch.zeros(1, dim, side, side),), path, ["embedding"], ["structures", "mirrored"], {})

@@ -1,0 +1,287 @@
+"""A head that tells right lung, left lung and heart apart, trained on the embeddings of a finished bundle.
+
+The encoder that ships stays as it is: each training film is encoded once per view (as it is, and varied), and
+a small convolutional head learns from these embeddings, which takes minutes without a GPU. The masks of the
+bundle do not change by a pixel; what the head adds is which side a pixel belongs to, and the heart.
+
+Films whose label file has no heart, and films without labels, teach the lungs only. Half of the views are
+mirrored, because mirrored films and hearts on the right exist and must be seen as they are: the "right lung"
+here is the one at the image's left, whatever the film.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaloraqat.bundle import Segmenter
+from adaloraqat.datasets.manifest import Entry
+from adaloraqat.errors import ManifestError
+from adaloraqat.progress import Progress, no_progress
+from adaloraqat.radiograph import HEART, Frame, read_film, read_labels
+from adaloraqat.training.augment import Augmentation
+from adaloraqat.training.films import lung_sides, normalise
+
+STRUCTURES = ("right lung", "left lung", "heart")
+"""The planes of the head's answer. Right lung: the one at the image's left."""
+_REGIONS = 4
+FEWEST_HEARTS = 8
+"""Training films with a labelled heart without which nothing is trained."""
+
+
+class StructureHead(nn.Module):
+    """From an embedding (B, D, g, g) to logits (B, 3, n, n) of `STRUCTURES`, n = `scale` · g, and of
+    `mirrored` (B,).
+
+    Three convolutions of `width` channels, one of them dilated, for where a cell lies among its neighbours;
+    then bilinear enlargement and one convolution on the finer grid, so that outlines do not follow the cells.
+    Whether the film is mirrored is read from the means of 4 x 4 regions: where the heart, its apex and the
+    stomach lie.
+    """
+
+    def __init__(self, dim: int, width: int = 48, scale: int = 2) -> None:
+        super().__init__()
+        self.scale = scale
+        self.reduce = nn.Conv2d(dim, width, 1)
+        self.near = nn.Conv2d(width, width, 3, padding=1)
+        self.far = nn.Conv2d(width, width, 3, padding=3, dilation=3)
+        self.fine = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.answer = nn.Conv2d(width // 2, len(STRUCTURES), 1)
+        self.regions = nn.Conv2d(width, width // 4, 1)
+        self.side = nn.Linear(width // 4 * _REGIONS**2, 1)
+
+    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, 3, n, n) of the structures, and (B,) of the film being mirrored."""
+        hidden = F.relu(self.reduce(embedding))
+        hidden = hidden + F.relu(self.near(hidden))
+        hidden = hidden + F.relu(self.far(hidden))
+        cell = embedding.shape[-1] // _REGIONS
+        regions = F.avg_pool2d(F.relu(self.regions(hidden)), cell)
+        mirrored = self.side(regions.flatten(1))[:, 0]
+        hidden = F.interpolate(hidden, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        return self.answer(F.relu(self.fine(hidden))), mirrored
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How a head is trained.
+
+    Attributes:
+        views: embeddings per film: the film as it is, its mirror image, then films varied in geometry and
+            look.
+        epochs: passes over all embeddings.
+        batch_size: embeddings a step.
+        learning_rate: of Adam, falling to 0 along a cosine.
+        seed: of everything that is drawn.
+        strength: of the augmentation.
+        mirrored: weight of the loss of "mirrored" beside that of the structures.
+    """
+
+    views: int = 3
+    epochs: int = 30
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    seed: int = 0
+    strength: float = 0.7
+    mirrored: float = 0.3
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What a head learns from.
+
+    `embedding` (N, D, g, g) float16; `targets` (N, 3, n, n) uint8 of 255; `valid` (N, 1, n, n) bool: where
+    the film is; `mirrored` (N,) bool: of this view; `known` (N, 3) bool: whether a film's structure was
+    outlined.
+    """
+
+    embedding: Tensor
+    targets: Tensor
+    valid: Tensor
+    mirrored: Tensor
+    known: Tensor
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+
+def embed_films(
+    segmenter: Segmenter,
+    entries: Sequence[Entry],
+    settings: HeadSettings,
+    views: int,
+    scale: int,
+    progress: Progress = no_progress,
+) -> Embeddings:
+    """Encode `views` views of each film.
+
+    Raises:
+        FilmError: a film, mask or label file cannot be read.
+        ManifestError: there is no film.
+    """
+    if not entries:
+        raise ManifestError("The manifest has no film for this split; check its split and source columns.")
+    vary = Augmentation(strength=settings.strength, flip=0.5)
+    generator = torch.Generator().manual_seed(settings.seed)
+    rows = []
+    for entry in progress(entries, "films"):
+        planes, known, frame = _film(segmenter, entry)
+        for view in range(views):
+            rows.append((*_view(segmenter, view, planes, frame, scale, vary, generator), known))
+    return Embeddings(*(torch.cat(column) for column in zip(*rows, strict=True)))
+
+
+Planes = tuple[Tensor, Tensor, Tensor]
+"""Image (1, 1, S, S) in [0, 1], targets (1, 3, S, S) in [0, 1], valid (1, 1, S, S) of one film."""
+
+
+def _film(segmenter: Segmenter, entry: Entry) -> tuple[Planes, Tensor, Frame]:
+    """Return the planes of one film, which of the structures are outlined (1, 3) bool, and its frame."""
+    film = read_film(entry.path_image)
+    right, left, _ = lung_sides(entry, film.shape)
+    heart = np.zeros(film.shape, bool)
+    if entry.path_labels is not None:
+        heart = read_labels(entry.path_labels, film.shape) == HEART
+    image, frame = segmenter.bundle.preprocessing.resize(film.pixels, film.aspect)
+    targets = np.stack([frame.mask_to_model(mask) for mask in (right, left, heart)])
+    known = torch.tensor([[bool(mask.any()) for mask in (right, left, heart)]])
+    planes = tuple(torch.from_numpy(np.ascontiguousarray(plane)) for plane in (image, targets, frame.valid()))
+    return (planes[0][None, None], planes[1][None], planes[2][None, None]), known, frame
+
+
+def _view(
+    segmenter: Segmenter,
+    view: int,
+    planes: Planes,
+    frame: Frame,
+    scale: int,
+    vary: Augmentation,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return embedding, targets, valid, mirrored of a view: 0 the film, 1 its mirror image, else varied."""
+    image, targets, valid = planes
+    mirrored = torch.tensor([view == 1])
+    if view == 1:
+        image, targets = (_mirrored(plane, frame.resized[1]) for plane in (image, targets))
+        targets = targets[:, [1, 0, 2]]
+    elif view > 1:
+        image = vary.vary(image, generator)
+        warp = vary.draw_warp(1, generator)
+        if warp is not None:  # it exchanges the first two planes of a mirrored film, and leaves the third
+            image, targets, valid = warp(image, targets, valid)
+            mirrored = warp.flips
+    square = normalise(image, valid, segmenter.bundle.preprocessing)
+    embedding = torch.from_numpy(segmenter.engine.encode(square[0].numpy().astype(np.float32)))
+    side = scale * embedding.shape[-1]
+    small = F.adaptive_avg_pool2d(targets, side).mul(255).round().to(torch.uint8)
+    return embedding.half(), small, F.adaptive_avg_pool2d(valid, side) > 0.5, mirrored
+
+
+def _mirrored(plane: Tensor, width: int) -> Tensor:
+    """Mirror the `width` columns of the film; the padding right of them stays."""
+    return torch.cat([plane[..., :width].flip(-1), plane[..., width:]], dim=-1)
+
+
+def train_head(
+    head: StructureHead,
+    films: Embeddings,
+    settings: HeadSettings,
+    report: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> None:
+    """Train `head` on `films`; the loss of a structure is BCE + soft Dice, of known structures only.
+
+    Args:
+        head: changed in place.
+        films: from `embed_films`.
+        settings: rates, epochs, seed.
+        report: called after each epoch (from 1) with its mean loss.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    steps = settings.epochs * math.ceil(len(films) / settings.batch_size)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
+    for epoch in range(1, settings.epochs + 1):
+        losses = []
+        for chosen in torch.randperm(len(films), generator=generator).split(settings.batch_size):
+            logits, mirrored = head(films.embedding[chosen].float())
+            loss = structure_loss(
+                logits, films.targets[chosen] / 255.0, films.known[chosen], films.valid[chosen]
+            )
+            truth = films.mirrored[chosen].float()
+            loss = loss + settings.mirrored * F.binary_cross_entropy_with_logits(mirrored, truth)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rates.step()
+            losses.append(float(loss.detach()))
+        report(epoch, sum(losses) / len(losses))
+
+
+def structure_loss(logits: Tensor, targets: Tensor, known: Tensor, valid: Tensor) -> Tensor:
+    """Return BCE + (1 - soft Dice), the mean over known structures; padding does not count.
+
+    Args:
+        logits: (B, 3, n, n).
+        targets: (B, 3, n, n) in [0, 1].
+        known: (B, 3) bool.
+        valid: (B, 1, n, n) bool.
+    """
+    inside = valid.to(logits.dtype)
+    pixels = inside.sum(dim=(2, 3))  # (B, 1)
+    bce = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * inside).sum(
+        dim=(2, 3)
+    ) / pixels
+    probability = torch.sigmoid(logits) * inside
+    overlap = 2 * (probability * targets).sum(dim=(2, 3)) + 1
+    dice = overlap / (probability.sum(dim=(2, 3)) + (targets * inside).sum(dim=(2, 3)) + 1)
+    weight = known.to(logits.dtype)
+    return ((bce + 1 - dice) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def train_structures(
+    segmenter: Segmenter,
+    entries: Sequence[Entry],
+    settings: HeadSettings,
+    progress: Progress = no_progress,
+    report: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> tuple[StructureHead, dict[str, Any]]:
+    """Train a head for a bundle on the training films of `entries`; return it, and what it learnt from.
+
+    Films with a labelled heart are taken in `settings.views` views, as many of the others once, spread
+    evenly.
+
+    Raises:
+        ManifestError: fewer than `FEWEST_HEARTS` films have a labelled heart.
+        FilmError: a film, mask or label file cannot be read.
+    """
+    labelled = [entry for entry in entries if entry.path_labels is not None]
+    if len(labelled) < FEWEST_HEARTS:
+        raise ManifestError(
+            f"Only {len(labelled)} training films have a label file: at least {FEWEST_HEARTS} need the "
+            f"column "
+            "path_labels (1 right lung, 2 left lung, 3 heart)."
+        )
+    others = [entry for entry in entries if entry.path_labels is None]
+    others = [others[round(at)] for at in np.linspace(0, len(others) - 1, min(len(others), len(labelled)))]
+    grid = segmenter.embed(read_film(labelled[0].path_image).pixels).embedding.shape
+    scale = max(2, math.ceil(64 / grid[-1]))
+    torch.manual_seed(settings.seed)
+    head = StructureHead(grid[1], scale=scale)
+    films = embed_films(segmenter, labelled, settings, settings.views, scale, progress)
+    if others:
+        films = _joined(films, embed_films(segmenter, others, settings, 1, scale, progress))
+    if not films.known[:, 2].sum() >= FEWEST_HEARTS:
+        raise ManifestError("Too few label files hold a heart (value 3): nothing can be learnt about hearts.")
+    train_head(head, films, settings, report)
+    learnt = {"films": len(labelled), "films_without_heart": len(others), "views": settings.views}
+    return head.eval(), {**learnt, "epochs": settings.epochs, "seed": settings.seed}
+
+
+def _joined(first: Embeddings, second: Embeddings) -> Embeddings:
+    pairs = zip(vars(first).values(), vars(second).values(), strict=True)
+    return Embeddings(*(torch.cat(pair) for pair in pairs))
