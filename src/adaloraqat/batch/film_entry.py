@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaloraqat.bundle.segmentation import Segmentation
+from adaloraqat.measure.clinical import clinical_measures
 
 _OF_CASES = ("slices", "objects", "encoded", "milliseconds_of")
 
@@ -16,6 +17,9 @@ class FilmEntry:
         path: as given, or relative to the folder that was given.
         mask: file of the mask, or of a case's `segs`; relative to `--out` unless that was given relative.
         overlay: as `mask`, of the picture.
+        labels: as `mask`, of the label picture: 1 right lung, 2 left lung, 3 heart.
+        measures: what was measured on a film's structures (`measure.clinical`); None where the model was not
+            trained for them, or a prompt chose something else.
         dicom: as `mask`, of each DICOM object by kind ("seg", "sr", "pr", "film").
         width: px.
         height: px.
@@ -64,11 +68,13 @@ class FilmEntry:
     error: str | None = None
     milliseconds_of: dict[str, float] | None = None
     points: list[list[float]] | None = None
+    labels: str | None = None
+    measures: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, result: Segmentation) -> "FilmEntry":
         """Return a film's entry without the names of files."""
-        return cls(**result.to_dict())
+        return cls(**result.to_dict(), measures=clinical_measures(result))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON has it; only a case has the keys of cases, and its times at the end."""

@@ -118,7 +118,7 @@ def features_of(
         predicted_iou: None where the model was not trained to predict it.
         lungs: (H, W) bool, both lungs as the head for structures sees them; None without such a head.
     """
-    area = max(1, np.count_nonzero(mask))
+    area = max(1, int(np.count_nonzero(mask)))
     low, high = _UNDECIDED
     undecided = np.count_nonzero((probability > low) & (probability < high)) / area
     found = {UNDECIDED: float(np.log(_SMALLEST + undecided))}

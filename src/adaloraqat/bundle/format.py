@@ -13,7 +13,7 @@ from typing import Any
 
 from adaloraqat.bundle.expected_quality import QualityModel
 from adaloraqat.bundle.shipped import is_model_name, kept_bundle, names_told, shipped_path
-from adaloraqat.bundle.structures import USUAL_LIMITS, SideLimits
+from adaloraqat.bundle.structures import MIRRORED_LIMIT
 from adaloraqat.errors import BundleError
 from adaloraqat.files import sha256, write_json
 from adaloraqat.radiograph.preprocess import Preprocessing
@@ -135,8 +135,8 @@ class Bundle:
     files: Mapping[str, FileRecord]
     smallest_part: float = 0.0
     """Parts smaller than this share of the largest are removed, holes below it filled; 0 changes nothing."""
-    side_limits: SideLimits = USUAL_LIMITS
-    """Of a bundle that `has_structures`: when its sides are uncertain."""
+    mirrored_limit: float = MIRRORED_LIMIT
+    """Of a bundle that `has_structures`: the probability from which on a film counts as mirrored."""
     quality: QualityModel | None = None
     """How the expected Dice of a mask is told; None: it is not calibrated, and the predicted IoU is all there
     is.
@@ -234,7 +234,7 @@ def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
     fields["prompt"] = _prompt(where, document["prompt"])
     fields["files"] = _files(where, document["files"])
     fields["smallest_part"] = _share(where, "smallest_part", document.get("smallest_part", 0.0))
-    fields["side_limits"] = _side_limits(where, document.get("structures", {}))
+    fields["mirrored_limit"] = _mirrored_limit(where, document.get("structures", {}))
     fields["quality"] = _quality(where, document.get("quality"))
     return Bundle(folder=folder, **fields)
 
@@ -356,12 +356,9 @@ def _share(where: str, key: str, value: Any) -> float:
     return float(value)
 
 
-def _side_limits(where: str, values: Any) -> SideLimits:
+def _mirrored_limit(where: str, values: Any) -> float:
     _check_type(where, "structures", values, dict)
-    usual = asdict(USUAL_LIMITS)
-    return SideLimits(
-        **{key: _share(where, f"structures.{key}", values.get(key, usual[key])) for key in usual}
-    )
+    return _share(where, "structures.mirrored_limit", values.get("mirrored_limit", MIRRORED_LIMIT))
 
 
 def _quality(where: str, values: Any) -> QualityModel | None:

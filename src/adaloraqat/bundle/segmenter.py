@@ -267,7 +267,7 @@ class Segmenter:
             float(_sigmoid(np.array([mirrored], np.float32))[0]),
             embedded.frame,
             film.told.right_edge,
-            self.bundle.side_limits,
+            self.bundle.mirrored_limit,
         )
 
     def _corrected(self, film: Film, asked: Prompts, started: float) -> Segmentation:

@@ -19,10 +19,8 @@ MIRRORED = (
     "mirrored-or-dextrocardia: the heart appears on the patient's right; the film may be mirrored, so do "
     "not rely on right and left."
 )
-SIDES_UNKNOWN = (
-    "sides-uncertain: the model is not sure on which side the heart lies; check right and left before you "
-    "use them."
-)
+MIRRORED_LIMIT = 0.5
+"""Probability from which on a film counts as mirrored, unless its bundle says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +54,13 @@ class Structures:
         return labels
 
 
-@dataclass(frozen=True)
-class SideLimits:
-    """From which probability on a film counts as mirrored, and up to which it does not; between, sides are
-    uncertain.
-    """
-
-    mirrored: float = 0.5
-    certain: float = 0.5
-
-
-USUAL_LIMITS = SideLimits()
-
-
 def structures_of(
     mask: NDArray[np.bool_],
     answer: NDArray[np.float32],
     mirrored: float,
     frame: Frame,
     right_edge: str | None = None,
-    limits: SideLimits = USUAL_LIMITS,
+    limit: float = MIRRORED_LIMIT,
 ) -> tuple[Structures, list[str]]:
     """Return the structures of a film, and the warnings that they raise.
 
@@ -86,18 +71,14 @@ def structures_of(
         frame: where the film lies on the square.
         right_edge: the patient's side that the header says is at the image's right: "L" or "R"; None:
             unknown.
-        limits: chosen when the head was trained.
+        limit: of `mirrored`, chosen when the head was trained.
     """
     at_left, at_right, heart = (frame.logits_to_original(plane) for plane in _with_one_heart(answer))
     image_left = mask & (at_left >= at_right)
     image_right = mask & ~image_left
     turned = right_edge == "R"  # the header says that the image's left shows the patient's left
     against = 1 - mirrored if turned else mirrored
-    warnings = []
-    if against >= limits.mirrored:
-        warnings.append(MIRRORED)
-    elif against >= limits.certain:
-        warnings.append(SIDES_UNKNOWN)
+    warnings = [MIRRORED] if against >= limit else []
     right, left = (image_right, image_left) if turned else (image_left, image_right)
     source = STANDARD_VIEW if right_edge is None else HEADER
     lungs = np.maximum(at_left, at_right) > 0

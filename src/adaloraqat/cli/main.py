@@ -53,6 +53,11 @@ COMMANDS = {
     "export": Command(
         "adaloraqat.cli.export", "export", "Turn a trained model into a bundle that runs anywhere."
     ),
+    "extend": Command(
+        "adaloraqat.cli.extend",
+        "extend",
+        "Add right lung, left lung, heart and a calibrated quality to a bundle.",
+    ),
     "push": Command("adaloraqat.cli.push", "push", "Upload a bundle to the Hugging Face Hub."),
     "analyse": Command("adaloraqat.cli.analyse", "analyse", "Measure what INT8 costs, layer by layer."),
     "bench": Command("adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles."),

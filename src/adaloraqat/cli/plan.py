@@ -37,6 +37,10 @@ class Job:
         ends = (".npz" if self.is_case else "_mask.png", "_overlay.png")
         return [out / self.target.with_name(self.target.name + end) for end in ends[: 1 + overlay]]
 
+    def labels(self, out: Path) -> Path:
+        """The label picture that the job writes below `out` with `--measures`."""
+        return out / self.target.with_name(self.target.name + "_labels.png")
+
     def objects(self, out: Path, kinds: Sequence[str]) -> dict[str, Path]:
         """DICOM objects that the job writes below `out`, by kind."""
         return dicom.paths(out / self.target, kinds)

@@ -150,7 +150,7 @@ def jittered(box: Box, shape: tuple[int, int], jitter: float, seed: int) -> Box:
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """A film in one condition with its truth, read once for all models, and the prompts to try on it."""
 
     entry: Entry
@@ -173,7 +173,7 @@ def _score(
     if not models:
         return
     try:
-        view = _view(entry, condition, settings)
+        view = view_of(entry, condition, settings)
     except (AdaloraqatError, MemoryError) as error:
         reason = _reason(error)
         worst = unread.worst(entry, SIDES if condition == AS_IS and entry.path_labels else ())
@@ -205,7 +205,7 @@ class _Clicked:
     Where the model learnt from masks, each click but the first also hands that mask on.
     """
 
-    def __init__(self, model: Segmenter, view: _View) -> None:
+    def __init__(self, model: Segmenter, view: View) -> None:
         self._model, self._view = model, view
         self._clicks: list[Click] = []
         self._embedded: Embedded | None = None
@@ -229,7 +229,7 @@ class _Clicked:
         return self._mask, self._quality
 
 
-def _view(entry: Entry, condition: str, settings: Settings) -> _View:
+def view_of(entry: Entry, condition: str, settings: Settings) -> View:
     """Read a film and its truth; a corrupted one is written as a ward's file, and read as a user's."""
     film = read_film(entry.path_image)
     truth = read_mask(entry.path_mask, film.shape)
@@ -247,7 +247,7 @@ def _view(entry: Entry, condition: str, settings: Settings) -> _View:
         seed = _seed(settings.seed, entry.id, "jitter")
         for jitter in _jitters(condition, settings):
             prompts[jitter_prompt(jitter)] = jittered(box, truth.shape, jitter, seed)
-    return _View(entry, film, truth, labels, spacing, prompts)
+    return View(entry, film, truth, labels, spacing, prompts)
 
 
 def _jitters(condition: str, settings: Settings) -> tuple[int, ...]:
@@ -270,7 +270,7 @@ def _read_back(content: bytes) -> Film:
 
 def _row(
     name: str,
-    view: _View,
+    view: View,
     prompt: str,
     settings: Settings,
     masks: Path | None,
@@ -292,7 +292,7 @@ def _row(
     return film_row(entry, name, prompt, worst, error=reason)
 
 
-def _mask(model: Scored, view: _View, prompt: str) -> tuple[Mask, float | None]:
+def _mask(model: Scored, view: View, prompt: str) -> tuple[Mask, float | None]:
     """Return the mask of a film and the quality that the model predicts for it."""
     if isinstance(model, Predictions):
         return model.mask(view.entry, view.film.shape), None

@@ -1,0 +1,198 @@
+"""What `segment` does with one film: prompts, mask, overlay, labels, DICOM objects; or why there is none."""
+
+import errno
+import logging
+import os
+import shutil
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaloraqat.batch import FilmEntry
+from adaloraqat.batch.results import Failure
+from adaloraqat.bundle import Segmentation, Segmenter
+from adaloraqat.cli.case import Propagate, do_case, failure
+from adaloraqat.cli.console import print_line
+from adaloraqat.cli.dicom import Objects
+from adaloraqat.cli.options import Point
+from adaloraqat.cli.plan import Job, shown
+from adaloraqat.cli.strict import Strictness
+from adaloraqat.errors import FilmError, OutputError
+from adaloraqat.radiograph import Box, read_film, read_mask, write_mask, write_overlay
+from adaloraqat.radiograph.masks import QUICK, write_png
+
+if TYPE_CHECKING:
+    from adaloraqat.dicom_out import Source
+
+log = logging.getLogger("adaloraqat")
+
+FREE_BYTES = 1 << 20  # bytes on the disk: far more than the mask of a film takes
+
+
+@dataclass(frozen=True)
+class Given:
+    """The prompts that were given, the same for all films: a box, points (x, y, label), where masks lie."""
+
+    box: Box | None
+    points: tuple[Point, ...] = ()
+    mask: Path | None = None
+
+    def check(self, segmenter: Segmenter) -> None:
+        """Refuse a prompt where the model takes no such."""
+        if self.box is not None:
+            segmenter.check_box()
+        if self.points or self.mask:
+            segmenter.check_points()
+
+    def prompts(self, job: Job, shape: tuple[int, int]) -> dict[str, Any]:
+        """Return what `Segmenter.segment` takes for one film of (H, W) pixels."""
+        given: dict[str, Any] = {"box": self.box}
+        if self.points:
+            given |= {"points": [point[:2] for point in self.points], "labels": [p[2] for p in self.points]}
+        if self.mask:
+            path = job.outputs(self.mask, overlay=False)[0] if self.mask.is_dir() else self.mask
+            given["mask"] = read_mask(path, shape)
+        return given
+
+    def for_case(self) -> Box | None:
+        """Return the box for a challenge case.
+
+        Raises:
+            FilmError: there are points or a mask.
+        """
+        if self.points or self.mask:
+            raise FilmError("A challenge case takes boxes only: leave out --point and --mask.")
+        return self.box
+
+
+@dataclass(frozen=True)
+class How:
+    """What was asked for; `alone`: there is one input, so its own progress may show; `kinds`: of DICOM."""
+
+    given: Given
+    prompt: str
+    overlay: bool
+    propagate: Propagate
+    quiet: bool
+    alone: bool
+    kinds: tuple[str, ...] = ()
+    objects: Objects | None = None
+    measures: bool = False
+    check: Strictness | None = None
+
+
+class Work:
+    """Does one film after the other, and counts those that have their mask.
+
+    `obstacle` is the film and the sentence after which nothing further can be written; `failure` is what kept
+    the last film from its result.
+    """
+
+    def __init__(self, segmenter: Segmenter | None, out: Path, how: How) -> None:
+        self._segmenter = segmenter
+        self._out = out
+        self._how = how
+        self.done = 0
+        self.obstacle: str | None = None
+        self.failure: Failure | None = None
+        for warning in segmenter.warnings if segmenter else ():
+            log.warning("%s", warning)
+
+    def do(self, job: Job) -> FilmEntry:
+        """Segment one film and write its files; a film that cannot be used gives an entry with an error.
+
+        So does one without the overlay that was asked for, though its mask is there.
+        """
+        outputs = job.outputs(self._out, self._how.overlay)
+        self.failure = None
+        try:
+            objects = self._how.objects
+            source = objects.source(job.source) if objects else None  # refused before there is a mask
+            entry, unwritten = self._case(job, outputs) if job.is_case else self._film(job, outputs, source)
+        except FilmError as error:
+            self.failure = "film"
+            return FilmEntry(job.name, error=self._told(job, str(error)))
+        except OutputError as error:
+            self.failure = "output"
+            return FilmEntry(job.name, error=self._told(job, self._judged(job, error)))
+        except MemoryError:
+            self.failure = "memory"
+            sentence = "Not enough memory for this film: use a smaller copy of it."
+            return FilmEntry(job.name, error=self._told(job, sentence))
+        self.done += 1
+        log.debug("%s: %s ms, box: %s", job.name, entry.milliseconds, entry.box_source)
+        for warning in entry.warnings:
+            log.warning("%s: %s", job.name, warning)
+        if unwritten:
+            self.failure = "output"
+            sentence = f"The mask was written, but not the overlay: {self._judged(job, unwritten)}"
+            entry = replace(entry, error=self._told(job, sentence))
+            outputs = outputs[:1]
+        names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
+        for name in () if self._how.quiet else (*names, *(entry.dicom or {}).values()):
+            print_line(name)
+        return replace(entry, path=job.name, mask=names[0], overlay=names[1] if names[1:] else None)
+
+    def _film(
+        self, job: Job, outputs: list[Path], source: "Source | None"
+    ) -> tuple[FilmEntry, OutputError | None]:
+        assert self._segmenter is not None
+        film = read_film(job.source)
+        given = self._how.given.prompts(job, film.shape)
+        result = self._segmenter.segment(film, prompt=self._how.prompt, **given)
+        refused = self._how.check.refusal(result) if self._how.check else None
+        if refused and self._how.check and not self._how.check.keep:
+            raise FilmError(refused)
+        write_mask(outputs[0], result.mask)
+        entry = FilmEntry.of(result) if source is None else self._with_objects(job, source, result)
+        if self._how.measures and result.structures is not None:
+            write_png(job.labels(self._out), result.structures.labels, QUICK)
+            labels = job.labels(self._out).relative_to(self._out)
+            entry = replace(entry, labels=shown(self._out, labels))
+        if refused:
+            entry = replace(entry, error=self._told(job, f"{refused} The mask was kept."))
+        if not self._how.overlay:
+            return entry, None
+        return entry, failure(partial(write_overlay, outputs[1], film, result.mask, result.box))
+
+    def _with_objects(self, job: Job, source: "Source", result: Segmentation) -> FilmEntry:
+        """Write the DICOM objects of a film; return its entry with their names, or with what is wrong."""
+        assert self._segmenter is not None
+        assert self._how.objects is not None
+        paths = job.objects(self._out, self._how.kinds)
+        try:
+            self._how.objects.write(paths, source, result, self._segmenter.bundle)
+        except (FilmError, OutputError) as error:
+            reason = self._judged(job, error) if isinstance(error, OutputError) else str(error)
+            sentence = f"The mask was written, but not the DICOM results: {reason}"
+            return replace(FilmEntry.of(result), error=self._told(job, sentence))
+        names = {kind: shown(self._out, path.relative_to(self._out)) for kind, path in paths.items()}
+        return replace(FilmEntry.of(result), dicom=names)
+
+    def _case(self, job: Job, outputs: list[Path]) -> tuple[FilmEntry, OutputError | None]:
+        assert self._segmenter is not None
+        how = self._how
+        box = how.given.for_case()
+        return do_case(self._segmenter, job.source, outputs, box, how.propagate.value, how.alone)
+
+    def _judged(self, job: Job, error: OutputError) -> str:
+        """Return the error's sentence, after a look whether it will be so for the next film too."""
+        if _ends_all(error, self._out):
+            self.obstacle = f"{job.name}: {error}"
+        return str(error)
+
+    def _told(self, job: Job, sentence: str) -> str:
+        """Say what is wrong with a film, led by its name unless the sentence names it itself."""
+        log.error("%s", sentence if job.source.name in sentence else f"{job.name}: {sentence}")
+        return sentence
+
+
+def _ends_all(error: OutputError, out: Path) -> bool:
+    """Whether nothing more can be written to `out`: one name may only be too long, or taken by a folder."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.EDQUOT, errno.EFBIG, errno.EROFS):
+        return True
+    return (
+        not (out.is_dir() and os.access(out, os.W_OK | os.X_OK)) or shutil.disk_usage(out).free < FREE_BYTES
+    )
