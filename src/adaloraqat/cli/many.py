@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.batch import FilmEntry, Outcome, ResultsFile, Settings, run_batch
+from adaloraqat.batch.measures_csv import MEASURES_CSV, write_measures_csv
 from adaloraqat.batch.results_csv import RESULTS_CSV, write_results_csv
 from adaloraqat.batch.run import left_to_do
 from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
@@ -28,6 +29,7 @@ def do_many(
     workers: int,
     resume: bool,
     document: Callable[[list[FilmEntry]], dict[str, Any]] | None,
+    measures: bool = False,
 ) -> int:
     """Do what is left of `jobs`, write the table, and return the exit code.
 
@@ -39,6 +41,7 @@ def do_many(
         set_up: see `run_batch`.
         workers: how many processes.
         resume: whether results that are there may be continued.
+        measures: whether measures.csv is written too.
         document: makes the document of `--json` of all entries; None prints the names of masks instead.
 
     Raises:
@@ -62,6 +65,9 @@ def do_many(
         unfinished = [job for job in jobs if job.name not in results]
         if not unfinished:
             write_results_csv(out / RESULTS_CSV, results.lines())
+            if measures:
+                lines = (FilmEntry(**line["entry"]) for line in results.lines())
+                write_measures_csv(out / MEASURES_CSV, lines)
         failed = [refusal.name for refusal in refusals]
         failed += [job.name for job in jobs if results.failure(job.name)]
         if interrupted:
@@ -123,7 +129,7 @@ def _tell(outcome: Outcome, out: Path | None) -> None:
     if outcome.failure == "crash":
         log.error("%s: %s", entry.path, entry.error)
     if out is not None:
-        for name in filter(None, (entry.mask, entry.overlay)):
+        for name in filter(None, (entry.mask, entry.overlay, entry.labels)):
             print_line(shown(out, Path(name)))
 
 
@@ -141,7 +147,9 @@ def _entries(
     for job in jobs:
         entry = found.get(job.name)
         if entry is not None:
-            mask, overlay = (name and shown(out, Path(name)) for name in (entry.mask, entry.overlay))
-            yield replace(entry, mask=mask, overlay=overlay)
+            written = {name: getattr(entry, name) for name in ("mask", "overlay", "labels")}
+            yield replace(
+                entry, **{name: value and shown(out, Path(value)) for name, value in written.items()}
+            )
         elif obstacle:
             yield FilmEntry(job.name, error=f"Not tried, because of {obstacle}")

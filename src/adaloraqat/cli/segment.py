@@ -190,7 +190,15 @@ def segment(
         settings = Settings.of(bundle, options)
         told = partial(_document, bundle.name, bundle.outlines, engine, warnings, chosen) if as_json else None
         ended = do_many(
-            jobs, refusals, out, settings, work_there, workers=workers or 1, resume=resume, document=told
+            jobs,
+            refusals,
+            out,
+            settings,
+            work_there,
+            workers=workers or 1,
+            resume=resume,
+            document=told,
+            measures=measures,
         )
         raise typer.Exit(ended)
     segmenter = Segmenter.load(chosen.name, engine, threads) if jobs else None

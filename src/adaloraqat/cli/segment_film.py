@@ -82,6 +82,14 @@ class How:
     check: Strictness | None = None
 
 
+class Refused(FilmError):
+    """A film whose `result` --strict refuses."""
+
+    def __init__(self, sentence: str, result: Segmentation) -> None:
+        super().__init__(sentence)
+        self.result = result
+
+
 class Work:
     """Does one film after the other, and counts those that have their mask.
 
@@ -110,6 +118,10 @@ class Work:
             objects = self._how.objects
             source = objects.source(job.source) if objects else None  # refused before there is a mask
             entry, unwritten = self._case(job, outputs) if job.is_case else self._film(job, outputs, source)
+        except Refused as refused:
+            self.failure = "film"
+            entry = replace(FilmEntry.of(refused.result), measures=None)
+            return replace(entry, path=job.name, error=self._told(job, str(refused)))
         except FilmError as error:
             self.failure = "film"
             return FilmEntry(job.name, error=self._told(job, str(error)))
@@ -130,7 +142,8 @@ class Work:
             entry = replace(entry, error=self._told(job, sentence))
             outputs = outputs[:1]
         names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
-        for name in () if self._how.quiet else (*names, *(entry.dicom or {}).values()):
+        labels = [entry.labels] if entry.labels else []
+        for name in () if self._how.quiet else (*names, *labels, *(entry.dicom or {}).values()):
             print_line(name)
         return replace(entry, path=job.name, mask=names[0], overlay=names[1] if names[1:] else None)
 
@@ -141,17 +154,19 @@ class Work:
         film = read_film(job.source)
         given = self._how.given.prompts(job, film.shape)
         result = self._segmenter.segment(film, prompt=self._how.prompt, **given)
-        refused = self._how.check.refusal(result) if self._how.check else None
-        if refused and self._how.check and not self._how.check.keep:
-            raise FilmError(refused)
+        check = self._how.check
+        refused = check.refusal(result) if check else None
+        if refused and check and not check.keep:
+            raise Refused(refused, result)
         write_mask(outputs[0], result.mask)
         entry = FilmEntry.of(result) if source is None else self._with_objects(job, source, result)
         if self._how.measures and result.structures is not None:
-            write_png(job.labels(self._out), result.structures.labels, QUICK)
-            labels = job.labels(self._out).relative_to(self._out)
-            entry = replace(entry, labels=shown(self._out, labels))
+            path = job.labels(self._out)
+            write_png(path, result.structures.labels, QUICK)
+            entry = replace(entry, labels=shown(self._out, path.relative_to(self._out)))
         if refused:
-            entry = replace(entry, error=self._told(job, f"{refused} The mask was kept."))
+            self.failure = "film"
+            entry = replace(entry, error=self._told(job, f"{refused} Its mask was kept."))
         if not self._how.overlay:
             return entry, None
         return entry, failure(partial(write_overlay, outputs[1], film, result.mask, result.box))

@@ -12,6 +12,7 @@ from adaloraqat.dicom_out.source import Deidentifier, Source, read_source
 from adaloraqat.errors import AdaloraqatError, FilmError, refused_as
 from adaloraqat.extras import install
 from adaloraqat.files import atomic_path
+from adaloraqat.measure.clinical import cardiothoracic_ratio
 from adaloraqat.radiograph.formats.base import quiet
 
 __all__ = ["KINDS", "Deidentifier", "Source", "check_installed", "read_source", "write_objects"]
@@ -43,7 +44,6 @@ def write_objects(
     source: Source,
     result: Segmentation,
     bundle: Bundle,
-    cardiothoracic_ratio: float | None = None,
 ) -> None:
     """Write a film's result as DICOM objects, each atomically.
 
@@ -52,7 +52,6 @@ def write_objects(
         source: the film's header, from `read_source`.
         result: the film's segmentation.
         bundle: the model that gave it.
-        cardiothoracic_ratio: where it was measured, for the report.
 
     Raises:
         FilmError: the film's header does not allow it.
@@ -72,18 +71,23 @@ def write_objects(
         from adaloraqat.dicom_out.measurement_report import Measures, report_of
         from adaloraqat.dicom_out.origin import Origin
         from adaloraqat.dicom_out.presentation import presentation_of
-        from adaloraqat.dicom_out.regions import regions
+        from adaloraqat.dicom_out.regions import regions, structure_regions
         from adaloraqat.dicom_out.segmentation import segmentation_of
 
         origin = Origin.of(bundle)
         is_pair = not result.warnings and result.box_source != GIVEN
-        found = regions(result.mask, source.orientation, is_pair)
+        ratio = None
+        if result.structures is not None:
+            found = structure_regions(result.structures, result.mask)
+            ratio = cardiothoracic_ratio(result.structures.heart, result.mask)
+        else:
+            found = regions(result.mask, source.orientation, is_pair)
         objects = {}
         if "seg" in paths:
             objects["seg"] = segmentation_of(source.dataset, found, origin)
         if "sr" in paths:
             spacing = result.spacing_mm
-            measures = Measures(spacing[0] * spacing[1] if spacing else None, cardiothoracic_ratio)
+            measures = Measures(spacing[0] * spacing[1] if spacing else None, ratio)
             objects["sr"] = report_of(source.dataset, found, measures, origin, objects.get("seg"))
         if "pr" in paths:
             objects["pr"] = presentation_of(source, found, origin, result.warnings)

@@ -28,7 +28,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from adaloraqat.dicom_out.origin import FAMILY, MANUFACTURER, Origin
-from adaloraqat.dicom_out.regions import LUNG, STRUCTURE, Region
+from adaloraqat.dicom_out.regions import STRUCTURE, Region
 
 SERIES = 9002
 CHEST_FILM = Code("399208008", "SCT", "Plain chest X-ray")
@@ -122,8 +122,8 @@ def _of_region(
         )
         [film] = reference[0].ReferencedSOPSequence
         del film.ReferencedSegmentNumber  # the frame says it; both together break PS3.3 C.18.4
-    site = FindingSite(LUNG, None if region.side is None else CodedConcept.from_code(region.side))
-    return _group(header, region.label, [area], [site], origin, reference)
+    site = FindingSite(region.kind, None if region.side is None else CodedConcept.from_code(region.side))
+    return _group(header, region.label, [area], [site], origin, reference, region.kind)
 
 
 def _group(
@@ -133,12 +133,13 @@ def _group(
     sites: list[FindingSite],
     origin: Origin,
     reference: ReferencedSegmentationFrame | None,
+    kind: Code | None = None,
 ) -> Any:
     """Return a group of measurements (TID 1410 where a segment is referred to, else TID 1501)."""
     shared: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(uid=generate_uid(prefix=None), identifier=label),
         "finding_category": STRUCTURE,
-        "finding_type": LUNG if sites else None,
+        "finding_type": kind,
         "finding_sites": sites or None,
         "measurements": measurements,
         "algorithm_id": AlgorithmIdentification(

@@ -9,8 +9,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from adaloraqat.bundle.components import label_components
+from adaloraqat.bundle.structures import Structures
 
 LUNG = codes.SCT.Lung
+HEART = codes.SCT.Heart
 STRUCTURE = codes.SCT.AnatomicalStructure
 RIGHT, LEFT = codes.SCT.Right, codes.SCT.Left
 
@@ -19,16 +21,35 @@ _OF_RIGHT_EDGE = {"L": (RIGHT, LEFT), "R": (LEFT, RIGHT)}  # what lies at the im
 
 @dataclass(frozen=True)
 class Region:
-    """One outlined structure: `mask` (H, W) bool on the film's grid, `side` `RIGHT`, `LEFT` or None."""
+    """One outlined structure: `mask` (H, W) bool on the film's grid, `side` `RIGHT`, `LEFT` or None.
+
+    `kind` is `LUNG` or `HEART`.
+    """
 
     label: str
     mask: NDArray[np.bool_] = field(repr=False)
     side: Code | None = None
+    kind: Code = LUNG
 
     @property
     def area_px(self) -> int:
         """Pixels of the region."""
         return int(np.count_nonzero(self.mask))
+
+
+def structure_regions(found: Structures, mask: NDArray[np.bool_]) -> tuple[Region, ...]:
+    """Return the regions of a film whose structures a model tells apart; one lung where sides are uncertain.
+
+    Args:
+        found: lungs and heart.
+        mask: (H, W), both lungs.
+    """
+    lungs: tuple[Region, ...] = (Region("Lung", mask),)
+    if found.sides_certain:
+        sides = ((RIGHT, found.right), (LEFT, found.left))
+        lungs = tuple(Region(f"{side.meaning} lung", lung, side) for side, lung in sides if lung.any())
+    heart = (Region("Heart", found.heart, kind=HEART),) if found.heart.any() else ()
+    return lungs + heart
 
 
 def regions(mask: NDArray[np.bool_], orientation: Sequence[str], is_pair: bool) -> tuple[Region, ...]:

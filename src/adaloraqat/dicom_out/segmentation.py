@@ -9,7 +9,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 
 from adaloraqat.dicom_out.origin import FAMILY, MANUFACTURER, RESEARCH, Origin
-from adaloraqat.dicom_out.regions import LUNG, STRUCTURE, Region
+from adaloraqat.dicom_out.regions import STRUCTURE, Region
 
 SERIES = 9001
 
@@ -54,7 +54,7 @@ def _segment(
         segment_number=number,
         segment_label=region.label,
         segmented_property_category=STRUCTURE,
-        segmented_property_type=LUNG,
+        segmented_property_type=region.kind,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
     )
