@@ -94,16 +94,16 @@ def test_films_are_taken_only_a_little_ahead(segmenter: Segmenter) -> None:
 
 
 def ahead() -> int:
-    from adaloraqat.bundle.segmenter import READ_AHEAD
+    from adaloraqat.bundle.given_films import READ_AHEAD
 
     return READ_AHEAD
 
 
 def test_reading_goes_on_beside_inference(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the first film is in the network, another thread has read the next one."""
-    from adaloraqat.bundle import segmenter as module
+    from adaloraqat.bundle import given_films as module
 
-    real_read, real_embed = module._as_film, Segmenter.embed
+    real_read, real_embed = module.as_film, Segmenter.embed
     read: list[tuple[int, ...]] = []
     second = threading.Event()
 
@@ -118,7 +118,7 @@ def test_reading_goes_on_beside_inference(segmenter: Segmenter, monkeypatch: pyt
         assert second.wait(10), "the next film was not read meanwhile"
         return real_embed(self, pixels, aspect)
 
-    monkeypatch.setattr(module, "_as_film", reading)
+    monkeypatch.setattr(module, "as_film", reading)
     monkeypatch.setattr(Segmenter, "embed", embedding)
     many = segmenter.segment_many([two_lungs(), two_lungs()])
     next(many)

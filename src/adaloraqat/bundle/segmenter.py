@@ -3,31 +3,27 @@
 import functools
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import islice
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adaloraqat.bundle.components import remove_small_components
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
 from adaloraqat.bundle.expected_quality import features_of, pooled
 from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
+from adaloraqat.bundle.given_films import FilmLike, as_film, read_ahead
 from adaloraqat.bundle.plausibility import plausibility_warnings
+from adaloraqat.bundle.prompted_model import PromptedModel
 from adaloraqat.bundle.prompts import MaskLike, Prompts
 from adaloraqat.bundle.proposer import choose_proposer, on_film, propose_boxes, second_box
 from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.bundle.shipped import choose_model
 from adaloraqat.bundle.structures import Structures, structures_of
 from adaloraqat.errors import BundleError, FilmError
-from adaloraqat.radiograph import Box, Film, Frame, read_film
-from adaloraqat.radiograph.formats.inputs import FilmSource
+from adaloraqat.radiograph import Box, Film, Frame
 
 GIVEN = "given"
 WHOLE_FILM = "whole film"
@@ -44,29 +40,8 @@ _NOTHING_PROPOSED = (
     "give a box, or do not trust the mask."
 )
 
-BOXES_AT_ONCE = 8
-"""Boxes in one call of the decoder: its memory grows with them, its time a box hardly falls."""
 
-READ_AHEAD = 2
-"""Films that `segment_many` reads before they are needed."""
-
-FilmLike = FilmSource | Film | NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A film that was encoded once, to be decoded with any number of boxes.
-
-    Attributes:
-        embedding: (1, D, g, g) float32.
-        frame: where the film lies on the model's square.
-    """
-
-    embedding: FloatArray = field(repr=False)
-    frame: Frame
-
-
-class Segmenter:
+class Segmenter(PromptedModel):
     """A bundle ready to segment films.
 
     `Segmenter.load()` gives the default model. One instance serves many films and keeps
@@ -80,8 +55,7 @@ class Segmenter:
     def __init__(
         self, bundle: Bundle, engine: Engine, load_proposer: Callable[[str], "Segmenter"] | None = None
     ) -> None:
-        self.bundle = bundle
-        self.engine = engine
+        super().__init__(bundle, engine)
         self._load_proposer = load_proposer or Segmenter.load
         self._proposer: Segmenter | None = None
         self.warnings = bundle_warnings(bundle)
@@ -237,7 +211,7 @@ class Segmenter:
         corrected = any(given is not None for given in (points, labels, mask))
         if corrected:
             self.check_points()
-        film = _as_film(film)
+        film = as_film(film)
         if corrected:
             return self._corrected(film, Prompts.of(film.shape, box, points, labels, mask), started)
         prompts, source, doubt = self._prompts(film, box, prompt)
@@ -279,20 +253,6 @@ class Segmenter:
         points = tuple((*point, label) for point, label in zip(asked.points, asked.labels, strict=True))
         return self._result(film, embedded, logits, quality, boxes, source, started, points)
 
-    def answer(self, embedded: Embedded, asked: Prompts) -> tuple[FloatArray, float | None]:
-        """Return logits (4g, 4g) over the square and quality for what an encoded film is asked with.
-
-        Raises:
-            FilmError: the mask prompt does not fit.
-            BundleError: the graphs do not run.
-        """
-        embedding, frame = embedded.embedding, embedded.frame
-        mask = asked.mask_logits(frame, 4 * embedding.shape[-1])
-        if mask is not None:
-            embedding = embedding + self.engine.embed_mask(mask)
-        logits, quality = self.engine.decode(embedding, *asked.tokens(frame))
-        return remove_small_components(logits[0], self.bundle.smallest_part), self._known(quality[0])
-
     def _prompts(
         self, film: Film, box: Sequence[float] | None, prompt: str
     ) -> tuple[Sequence[Box], str, list[str]]:
@@ -307,12 +267,6 @@ class Segmenter:
             return whole, WHOLE_FILM, []
         proposed = propose_boxes(self.proposer, film, automatic)
         return (proposed, PROPOSED, []) if proposed else (whole, WHOLE_FILM, [_NOTHING_PROPOSED])
-
-    def union(self, embedded: Embedded, prompts: Sequence[Box]) -> tuple[FloatArray, float | None]:
-        """Return logits (4g, 4g) of what any of the prompts encloses, and the lowest of their qualities."""
-        logits, qualities = zip(*self.decode(embedded, prompts), strict=True)
-        known = [quality for quality in qualities if quality is not None]
-        return np.maximum.reduce(logits), min(known) if known else None
 
     def segment_many(
         self,
@@ -341,13 +295,8 @@ class Segmenter:
     def _segment_many(
         self, films: Iterable[FilmLike], box: Sequence[float] | None, errors: str, prompt: str
     ) -> Iterator[Segmentation | FilmError]:
-        source = iter(films)
-        reader = ThreadPoolExecutor(1, thread_name_prefix="adaloraqat-reader")
-        try:
-            ahead = deque(reader.submit(_as_film, film) for film in islice(source, READ_AHEAD))
-            while ahead:
-                reading = ahead.popleft()
-                ahead.extend(reader.submit(_as_film, film) for film in islice(source, 1))
+        with closing(read_ahead(films)) as readings:
+            for reading in readings:
                 try:
                     result = self.segment(reading.result(), box, prompt)
                 except FilmError as error:
@@ -356,8 +305,6 @@ class Segmenter:
                     yield error
                 else:
                     yield result
-        finally:
-            reader.shutdown(wait=False, cancel_futures=True)
 
     def segment_boxes(
         self, film: FilmLike, boxes: Sequence[Sequence[float]]
@@ -378,38 +325,11 @@ class Segmenter:
                 gives.
         """
         self.check_box()
-        film = _as_film(film)
+        film = as_film(film)
         prompts = [Box(*map(float, box)).checked(film.shape) for box in boxes]
         embedded = self.embed(film.pixels, film.aspect)
         for logits, quality in self.decode(embedded, prompts):
             yield embedded.frame.logits_to_original(logits) > 0, quality
-
-    def embed(self, pixels: NDArray[Any], aspect: float = 1.0) -> Embedded:
-        """Preprocess and encode (H, W), or (H, W, 3) coloured, pixels in [0, 1].
-
-        They are `aspect` times as high as wide.
-
-        Raises:
-            BundleError: the encoder does not run on what the bundle's preprocessing gives.
-        """
-        image, frame = self.bundle.preprocessing(pixels, aspect)  # (C, S, S)
-        return Embedded(self.engine.encode(image), frame)
-
-    def decode(self, embedded: Embedded, boxes: Sequence[Box]) -> Iterator[tuple[FloatArray, float | None]]:
-        """Give, for each box (on the film, already checked), logits (4g, 4g) over the square, and quality.
-
-        Boxes are decoded in blocks of `BOXES_AT_ONCE`, when they are asked for.
-        """
-        for start in range(0, len(boxes), BOXES_AT_ONCE):
-            prompts = [embedded.frame.box_to_model(box) for box in boxes[start : start + BOXES_AT_ONCE]]
-            logits, quality = self.engine.decode(embedded.embedding, np.stack(prompts))  # (n, 4g, 4g), (n,)
-            for own, value in zip(logits, quality, strict=True):
-                yield remove_small_components(own, self.bundle.smallest_part), self._known(value)
-
-    def _known(self, quality: Any) -> float | None:
-        """Return a predicted IoU within [0, 1]; None where the model was not trained to predict it."""
-        trained = self.bundle.prompt.quality_trained and np.isfinite(quality)
-        return float(np.clip(quality, 0, 1)) if trained else None
 
     def _result(
         self,
@@ -474,11 +394,3 @@ def _sigmoid(logits: FloatArray) -> FloatArray:
     # exp(-|x|) never overflows, whatever an untrained decoder answers
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
-
-
-def _as_film(film: FilmLike) -> Film:
-    if isinstance(film, Film):
-        return film
-    if isinstance(film, np.ndarray):
-        return Film.from_array(film)
-    return read_film(film)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.engine import FloatArray
+from adaloraqat.bundle.prompted_model import Embedded
 from adaloraqat.bundle.prompts import Prompts
-from adaloraqat.bundle.segmenter import Embedded
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError, OutputError
