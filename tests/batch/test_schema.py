@@ -23,7 +23,7 @@ def test_every_field_is_described() -> None:
     assert all(one["description"] for one in entry.values())
     assert entry["quality"] == {
         "anyOf": [{"type": "number"}, {"type": "null"}],
-        "description": "predicted IoU in [0, 1].",
+        "description": "in [0, 1]: the expected Dice where `quality_error` is given, else the predicted IoU.",
     }
     assert result_schema()["properties"]["film"]["properties"]["mtime_ns"]["type"] == "integer"
 

@@ -14,6 +14,8 @@ from pydicom import Dataset
 
 from adaloraqat import __version__
 from adaloraqat.bundle.format import Bundle
+from adaloraqat.bundle.segmentation import Segmentation
+from adaloraqat.bundle.structures import Structures
 from adaloraqat.dicom_out import KINDS, Deidentifier, read_source, write_objects
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Box, read_film
@@ -136,7 +138,7 @@ def test_a_report_gives_areas(
     kinds: tuple[str, ...],
 ) -> None:
     film = write_film(tmp_path / "film.dcm")
-    written = write(film, result_of(lungs(), spacing), kinds, cardiothoracic_ratio=0.4567)
+    written = write(film, result_of(lungs(), spacing), kinds)
     report = highdicom.sr.srread(tmp_path / "film_sr.dcm")
     assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     content = report.content
@@ -151,8 +153,42 @@ def test_a_report_gives_areas(
     assert area.name.meaning == "Area"
     assert area.value == pytest.approx(lungs().sum() * factor, abs=0.01)
     assert area.unit.value == unit
-    [ratio] = whole[-1].get_measurements()
-    assert (ratio.name.meaning, ratio.value) == ("Cardiothoracic ratio", 0.4567)
+    assert not whole  # no ratio where no model measured a heart
+
+
+def structured(certain: bool = True) -> Segmentation:
+    """A film whose right lung is at the image's left, with a heart of 20 columns; the chest is 65 wide."""
+    both = lungs()
+    right, left = both & (np.arange(80) < 40), both & (np.arange(80) >= 40)
+    heart = np.zeros_like(both)
+    heart[60:80, 35:55] = True
+    found = Structures(right, left, heart, both, "header", 0.1, certain)
+    return result_of(both, (0.2, 0.3), structures=found)
+
+
+def test_structures_have_their_own_segments_and_the_report_the_ratio(
+    write: Callable[..., Written], tmp_path: Path
+) -> None:
+    written = write(write_film(tmp_path / "film.dcm"), structured(), ("seg", "sr"))
+    segments = written["seg"].SegmentSequence
+    told = [one.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for one in segments]
+    assert told == ["Lung", "Lung", "Heart"]
+    sides = [one.SegmentedPropertyTypeCodeSequence[0] for one in segments]
+    modifiers = [one.get("SegmentedPropertyTypeModifierCodeSequence") for one in sides]
+    assert [one[0].CodeMeaning if one else None for one in modifiers] == ["Right", "Left", None]
+    columns = np.flatnonzero(lungs().any(axis=0))
+    ratio = 20 / (columns[-1] + 1 - columns[0])
+    report = highdicom.sr.srread(tmp_path / "film_sr.dcm").content
+    [group] = report.get_image_measurement_groups()
+    [measured] = group.get_measurements()
+    assert measured.name.meaning == "Cardiothoracic ratio"
+    assert measured.value == pytest.approx(ratio, abs=1e-4)
+    assert len(report.get_planar_roi_measurement_groups()) == 3
+
+
+def test_uncertain_sides_are_not_told(write: Callable[..., Written], tmp_path: Path) -> None:
+    written = write(write_film(tmp_path / "film.dcm"), structured(certain=False), ("seg",))
+    assert [one.SegmentLabel for one in written["seg"].SegmentSequence] == ["Lung", "Heart"]
 
 
 def test_no_ratio_that_was_not_measured(write: Callable[..., Written], tmp_path: Path) -> None:

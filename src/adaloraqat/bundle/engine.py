@@ -167,7 +167,7 @@ class OnnxRuntimeEngine(_TwoGraphs):
 
     @functools.cached_property
     def _structures(self) -> Any:
-        return self._open(self._bundle.structures, STRUCTURES_NAMES)
+        return self._open(self._bundle.structures_graph, STRUCTURES_NAMES)
 
     def _open(self, path: Path, names: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
         stored = self._bundle.precision.weight_range == "none"

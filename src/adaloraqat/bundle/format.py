@@ -7,7 +7,7 @@ inside the folder, and its SHA-256. What it refuses, it refuses with one sentenc
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -135,8 +135,8 @@ class Bundle:
     files: Mapping[str, FileRecord]
     smallest_part: float = 0.0
     """Parts smaller than this share of the largest are removed, holes below it filled; 0 changes nothing."""
-    mirrored_limit: float = MIRRORED_LIMIT
-    """Of a bundle that `has_structures`: the probability from which on a film counts as mirrored."""
+    structures: Mapping[str, Any] = field(default_factory=dict)
+    """Of a bundle that `has_structures`: `mirrored_limit`, and what the head was trained and validated on."""
     quality: QualityModel | None = None
     """How the expected Dice of a mask is told; None: it is not calibrated, and the predicted IoU is all there
     is.
@@ -172,7 +172,12 @@ class Bundle:
         return STRUCTURES in self.files
 
     @property
-    def structures(self) -> Path:
+    def mirrored_limit(self) -> float:
+        """Of a bundle that `has_structures`: the probability from which on a film counts as mirrored."""
+        return float(self.structures.get("mirrored_limit", MIRRORED_LIMIT))
+
+    @property
+    def structures_graph(self) -> Path:
         """Of a bundle that `has_structures`: `embedding` (1, D, g, g) -> `structures` (1, 3, n, n),
         `mirrored` (1,).
 
@@ -234,7 +239,7 @@ def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
     fields["prompt"] = _prompt(where, document["prompt"])
     fields["files"] = _files(where, document["files"])
     fields["smallest_part"] = _share(where, "smallest_part", document.get("smallest_part", 0.0))
-    fields["mirrored_limit"] = _mirrored_limit(where, document.get("structures", {}))
+    fields["structures"] = _structures(where, document.get("structures", {}))
     fields["quality"] = _quality(where, document.get("quality"))
     return Bundle(folder=folder, **fields)
 
@@ -356,9 +361,10 @@ def _share(where: str, key: str, value: Any) -> float:
     return float(value)
 
 
-def _mirrored_limit(where: str, values: Any) -> float:
+def _structures(where: str, values: Any) -> Mapping[str, Any]:
     _check_type(where, "structures", values, dict)
-    return _share(where, "structures.mirrored_limit", values.get("mirrored_limit", MIRRORED_LIMIT))
+    _share(where, "structures.mirrored_limit", values.get("mirrored_limit", MIRRORED_LIMIT))
+    return dict(values)
 
 
 def _quality(where: str, values: Any) -> QualityModel | None:
