@@ -202,13 +202,16 @@ def train_head(
         report: called after each epoch (from 1) with its mean loss.
     """
     generator = torch.Generator().manual_seed(settings.seed)
+    for module in head.modules():  # a third quicker on a CPU
+        module.to(memory_format=torch.channels_last)
     steps = settings.epochs * math.ceil(len(films) / settings.batch_size)
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
     for epoch in range(1, settings.epochs + 1):
         losses = []
         for chosen in torch.randperm(len(films), generator=generator).split(settings.batch_size):
-            logits, mirrored = head(films.embedding[chosen].float())
+            embedding = films.embedding[chosen].float().contiguous(memory_format=torch.channels_last)
+            logits, mirrored = head(embedding)
             loss = structure_loss(
                 logits, films.targets[chosen] / 255.0, films.known[chosen], films.valid[chosen]
             )
@@ -269,12 +272,11 @@ def train_structures(
     others = [entry for entry in entries if entry.path_labels is None]
     others = [others[round(at)] for at in np.linspace(0, len(others) - 1, min(len(others), len(labelled)))]
     grid = segmenter.embed(read_film(labelled[0].path_image).pixels).embedding.shape
-    scale = max(2, math.ceil(64 / grid[-1]))
     torch.manual_seed(settings.seed)
-    head = StructureHead(grid[1], scale=scale)
-    films = embed_films(segmenter, labelled, settings, settings.views, scale, progress)
+    head = StructureHead(grid[1])
+    films = embed_films(segmenter, labelled, settings, settings.views, head.scale, progress)
     if others:
-        films = _joined(films, embed_films(segmenter, others, settings, 1, scale, progress))
+        films = _joined(films, embed_films(segmenter, others, settings, 1, head.scale, progress))
     if not films.known[:, 2].sum() >= FEWEST_HEARTS:
         raise ManifestError("Too few label files hold a heart (value 3): nothing can be learnt about hearts.")
     train_head(head, films, settings, report)

@@ -1,0 +1,167 @@
+"""`extend`, then `segment --measures` and `--strict` with what it added, as a user calls them."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from adaloraqat.bundle import Segmenter, load_bundle
+from adaloraqat.cli.main import app
+from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.measure.overlap import dice
+from adaloraqat.radiograph import read_film, read_mask
+
+Run = Callable[..., Any]
+
+
+def rows_of(films: Path) -> list[dict[str, str]]:
+    with (films / "manifest.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small phantoms: 24 to train on, 22 to validate on."""
+    folder = tmp_path_factory.mktemp("extend")
+    write_phantoms(folder, 46, seed=11, size=96)
+    rows = rows_of(folder)
+    for place, row in enumerate(rows):
+        row["split"] = "train" if place < 24 else "val"
+    write_rows(folder / "manifest.csv", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def extended(bundle: Path, films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "extended"
+    call = [
+        "extend",
+        bundle,
+        "--data",
+        films / "manifest.csv",
+        "--out",
+        out,
+        "--epochs",
+        24,
+        "--views",
+        2,
+        "--corrupted",
+        1,
+    ]
+    ended = CliRunner().invoke(app, list(map(str, call)), catch_exceptions=False)
+    assert ended.exit_code == 0, ended.stderr
+    return out
+
+
+def entries(films: Path) -> list[dict[str, str]]:
+    return [row for row in rows_of(films) if row["split"] == "val"]
+
+
+def test_the_bundle_knows_more_and_its_masks_are_the_same(bundle: Path, extended: Path, films: Path) -> None:
+    before, after = Segmenter.load(bundle), Segmenter.load(extended)
+    path = films / entries(films)[0]["path_image"]
+    first, second = before.segment(path), after.segment(path)
+    assert np.array_equal(first.mask, second.mask)
+    assert (first.structures, first.quality_error) == (None, None)
+    assert second.structures is not None
+    assert second.quality_error is not None
+    facts = load_bundle(extended).structures
+    assert (facts["films"], facts["validation_films"]) == (24, 22)
+    assert facts["validation_dice"]["heart"] > 0.4  # of a one-channel embedding of 16 x 16 cells
+
+
+def test_what_quality_says_is_near_what_masks_are_worth(extended: Path, films: Path) -> None:
+    segmenter = Segmenter.load(extended)
+    told, true = [], []
+    for row in entries(films):
+        film = read_film(films / row["path_image"])
+        result = segmenter.segment(film)
+        told.append(result.quality)
+        true.append(dice(result.mask, read_mask(films / row["path_mask"], film.shape)))
+    assert np.mean(told) == pytest.approx(np.mean(true), abs=0.05)
+
+
+def test_measures_of_a_folder(run: Run, extended: Path, films: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "some"
+    chosen.mkdir()
+    for row in entries(films)[:3]:
+        shutil.copy(films / row["path_image"], chosen)
+    ended = run("segment", "some", "--model", extended, "--measures", "-o", "out", "--json")
+    assert ended.code == 0
+    results = json.loads(ended.out)["results"]
+    with (tmp_path / "out/measures.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["path"] for row in table] == [entry["path"] for entry in results]
+    for entry, row in zip(results, table, strict=True):
+        labels = np.asarray(Image.open(tmp_path / entry["labels"]))
+        assert set(np.unique(labels)) <= {0, 1, 2, 3}
+        heart = entry["measures"]["heart_area_px"]
+        assert heart == np.count_nonzero(labels == 3) == int(row["heart_area_px"])
+        ratio = entry["measures"]["cardiothoracic_ratio"]
+        assert row["cardiothoracic_ratio"] == ("" if ratio is None else str(ratio))
+    again = run("segment", "some", "--model", extended, "--measures", "-o", "many", "--workers", "1")
+    assert again.code == 0
+    assert (tmp_path / "many/measures.csv").read_text() == (tmp_path / "out/measures.csv").read_text()
+
+
+def test_no_measures_of_a_model_without_structures(run: Run, bundle: Path, films: Path) -> None:
+    ended = run("segment", films / entries(films)[0]["path_image"], "--model", bundle, "--measures")
+    assert ended.code == 2
+    assert "was not trained to tell right lung, left lung and heart apart" in ended.err
+
+
+def blank(path: Path) -> str:
+    Image.new("L", (96, 96), 90).save(path)
+    return path.name
+
+
+@pytest.mark.parametrize(("options", "kept"), [((), False), (("--keep",), True)])
+def test_strict_refuses_by_name(
+    run: Run, extended: Path, films: Path, tmp_path: Path, options: tuple[str, ...], kept: bool
+) -> None:
+    good = films / entries(films)[0]["path_image"]
+    shutil.copy(good, tmp_path / "good.png")
+    call: list[Any] = ["segment", "good.png", blank(tmp_path / "blank.png"), "--model", extended, "-o", "out"]
+    ended = run(*call, "--strict", "--min-quality", "0.1", "--json", *options)
+    assert ended.code == 1
+    good_one, refused = json.loads(ended.out)["results"]
+    assert good_one["error"] is None
+    assert refused["error"].startswith(("Refused (blank-film): ", "Refused (empty-mask): "))
+    assert refused["warnings"]
+    assert (tmp_path / "out/blank_mask.png").exists() == kept
+    assert (refused["mask"] is not None) == kept
+
+
+def test_strict_refuses_low_quality(run: Run, extended: Path, films: Path) -> None:
+    film = films / entries(films)[0]["path_image"]
+    ended = run("segment", film, "--model", extended, "--strict", "--min-quality", "1")
+    assert ended.code == 2
+    assert "Refused (low-quality): the expected Dice is " in ended.err
+
+
+def test_keep_without_strict_is_refused(run: Run, films: Path) -> None:
+    ended = run("segment", films / entries(films)[0]["path_image"], "--keep")
+    assert ended.code == 2
+    assert "belong to --strict" in ended.err
+
+
+def test_too_few_films_are_refused(run: Run, bundle: Path, films: Path, tmp_path: Path) -> None:
+    write_rows(films / "few.csv", rows_of(films)[:4])
+    ended = run("extend", bundle, "--data", films / "few.csv", "--out", "new")
+    assert ended.code == 2
+    assert "Only 4 training films have a label file" in ended.err
+    assert not (tmp_path / "new").exists()
