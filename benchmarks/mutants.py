@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import resource
 import shutil
 import sys
@@ -109,10 +110,16 @@ def drawn(number: int, seed: int) -> tuple[list[Trial], int]:
 
 
 def tests_of(module: str) -> tuple[str, ...]:
-    """Return the tests that concern a module: its own file first, then the rest of its room."""
+    """Return the tests that concern a module: its own file, those of its room that name it, then the rest."""
     room = next(TESTS[parent] for parent in _parents(module) if parent in TESTS)
-    own = ROOT / "tests" / Path(module).parent / f"test_{Path(module).stem}.py"
-    return _files([str(own.relative_to(ROOT)), *room] if own.exists() else room)
+    name = Path(module).stem
+
+    def distance(test: str) -> int:
+        if Path(test).name == f"test_{name}.py":
+            return 0
+        return 1 if re.search(rf"\b{name}\b", (ROOT / test).read_text(encoding="utf-8")) else 2
+
+    return tuple(sorted(_files(room), key=distance))
 
 
 def _files(patterns: Iterable[str]) -> tuple[str, ...]:

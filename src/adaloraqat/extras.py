@@ -2,7 +2,7 @@
 
 EXTRAS = {
     "evidence": ("scipy", "skimage", "matplotlib", "jinja2"),
-    "train": ("torch", "transformers", "peft", "safetensors", "pydantic", "yaml", "onnx"),
+    "train": ("torch", "transformers", "peft", "safetensors", "yaml", "onnx"),
     "baselines": ("monai",),
     "openvino": ("openvino",),
     "hub": ("huggingface_hub",),

@@ -82,8 +82,29 @@ def test_every_key_is_required_and_typed(folder: Path, key: str) -> None:
             {"precision": {"policy": "int8", "modules": {}, "weight_range": "foo"}},
             "is not one of portable, full, none",
         ),
-        ({"prompt": {"second_pass": "no", "quality_trained": True}}, "'prompt.second_pass'"),
+        (
+            {"prompt": {"second_pass": "no", "quality_trained": True}},
+            "'prompt.second_pass' in its bundle.json is not true or false",
+        ),
+        (
+            {"prompt": {"second_pass": True, "quality_trained": True, "automatic": "guess"}},
+            "'prompt.automatic' in its bundle.json is not one of whole, proposed-box, proposed-lungs",
+        ),
+        (
+            {"precision": {"policy": "int8", "modules": {"a": 8}, "weight_range": "full"}},
+            "'precision.modules.a'",
+        ),
+        ({"precision": []}, "'precision' in its bundle.json is not an object"),
+        ({"name": 1}, "'name' in its bundle.json is not a text"),
+        *(
+            ({"smallest_part": value}, "is not a number from 0 to 1")
+            for value in (True, "0", -0.1, 1.1, float("nan"))
+        ),
         ({"files": {"encoder.onnx": {"sha256": "0", "bytes": 1}}}, "does not list decoder.onnx"),
+        (
+            {"files": {"encoder.onnx": {"sha256": "0", "bytes": 1.0}}},
+            "'files.encoder.onnx.bytes' in its bundle.json is not a whole number",
+        ),
     ],
 )
 def test_sections(folder: Path, changes: dict[str, object], said: str) -> None:

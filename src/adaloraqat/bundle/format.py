@@ -7,9 +7,9 @@ inside the folder, and its SHA-256. What it refuses, it refuses with one sentenc
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, get_args
 
 from adaloraqat.bundle.expected_quality import QualityModel
 from adaloraqat.bundle.shipped import is_model_name, kept_bundle, names_told, shipped_path
@@ -38,27 +38,9 @@ OPENVINO_IR = {
 }
 """The same graphs as OpenVINO IR (structure, weights), in bundles that were exported `--to openvino`."""
 
-REQUIRED = {
-    "format_version": int,
-    "name": str,
-    "architecture": dict,
-    "preprocessing": dict,
-    "precision": dict,
-    "prompt": dict,
-    "outlines": str,
-    "training": dict,
-    "parameters": dict,
-    "ranks": dict,
-    "metrics": dict,
-    "parity": dict,
-    "licence": str,
-    "intended_use": str,
-    "files": dict,
-}
-WEIGHT_RANGES = ("portable", "full", "none")
+WeightRange = Literal["portable", "full", "none"]
+WEIGHT_RANGES: tuple[WeightRange, ...] = get_args(WeightRange)
 """Of stored integers |q| <= 63 (exact on every CPU), |q| <= 127 (needs VNNI), and there are none."""
-
-_JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -69,13 +51,14 @@ class StoredPrecision:
     """
 
     policy: str
-    weight_range: str
+    weight_range: WeightRange
     modules: Mapping[str, str]
 
 
-WHOLE, PROPOSED_BOX, PROPOSED_LUNGS = "whole", "proposed-box", "proposed-lungs"
-AUTOMATIC_PROMPTS = (WHOLE, PROPOSED_BOX, PROPOSED_LUNGS)
+AutomaticPrompt = Literal["whole", "proposed-box", "proposed-lungs"]
+AUTOMATIC_PROMPTS: tuple[AutomaticPrompt, ...] = get_args(AutomaticPrompt)
 """What stands in for a box that nobody gave: the film, a proposer's box of both lungs, or one box a lung."""
+WHOLE, PROPOSED_BOX, PROPOSED_LUNGS = AUTOMATIC_PROMPTS
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,7 @@ class Prompt:
     second_pass: bool
     quality_trained: bool
     accepts_box: bool = True
-    automatic: str = WHOLE
+    automatic: AutomaticPrompt = WHOLE
     proposer: str | None = None
     masks_trained: bool = False
 
@@ -111,6 +94,48 @@ class FileRecord:
 
     sha256: str
     bytes: int
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What `bundle.json` must hold, by its keys; further keys are left alone."""
+
+    format_version: int
+    name: str
+    architecture: dict[str, Any]
+    preprocessing: dict[str, Any]
+    precision: StoredPrecision
+    prompt: Prompt
+    outlines: str
+    training: dict[str, Any]
+    parameters: dict[str, Any]
+    ranks: dict[str, Any]
+    metrics: dict[str, Any]
+    parity: dict[str, Any]
+    licence: str
+    intended_use: str
+    files: dict[str, FileRecord]
+    smallest_part: float = 0.0
+    structures: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] | None = None
+
+
+REQUIRED = tuple(
+    one.name for one in fields(_Document) if one.default is MISSING and one.default_factory is MISSING
+)
+"""The keys without which a `bundle.json` is refused."""
+
+_CHOICES: dict[str, Any] = {"precision.weight_range": WeightRange, "prompt.automatic": AutomaticPrompt}
+_KINDS = {
+    "int_type": "a whole number",
+    "string_type": "a text",
+    "dict_type": "an object",
+    "mapping_type": "an object",
+    "dataclass_type": "an object",
+    "bool_type": "true or false",
+    "float_type": "a number from 0 to 1",
+}
+"""What pydantic's errors ask for, in words."""
 
 
 @dataclass(frozen=True)
@@ -232,16 +257,22 @@ def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
     """
     where = folder.name
     _check_version(where, document)
-    _check_keys(where, document)
-    fields = {key: document[key] for key in REQUIRED}
-    fields["preprocessing"] = _preprocessing(where, document["preprocessing"])
-    fields["precision"] = _precision(where, document["precision"])
-    fields["prompt"] = _prompt(where, document["prompt"])
-    fields["files"] = _files(where, document["files"])
-    fields["smallest_part"] = _share(where, "smallest_part", document.get("smallest_part", 0.0))
-    fields["structures"] = _structures(where, document.get("structures", {}))
-    fields["quality"] = _quality(where, document.get("quality"))
-    return Bundle(folder=folder, **fields)
+    read = _validated(where, document)
+    for required in (ENCODER, DECODER):
+        if required not in read.files:
+            raise _damaged(where, f"its {DOCUMENT} does not list {required}")
+    for name in read.files:
+        _check_inside(where, name)
+    if not 0 <= read.smallest_part <= 1:
+        raise _damaged(where, f"'smallest_part' in its {DOCUMENT} is not a number from 0 to 1")
+    limit = read.structures.get("mirrored_limit", MIRRORED_LIMIT)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 1:
+        raise _damaged(where, f"'structures.mirrored_limit' in its {DOCUMENT} is not a number from 0 to 1")
+    checked = {
+        "preprocessing": _preprocessing(where, read.preprocessing),
+        "quality": _quality(where, read.quality),
+    }
+    return Bundle(folder=folder, **{**vars(read), **checked})
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
@@ -300,24 +331,20 @@ def _check_version(where: str, document: Mapping[str, Any]) -> None:
         )
 
 
-def _check_keys(where: str, document: Mapping[str, Any]) -> None:
-    for key, kind in REQUIRED.items():
-        if key not in document:
-            raise _damaged(where, f"its {DOCUMENT} lacks {key!r}")
-        _check_type(where, key, document[key], kind)
+def _validated(where: str, document: Mapping[str, Any]) -> _Document:
+    from pydantic import TypeAdapter, ValidationError  # late: what reads no bundle does not wait for it
 
-
-def _check_type(where: str, key: str, value: Any, kind: type) -> None:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _damaged(where, f"{key!r} in its {DOCUMENT} is not {_JSON_NAMES[kind]}")
-
-
-def _field(where: str, section: str, values: Mapping[str, Any], key: str, kind: type) -> Any:
-    label = f"{section}.{key}"
-    if key not in values:
+    # read as JSON, because strict reading of Python values would ask for instances of the data classes
+    try:
+        return TypeAdapter(_Document).validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    label = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
         raise _damaged(where, f"its {DOCUMENT} lacks {label!r}")
-    _check_type(where, label, values[key], kind)
-    return values[key]
+    choices = get_args(_CHOICES.get(label))
+    wanted = f"one of {', '.join(choices)}" if choices else _KINDS.get(first["type"], "valid")
+    raise _damaged(where, f"{label!r} in its {DOCUMENT} is not {wanted}")
 
 
 def _preprocessing(where: str, values: Mapping[str, Any]) -> Preprocessing:
@@ -327,69 +354,13 @@ def _preprocessing(where: str, values: Mapping[str, Any]) -> Preprocessing:
         raise _damaged(where, f"'preprocessing' in its {DOCUMENT} is not valid") from error
 
 
-def _precision(where: str, values: Mapping[str, Any]) -> StoredPrecision:
-    weight_range = _field(where, "precision", values, "weight_range", str)
-    if weight_range not in WEIGHT_RANGES:
-        raise _damaged(
-            where, f"'precision.weight_range' in its {DOCUMENT} is not one of {', '.join(WEIGHT_RANGES)}"
-        )
-    return StoredPrecision(
-        policy=_field(where, "precision", values, "policy", str),
-        weight_range=weight_range,
-        modules=_field(where, "precision", values, "modules", dict),
-    )
-
-
-def _prompt(where: str, values: Mapping[str, Any]) -> Prompt:
-    automatic, proposer = values.get("automatic", WHOLE), values.get("proposer")
-    if automatic not in AUTOMATIC_PROMPTS or not isinstance(proposer, str | None):
-        choices = ", ".join(AUTOMATIC_PROMPTS)
-        raise _damaged(where, f"its {DOCUMENT} gives an automatic prompt that is not one of {choices}")
-    return Prompt(
-        automatic=automatic,
-        proposer=proposer,
-        second_pass=_field(where, "prompt", values, "second_pass", bool),
-        quality_trained=_field(where, "prompt", values, "quality_trained", bool),
-        accepts_box=_field(where, "prompt", {"accepts_box": True, **values}, "accepts_box", bool),
-        masks_trained=_field(where, "prompt", {"masks_trained": False, **values}, "masks_trained", bool),
-    )
-
-
-def _share(where: str, key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise _damaged(where, f"its {DOCUMENT} gives a {key} that is not a number from 0 to 1")
-    return float(value)
-
-
-def _structures(where: str, values: Any) -> Mapping[str, Any]:
-    _check_type(where, "structures", values, dict)
-    _share(where, "structures.mirrored_limit", values.get("mirrored_limit", MIRRORED_LIMIT))
-    return dict(values)
-
-
-def _quality(where: str, values: Any) -> QualityModel | None:
+def _quality(where: str, values: Mapping[str, Any] | None) -> QualityModel | None:
     if values is None:
         return None
-    _check_type(where, "quality", values, dict)
     try:
         return QualityModel.from_dict(values)
     except ValueError as error:
         raise _damaged(where, f"'quality' in its {DOCUMENT} is not valid") from error
-
-
-def _files(where: str, values: Mapping[str, Any]) -> dict[str, FileRecord]:
-    for required in (ENCODER, DECODER):
-        if required not in values:
-            raise _damaged(where, f"its {DOCUMENT} does not list {required}")
-    records = {}
-    for name, record in values.items():
-        _check_inside(where, name)
-        _check_type(where, f"files.{name}", record, dict)
-        records[name] = FileRecord(
-            sha256=_field(where, f"files.{name}", record, "sha256", str),
-            bytes=_field(where, f"files.{name}", record, "bytes", int),
-        )
-    return records
 
 
 def _check_inside(where: str, name: str) -> None:
