@@ -123,3 +123,26 @@ def test_a_second_run_takes_no_result_for_a_film(run: Run, bundle: Path, tmp_pat
         assert ended.code == 0, ended.err
         assert len(find_films(tmp_path / folder)) == 2
     assert len(list((tmp_path / folder).iterdir())) == 2 * 6
+
+
+@pytest.mark.usefixtures("film")
+def test_in_a_batch_that_can_be_resumed(run: Run, bundle: Path, tmp_path: Path) -> None:
+    call = ("segment", "film.dcm", "--model", bundle, "--dicom", "seg,sr", "--out", "out", "--workers", "1")
+    ended = run(*call, "--json")
+    assert ended.code == 0
+    [entry] = json.loads(ended.out)["results"]
+    assert entry["dicom"] == {"seg": "out/film_seg.dcm", "sr": "out/film_sr.dcm"}
+    first = pydicom.dcmread(tmp_path / "out/film_seg.dcm").SOPInstanceUID
+    run(*call, "--resume")
+    assert pydicom.dcmread(tmp_path / "out/film_seg.dcm").SOPInstanceUID == first  # done is done
+    (tmp_path / "out/film_sr.dcm").unlink()
+    assert run(*call, "--resume").code == 0
+    assert (tmp_path / "out/film_sr.dcm").exists()  # a lost object is made again
+
+
+@pytest.mark.usefixtures("film")
+@pytest.mark.parametrize("options", [("--workers", "1"), ("--resume",)])
+def test_a_key_that_is_not_kept_allows_no_resuming(run: Run, bundle: Path, options: tuple[str, ...]) -> None:
+    ended = run("segment", "film.dcm", "--model", bundle, "--dicom", "seg", "--deidentify", *options)
+    assert ended.code == 2
+    assert "--deidentify uses a key that is never kept" in ended.err

@@ -309,7 +309,10 @@ class ResultsFile:
 
 def _kept(offset: int, document: Mapping[str, Any]) -> _Kept:
     film, entry = document["film"], document["entry"]
-    files = [entry.get("mask"), entry.get("overlay"), *(entry.get("dicom") or {}).values()]
+    files = [
+        *(entry.get(key) for key in ("mask", "overlay", "labels")),
+        *(entry.get("dicom") or {}).values(),
+    ]
     names = tuple(name for name in files if name)
     return _Kept(offset, film["size"], film["mtime_ns"], document["failure"], names)
 

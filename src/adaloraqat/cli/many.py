@@ -129,7 +129,8 @@ def _tell(outcome: Outcome, out: Path | None) -> None:
     if outcome.failure == "crash":
         log.error("%s: %s", entry.path, entry.error)
     if out is not None:
-        for name in filter(None, (entry.mask, entry.overlay, entry.labels)):
+        objects = (entry.dicom or {}).values()
+        for name in filter(None, (entry.mask, entry.overlay, entry.labels, *objects)):
             print_line(shown(out, Path(name)))
 
 
@@ -148,8 +149,11 @@ def _entries(
         entry = found.get(job.name)
         if entry is not None:
             written = {name: getattr(entry, name) for name in ("mask", "overlay", "labels")}
+            objects = entry.dicom and {kind: shown(out, Path(name)) for kind, name in entry.dicom.items()}
             yield replace(
-                entry, **{name: value and shown(out, Path(value)) for name, value in written.items()}
+                entry,
+                dicom=objects,
+                **{name: value and shown(out, Path(value)) for name, value in written.items()},
             )
         elif obstacle:
             yield FilmEntry(job.name, error=f"Not tried, because of {obstacle}")

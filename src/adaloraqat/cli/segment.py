@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -156,9 +157,12 @@ def segment(
     kinds = asked(dicom, deidentify)
     check = strictness(strict, min_quality, keep)
     clicked = tuple(point(given) for given in points or ())
-    if kinds and (workers is not None or resume):
-        raise OutputError("--dicom cannot be combined with --workers or --resume yet: leave one of them out.")
-    objects = Objects(kinds) if kinds else None
+    if deidentify and (workers is not None or resume):
+        raise OutputError(
+            "--deidentify uses a key that is never kept, so that a resumed batch would give a patient two "
+            "names: leave out --workers and --resume."
+        )
+    objects = Objects(kinds) if kinds else None  # says at once what is not installed
     jobs, refusals = plan(inputs, out, overlay, kinds)
     entries = [FilmEntry(refusal.name, error=refusal.error) for refusal in refusals]
     for refusal in refusals:
@@ -172,12 +176,13 @@ def segment(
         for warning in warnings:
             log.warning("%s", warning)
         given = Given(Box(*box) if box else None, clicked, mask and mask.absolute())
-        how = How(given, prompt.value, overlay, propagate, True, False, measures=measures, check=check)
+        how = How(given, prompt.value, overlay, propagate, True, False, kinds, None, measures, check)
         check_measures(measures, bundle)
         options = {
             "box": box,
             **({"points": clicked} if clicked else {}),
             **({"mask": mask.name} if mask else {}),
+            **({"dicom": list(kinds)} if kinds else {}),
             **({"measures": True} if measures else {}),
             **({"strict": [check.quality, check.keep]} if check else {}),
             "prompt": prompt.value,
@@ -239,6 +244,8 @@ def _worker(
     """Load the model in a process of a batch; return what does a film there. The paths are absolute."""
     segmenter = Segmenter.load(folder, engine, threads)
     how.given.check(segmenter)
+    if how.kinds:
+        how = replace(how, objects=Objects(how.kinds))
 
     def do(job: Job) -> Outcome:
         stamp = FilmStamp.of(job.name, job.source)
