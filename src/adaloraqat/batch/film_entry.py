@@ -1,6 +1,7 @@
 """One input's entry in `segment --json` and in results.jsonl."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adaloraqat.bundle.segmentation import Segmentation
@@ -75,6 +76,21 @@ class FilmEntry:
     def of(cls, result: Segmentation) -> "FilmEntry":
         """Return a film's entry without the names of files."""
         return cls(**result.to_dict(), measures=clinical_measures(result))
+
+    def named(self, name: Callable[[str], str]) -> "FilmEntry":
+        """Return the entry with each file's name as `name` makes it of the one that stands here."""
+        return replace(
+            self,
+            mask=self.mask and name(self.mask),
+            overlay=self.overlay and name(self.overlay),
+            labels=self.labels and name(self.labels),
+            dicom=self.dicom and {kind: name(path) for kind, path in self.dicom.items()},
+        )
+
+    def files(self) -> list[str]:
+        """Return the names of the files that were written."""
+        names = (self.mask, self.overlay, self.labels, *(self.dicom or {}).values())
+        return [name for name in names if name]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON has it; only a case has the keys of cases, and its times at the end."""

@@ -129,8 +129,7 @@ def _tell(outcome: Outcome, out: Path | None) -> None:
     if outcome.failure == "crash":
         log.error("%s: %s", entry.path, entry.error)
     if out is not None:
-        objects = (entry.dicom or {}).values()
-        for name in filter(None, (entry.mask, entry.overlay, entry.labels, *objects)):
+        for name in entry.files():
             print_line(shown(out, Path(name)))
 
 
@@ -148,12 +147,6 @@ def _entries(
     for job in jobs:
         entry = found.get(job.name)
         if entry is not None:
-            written = {name: getattr(entry, name) for name in ("mask", "overlay", "labels")}
-            objects = entry.dicom and {kind: shown(out, Path(name)) for kind, name in entry.dicom.items()}
-            yield replace(
-                entry,
-                dicom=objects,
-                **{name: value and shown(out, Path(value)) for name, value in written.items()},
-            )
+            yield entry.named(lambda name: shown(out, Path(name)))
         elif obstacle:
             yield FilmEntry(job.name, error=f"Not tried, because of {obstacle}")

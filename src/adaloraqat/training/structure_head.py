@@ -202,8 +202,9 @@ def train_head(
         report: called after each epoch (from 1) with its mean loss.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    for module in head.modules():  # a third quicker on a CPU
-        module.to(memory_format=torch.channels_last)
+    for weight in head.parameters():
+        if weight.ndim == 4:  # a third quicker on a CPU
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     steps = settings.epochs * math.ceil(len(films) / settings.batch_size)
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
@@ -293,8 +294,8 @@ def _joined(first: Embeddings, second: Embeddings) -> Embeddings:
 def validate_head(head: StructureHead, films: Embeddings) -> dict[str, Any]:
     """Return each structure's mean Dice on the grid, and from which probability a film counts as mirrored.
 
-    The limit is a probability, halfway between what 99 of 100 films stay below and what every mirrored one
-    reaches; where these overlap, no mirrored film is missed.
+    The limit is a probability: halfway between what 99 of 100 films stay below and what every mirrored one
+    reaches; where these overlap, what 98 of 100 films stay below, and `mirrored_missed` says what that costs.
 
     Args:
         head: the trained head.
@@ -311,8 +312,9 @@ def validate_head(head: StructureHead, films: Embeddings) -> dict[str, Any]:
         if films.known[:, plane].any()
     }
     usual, turned = mirrored[~films.mirrored], mirrored[films.mirrored]
-    lowest = float(turned.min())
-    limit = torch.tensor(min(lowest, (float(usual.quantile(0.99)) + lowest) / 2))
+    lowest, usual_99 = float(turned.min()), float(usual.quantile(0.99))
+    apart = usual_99 < lowest
+    limit = torch.tensor((usual_99 + lowest) / 2 if apart else float(usual.quantile(0.98)))
     return {
         "validation_dice": scores,
         "mirrored_limit": round(float(torch.sigmoid(limit)), 6),
