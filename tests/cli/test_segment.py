@@ -21,7 +21,7 @@ from adaloraqat.radiograph import read_mask
 Run = Callable[..., Any]
 KEYS = {
     *("path", "mask", "overlay", "dicom", "width", "height", "box", "box_source", "prompts", "proposer"),
-    *("quality", "area_px", "area_mm2"),
+    *("quality", "quality_error", "area_px", "area_mm2", "labels", "measures"),
     *("spacing_mm", "milliseconds", "warnings", "notices", "error"),
 }
 
