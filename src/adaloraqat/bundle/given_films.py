@@ -1,7 +1,7 @@
 """Films as callers give them: read where they are not yet, and ahead of the one that is being segmented."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -31,7 +31,7 @@ def as_film(film: FilmLike) -> Film:
     return read_film(film)
 
 
-def read_ahead(films: Iterable[FilmLike]) -> Iterator[Future[Film]]:
+def read_ahead(films: Iterable[FilmLike]) -> Generator[Future[Film], None, None]:
     """Give films in their order; `READ_AHEAD` more are being read in a thread while one is used.
 
     Closing the iterator ends the thread. The result of one that cannot be read raises its `FilmError`.
