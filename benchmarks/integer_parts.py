@@ -18,7 +18,7 @@ import torch
 from machine import machine
 from parts_of_tiny_vit import DEPTHWISE, DOWNSAMPLING, NECK, PATCHES, POINTWISE, convolutions
 
-from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
+from adaloraqat.bundle.runtimes import onnxruntime_session, openvino_model
 from adaloraqat.bundle.timing import interleaved, median_ratio
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.models.families import build

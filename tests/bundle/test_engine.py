@@ -5,7 +5,7 @@ import pytest
 from tiny_bundle import write_tiny_bundle
 
 from adaloraqat.bundle import Segmenter
-from adaloraqat.bundle.engine import KEPT_MODELS, openvino_cache
+from adaloraqat.bundle.runtimes import KEPT_MODELS, openvino_cache
 
 
 def test_a_compiled_model_is_kept_and_read_back(tmp_path, monkeypatch):

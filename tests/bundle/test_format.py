@@ -46,7 +46,12 @@ def test_missing_and_foreign(tmp_path: Path) -> None:
     assert "not an adaloraqat bundle" in refusal(tmp_path / "photos")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\udcff".encode("utf-8", "surrogateescape"), "[" * 10**5])
+NO_UNICODE = '{"format_version": 1, "name": "\\ud800"}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "\udcff".encode("utf-8", "surrogateescape"), "[" * 10**5, NO_UNICODE]
+)
 def test_unreadable_manifest(folder: Path, text: str | bytes) -> None:
     (folder / "bundle.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert "is damaged: its bundle.json" in refusal(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaloraqat.bundle.engine import openvino_model
+from adaloraqat.bundle.runtimes import openvino_model
 
 if __name__ == "__main__":
     ones = np.ones((2, int(sys.argv[1])), np.float32)

@@ -7,7 +7,7 @@ import torch
 from onnx import TensorProto
 
 import adaloraqat
-from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
+from adaloraqat.bundle.runtimes import onnxruntime_session, openvino_model
 from adaloraqat.export.onnx_export import export_decoder, export_encoder
 from adaloraqat.models.sam import SamArchitecture, build_sam, decode, encode
 from adaloraqat.quantize.calibration import calibrate

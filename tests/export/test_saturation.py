@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from adaloraqat.bundle.engine import onnxruntime_session
+from adaloraqat.bundle.runtimes import onnxruntime_session
 from adaloraqat.export.onnx_export import write_onnx
 from adaloraqat.quantize.integer import convert
 from adaloraqat.quantize.policy import PrecisionPolicy

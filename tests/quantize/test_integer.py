@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
+from adaloraqat.bundle.runtimes import onnxruntime_session, openvino_model
 from adaloraqat.export.onnx_export import export_encoder
 from adaloraqat.lowrank import AdaptedQKV, add_adapters, merge_adapters
 from adaloraqat.models.sam import decode, encode

@@ -340,6 +340,8 @@ def _validated(where: str, document: Mapping[str, Any]) -> _Document:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     label = ".".join(map(str, first["loc"]))
+    if not label:  # a text that is no Unicode, or nested too deeply
+        raise _damaged(where, f"its {DOCUMENT} cannot be read")
     if first["type"] == "missing":
         raise _damaged(where, f"its {DOCUMENT} lacks {label!r}")
     choices = get_args(_CHOICES.get(label))

@@ -31,7 +31,7 @@ def as_film(film: FilmLike) -> Film:
     return read_film(film)
 
 
-def read_ahead(films: Iterable[FilmLike]) -> Generator[Future[Film]]:
+def read_ahead(films: Iterable[FilmLike]) -> Generator[Future[Film], None, None]:
     """Give films in their order; `READ_AHEAD` more are being read in a thread while one is used.
 
     Closing the iterator ends the thread. The result of one that cannot be read raises its `FilmError`.

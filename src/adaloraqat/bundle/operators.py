@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
 from adaloraqat.bundle.format import DECODER, ENCODER, Bundle
+from adaloraqat.bundle.runtimes import onnxruntime_session, openvino_model
 from adaloraqat.errors import BundleError, refused_as
 
 _ONNXRUNTIME_PRODUCTS = {

@@ -15,7 +15,6 @@ from statistics import median
 from typing import Any
 
 from adaloraqat.bundle import Segmenter
-from adaloraqat.bundle.operators import matrix_products
 from adaloraqat.bundle.timing import interleaved, median_ratio
 from adaloraqat.datasets.manifest import Entry, read_manifest, select, write_manifest
 from adaloraqat.datasets.phantom import write_phantoms
@@ -23,20 +22,28 @@ from adaloraqat.datasets.split import assign_splits
 from adaloraqat.errors import RecipeError
 from adaloraqat.evaluate.evaluation import evaluate
 from adaloraqat.evaluate.machine import environment
-from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, read_rows
+from adaloraqat.evaluate.rows import NO_BOX, read_rows
 from adaloraqat.experiments.demo_folder import DemoFiles, claim, next_command
+from adaloraqat.experiments.demo_numbers import (
+    AFTER,
+    BEFORE,
+    FP32,
+    INT8,
+    model_rows,
+    products_sentence,
+    prune_steps,
+    scores_of,
+    training_numbers,
+)
 from adaloraqat.export.bundle_writer import export_bundle
 from adaloraqat.export.export_run import export_run
 from adaloraqat.files import write_json
-from adaloraqat.lowrank import adapted_width, scaled_ranks
 from adaloraqat.models.published import resolve
-from adaloraqat.models.sam import count_parameters
 from adaloraqat.progress import Progress, Report, no_progress
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import POLICIES
 from adaloraqat.radiograph import read_film, write_mask, write_overlay
 from adaloraqat.renamed import renamed_arguments
-from adaloraqat.report import style
 from adaloraqat.report.figures import rank_map, training_figure
 from adaloraqat.report.page import figure_address, film_panels, write_report
 from adaloraqat.report.pictures import Look, ShownFilm, ShownModel, panels, shown_films, write_strip
@@ -50,7 +57,6 @@ from adaloraqat.training.train import train
 
 logger = logging.getLogger(__name__)
 
-BEFORE, AFTER, INT8, FP32 = "before", "after", "int8", "fp32"
 _TURNS = 12
 _PAGE, _STRIP = Look(420, 2.0, 2.6), Look(300, 2.0, 2.6)
 
@@ -145,15 +151,15 @@ def run_demo(
             "models": [
                 {
                     **row,
-                    **_scores(scores[row["key"]]),
+                    **scores_of(scores[row["key"]]),
                     "milliseconds": median(times[row["key"]]),
                     "speedup": median_ratio(times, row["key"], AFTER),
                 }
-                for row in _rows(recipe, files)
+                for row in model_rows(recipe, files)
             ],
-            "training": _training(result, adalora, adapted),
+            "training": training_numbers(result, adalora, adapted),
             "parity": dict(integer.bundle.parity),
-            "products": _products(integer, times),
+            "products": products_sentence(integer, times),
             "environment": environment(),
             "base": recipe.base.weights,
             "policy": integer.bundle.precision.policy,
@@ -177,7 +183,7 @@ def run_demo(
         shown = shown_films(models, validation)
         pictures = {
             "films": film_panels(shown, _PAGE),
-            "curve": figure_address(training_figure(RunFolder(files.run).metrics(), _prunes(adalora))),
+            "curve": figure_address(training_figure(RunFolder(files.run).metrics(), prune_steps(adalora))),
             "ranks": figure_address(
                 rank_map(document["training"]["ranks"], document["training"]["full_rank"])
             ),
@@ -306,96 +312,3 @@ def _write_figure(path: Path, shown: Sequence[ShownFilm]) -> None:
     _, (_, _, truth), *models = panels(film, _STRIP)
     strip = [("Phantom film", "yellow: true outline", truth)]
     write_strip(path, [*strip, *((name, f"Dice {dice:.3f}", picture) for name, dice, picture in models)])
-
-
-# ---- numbers -------------------------------------------------------------------------------------------
-
-
-def _rows(recipe: Recipe, files: DemoFiles) -> list[dict[str, Any]]:
-    return [
-        {
-            "key": BEFORE,
-            "name": "Before",
-            "what": f"{recipe.base.weights or 'random weights'}, in PyTorch, FP32",
-            "colour": style.BEFORE,
-            **_size(_base_file(recipe), "one .safetensors file"),
-        },
-        {
-            "key": AFTER,
-            "name": "After stage 1",
-            "what": "base + adapters + decoder, in PyTorch, FP32",
-            "colour": style.AFTER,
-            **_size(files.float_bundle, "as FP32 ONNX"),
-        },
-        {
-            "key": INT8,
-            "name": "INT8",
-            "what": "the exported bundle, in ONNX Runtime",
-            "colour": style.INT8,
-            **_size(files.bundle, "as INT8 ONNX"),
-        },
-    ]
-
-
-def _base_file(recipe: Recipe) -> Path | None:
-    weights = recipe.base.weights
-    if weights is None:
-        return None
-    return resolve(weights) or Path(weights)
-
-
-def _size(path: Path | None, words: str) -> dict[str, Any]:
-    """Return the bytes of a model's weight files, as the file system gives them; None without a file."""
-    if path is None:
-        return {"bytes": None, "file": "random weights"}
-    found = [path] if path.is_file() else [*path.glob("*.onnx"), *path.glob("*.safetensors")]
-    return {"bytes": sum(file.stat().st_size for file in found), "file": words}
-
-
-def _scores(scores: dict[str, Any]) -> dict[str, Any]:
-    no_box = scores[NO_BOX]
-    return {
-        "dice_no_box": no_box["dice_mean"],
-        "dice_true_box": scores[TRUE_BOX]["dice_mean"],
-        "worst": no_box["dice_worst"],
-        "worst_id": no_box["worst_id"],
-        "failed": sum(numbers["failed"] for numbers in scores.values()),
-        "empty": sum(numbers["empty"] for numbers in scores.values()),
-    }
-
-
-def _training(result: dict[str, Any], adalora: AdaLoRAStage, adapted: LoadedRun) -> dict[str, Any]:
-    width = adapted_width(adapted.model)
-    full, _ = scaled_ranks(adalora.r_max, adalora.r_target, width)
-    entry = next(stage for stage in result["stages"] if stage["name"] == adalora.name)
-    ranks: dict[str, int] = entry["ranks"]
-    updates = entry["relative_update"]
-    return {
-        "stages": result["stages"],
-        "ranks": ranks,
-        "full_rank": full,
-        "components_before": full * len(ranks),
-        "components_after": sum(ranks.values()),
-        "trainable": entry["trainable_parameters"],
-        "parameters": count_parameters(adapted.model)["total"],
-        "largest_update": max(updates.values()),
-    }
-
-
-def _prunes(adalora: AdaLoRAStage) -> list[int]:
-    """Return the steps after which ranks are pruned, where they can be told without the number of films."""
-    steps = adalora.schedule.steps_per_epoch
-    if adalora.prune_unit == "step":
-        return list(adalora.prune_at)
-    return [point * steps for point in adalora.prune_at] if steps else []
-
-
-def _products(integer: Segmenter, times: dict[str, list[float]]) -> str:
-    """Return a sentence on what the runtime really executes, and what INT8 alone gives in it."""
-    counted = [part.to_dict() for part in matrix_products(integer.bundle).values()]
-    whole, floating = (sum(part[kind] for part in counted) for kind in ("integer", "float"))
-    ratio = median_ratio(times, INT8, FP32)
-    return (
-        f"In ONNX Runtime's own optimised graph {whole} of {whole + floating} matrix products run in "
-        f"integers. Within that runtime, INT8 is {ratio:.2f}× as fast as the same model in FP32."
-    )

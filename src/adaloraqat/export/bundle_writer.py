@@ -17,8 +17,8 @@ import onnx
 
 import adaloraqat
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
-from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER, MASK_PROMPT, OPENVINO_IR
+from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.names import some_of
 from adaloraqat.errors import OutputError
 from adaloraqat.export.onnx_export import export_decoder, export_encoder, export_mask_prompt

@@ -14,8 +14,8 @@ from transformers import SamModel
 
 from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.bundle.cpu import weight_range_warning
-from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import Prompt
+from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.manifest import split_for_export
 from adaloraqat.errors import OutputError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign

@@ -12,7 +12,7 @@ import torch
 
 from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.bundle.cpu import weight_range_warning
-from adaloraqat.bundle.engine import openvino_package
+from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest
 from adaloraqat.errors import FilmError, ManifestError, OutputError, RecipeError
 from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign

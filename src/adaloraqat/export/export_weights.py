@@ -10,8 +10,8 @@ from typing import Any
 
 from adaloraqat.bundle import Bundle
 from adaloraqat.bundle.cpu import weight_range_warning
-from adaloraqat.bundle.engine import openvino_package
 from adaloraqat.bundle.format import PROPOSED_BOX, PROPOSED_LUNGS, WHOLE, Prompt
+from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.manifest import split_for_export
 from adaloraqat.errors import RecipeError
 from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 from transformers import SamModel
 
-from adaloraqat.bundle.engine import onnxruntime_session, openvino_model
+from adaloraqat.bundle.runtimes import onnxruntime_session, openvino_model
 from adaloraqat.errors import BundleError
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.fake_quantize import FakeQuantized, FakeQuantizedProduct

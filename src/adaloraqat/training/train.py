@@ -23,9 +23,10 @@ from adaloraqat.training.batches import sampler_of
 from adaloraqat.training.distillation import forget_embeddings
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.kinds.base import Stage
-from adaloraqat.training.loop import OnStep, RunContext, Saved, StageTraining, under
+from adaloraqat.training.loop import Saved, StageTraining, under
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_start, load_teacher
+from adaloraqat.training.run_context import OnStep, RunContext
 from adaloraqat.training.run_films import RunFilms, choose_films, data_identity
 from adaloraqat.training.run_folder import RunFolder, load_document, save_tensors
 from adaloraqat.training.structure import Structure, build_model, settle_memory
