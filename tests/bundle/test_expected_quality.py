@@ -79,6 +79,16 @@ def test_a_model_survives_its_document() -> None:
     assert far < near  # an embedding unlike the others lowers what is expected
 
 
+def test_a_feature_that_counts_the_wrong_way_is_left_out() -> None:
+    found, dice = films()
+    odd = [{**film, DISAGREEMENT: worth} for film, worth in zip(found, dice, strict=True)]
+    assert fit_quality(odd, dice.tolist()).features == (UNDECIDED, UNLIKE)
+    nothing = [{DISAGREEMENT: worth} for worth in dice]
+    model = fit_quality(nothing, dice.tolist())
+    assert model.features == ()
+    assert model.expect({}, NOWHERE)[0] == pytest.approx(dice.mean(), abs=0.01)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -93,5 +93,5 @@ def test_boxes_lie_on_the_grid_of_a_large_film(tmp_path: Path) -> None:
 def test_bundles_of_before_take_the_whole_film_and_an_unknown_prompt_is_refused(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "old")
     assert load_bundle(tmp_path / "old").prompt.automatic == "whole"
-    with pytest.raises(BundleError, match="prompt.automatic"):
+    with pytest.raises(BundleError, match=r"prompt\.automatic"):
         segmenter(tmp_path / "new", automatic="guess")

@@ -133,18 +133,25 @@ def features_of(
 
 
 def fit_quality(
-    found: Sequence[Mapping[str, float]], dice: Sequence[float], ridge: float = 1e-3
+    found: Sequence[Mapping[str, float]],
+    dice: Sequence[float],
+    ridge: float = 1e-3,
+    allowed: Sequence[str] | None = None,
 ) -> QualityModel:
     """Fit the weights to films with known Dice, by least squares on the Dice itself (Gauss-Newton, a ridge).
 
-    The errors are standard deviations of the residuals in fifths of the films, in order of expected Dice.
+    A feature that would count the wrong way, as a film unlike others that is trusted for it, is left out. The
+    errors are standard deviations of the residuals in fifths of the films, in order of expected Dice.
 
     Args:
         found: the features of each film.
         dice: in [0, 1].
         ridge: weight of the squared weights.
+        allowed: features that may be used; None: all that every film has.
     """
-    names = tuple(name for name in FEATURES if all(name in film for film in found))
+    names = tuple(
+        name for name in (FEATURES if allowed is None else allowed) if all(name in film for film in found)
+    )
     table = np.array([[film[name] for name in names] for film in found])
     truth = np.asarray(dice, float)
     mean, std = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-6)
@@ -160,6 +167,10 @@ def fit_quality(
             slope.T @ (truth - expected) - penalty @ weights,
         )
         weights = weights + np.clip(step, -1, 1)
+    right_way = [w >= 0 if name == PREDICTED_IOU else w <= 0 for name, w in zip(names, weights, strict=False)]
+    if not all(right_way):
+        kept = [name for name, right in zip(names, right_way, strict=True) if right]
+        return fit_quality(found, dice, ridge, kept)
     expected = 1 / (1 + np.exp(-design @ weights))
     order = np.array_split(np.argsort(expected, kind="stable"), 5)
     errors = tuple(
