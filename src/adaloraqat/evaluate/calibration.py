@@ -64,9 +64,10 @@ def calibrate_quality(
     for film, embedding in zip(found, means, strict=True):
         film[UNLIKE] = unlikeness(embedding, mean, std)
     model = fit_quality(found, truths)
-    model = replace(
-        model,
-        embedding_mean=tuple(np.round(mean, 5).tolist()),
-        embedding_std=tuple(np.round(std, 5).tolist()),
-    )
+    if UNLIKE in model.features:
+        model = replace(
+            model,
+            embedding_mean=tuple(np.round(mean, 5).tolist()),
+            embedding_std=tuple(np.round(std, 5).tolist()),
+        )
     return model, {"films": len(entries), "views": len(found), "corrupted_per_film": corrupted, "seed": seed}
