@@ -1,0 +1,32 @@
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# the handmade bundle and helpers of other rooms; test folders are no packages
+sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("bundle", "dicom_out")]
+sys.path.insert(0, str(Path(__file__).parent))
+
+from adaloraqat.serve.database import Database  # noqa: E402
+from adaloraqat.serve.store import Limits, Store  # noqa: E402
+
+
+@pytest.fixture
+def jobs_dir(tmp_path: Path) -> Path:
+    return tmp_path / "jobs"
+
+
+@pytest.fixture
+def open_store(jobs_dir: Path) -> Iterator[Callable[..., Store]]:
+    """Return a function that opens the store, also again after its close."""
+    opened = []
+
+    def call(limits: Limits | None = None) -> Store:
+        database = Database(jobs_dir)
+        opened.append(database)
+        return Store(database, limits or Limits(free_bytes=0))
+
+    yield call
+    for database in opened:
+        database.close()
