@@ -19,10 +19,12 @@ def jobs_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_store(jobs_dir: Path) -> Iterator[Callable[..., Store]]:
-    """Return a function that opens the store, also again after its close."""
+    """Return a function that opens the store; again, it is the next server's after the end of this one."""
     opened = []
 
     def call(limits: Limits | None = None) -> Store:
+        for database in opened:
+            database.close()
         database = Database(jobs_dir)
         opened.append(database)
         return Store(database, limits or Limits(free_bytes=0))

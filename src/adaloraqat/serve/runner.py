@@ -38,7 +38,7 @@ class Runner:
         self._pool = pool
         self._deadline = deadline_s
         self._events: queue.SimpleQueue[_Done | None] = queue.SimpleQueue()
-        self._in_work: dict[tuple[str, int], Future[FilmAnswer]] = {}
+        self._in_work: dict[tuple[str, int], _Done] = {}
         self._late: set[tuple[str, int]] = set()
         self._unrecorded: list[_Done] = []
         self._stopping = False
@@ -63,9 +63,9 @@ class Runner:
             except queue.Empty:
                 break
             self._guarded(self._settle, event)
-        for key, future in list(self._in_work.items()):
+        for film, future in list(self._in_work.values()):
             future.cancel()
-            log.debug("Film %d of a job is left to the next start.", key[1])
+            self._guarded(self._store.give_back, film)
 
     def _run(self) -> None:
         def wake() -> None:
@@ -101,8 +101,8 @@ class Runner:
         """Give the pool as many films as it has processes."""
         if time.monotonic() < self._resume:
             return
-        for film, future in [self._unrecorded.pop() for _ in self._unrecorded]:
-            self._settle((film, future))
+        while self._unrecorded:
+            self._settle(self._unrecorded.pop(0))
         while len(self._in_work) < self._pool.workers and not self._stopping:
             try:
                 self._pool.check_room(self._deadline)
@@ -129,7 +129,7 @@ class Runner:
         except AdaloraqatError as error:
             self._fail(film, str(error))
             return
-        self._in_work[film.job, film.number] = future
+        self._in_work[film.job, film.number] = film, future
         future.add_done_callback(lambda done: self._events.put((film, done)))
 
     def _settle(self, event: _Done | None) -> None:
