@@ -32,3 +32,12 @@ def open_store(jobs_dir: Path) -> Iterator[Callable[..., Store]]:
     yield call
     for database in opened:
         database.close()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_bundle import write_tiny_bundle
+
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    write_tiny_bundle(folder)
+    return folder

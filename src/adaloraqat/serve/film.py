@@ -8,6 +8,8 @@ from adaloraqat.errors import AdaloraqatError, FilmError
 JSON, MASK, OVERLAY, SEG = "json", "mask", "overlay", "seg"
 OUTPUTS = frozenset({JSON, MASK, OVERLAY, SEG})
 """What a film may be answered with: its entry, and three files."""
+OBJECTS = (SEG, "sr", "pr")
+"""What an archive may get of a film; the kinds of `dicom_out.KINDS`."""
 
 BoxLike = tuple[float, float, float, float]
 
@@ -23,7 +25,7 @@ class FilmRequest:
         box: (x_min, y_min, x_max, y_max) in pixels of the film, or None.
         boxes: where not None, each of them is answered on its own and `box` says nothing.
         prompt: what stands in for a box, see `Segmenter.segment`.
-        outputs: of `OUTPUTS`. With `boxes` only `json` and `mask`, which is then a picture of labels.
+        outputs: of `OUTPUTS` and `OBJECTS`. With `boxes` only `json` and `mask`, then a picture of labels.
     """
 
     data: bytes = field(repr=False)
@@ -41,7 +43,7 @@ class FilmAnswer:
 
     Attributes:
         entry: the film's entry as `segment --json` has it; with `boxes` it has `objects`, one a box.
-        files: the bytes of what was asked for, by output ("mask", "overlay", "seg").
+        files: the bytes of what was asked for, by output ("mask", "overlay", "seg", "sr", "pr").
     """
 
     entry: dict[str, Any]

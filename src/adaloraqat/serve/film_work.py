@@ -20,7 +20,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.format import WHOLE
 from adaloraqat.errors import AdaloraqatError, BundleError, FilmError
 from adaloraqat.radiograph import read_film, read_header, write_mask, write_overlay, write_png
-from adaloraqat.serve.film import JSON, MASK, OVERLAY, SEG, FilmAnswer, FilmRequest, TooLarge
+from adaloraqat.serve.film import JSON, MASK, OBJECTS, OVERLAY, FilmAnswer, FilmRequest, TooLarge
 
 FILM, LARGE, DEFECT = "film", "large", "defect"
 """Why there is no answer: the film or what was asked of it; its size; an error of this package."""
@@ -114,7 +114,8 @@ class _Work:
 
 def _film(segmenter: Segmenter, path: Path, request: FilmRequest) -> FilmAnswer:
     source = None
-    if SEG in request.outputs:
+    objects = [kind for kind in OBJECTS if kind in request.outputs]
+    if objects:
         from adaloraqat.dicom_out import check_installed, read_source
 
         check_installed()
@@ -132,8 +133,9 @@ def _film(segmenter: Segmenter, path: Path, request: FilmRequest) -> FilmAnswer:
     if source is not None:
         from adaloraqat.dicom_out import write_objects
 
-        write_objects({SEG: target}, source, result, segmenter.bundle)
-        files[SEG] = target.read_bytes()
+        paths = {kind: path.with_name(f"{path.name}.{kind}") for kind in objects}
+        write_objects(paths, source, result, segmenter.bundle)
+        files.update({kind: place.read_bytes() for kind, place in paths.items()})
     entry = FilmEntry.of(result).to_dict()
     return FilmAnswer({**entry, "path": request.name}, files)
 
