@@ -182,12 +182,12 @@ class DicomNode:
     def _count_bytes(self, event: evt.Event) -> None:
         """End a connection whose object is longer than any film: it would fill the memory."""
         key = id(event.assoc)
-        count = self._received[key] = self._received.get(key, 0) + len(event.pdu)
-        if count > self._options.most_bytes:
-            self._received.pop(key, None)
+        before = self._received.get(key, 0)
+        self._received[key] = before + len(event.pdu)
+        if before <= self._options.most_bytes < self._received[key]:
             self.counts.add("refused")
             log.warning("The DICOM node ended a connection: its object is larger than any film.")
-            event.assoc.abort(block=False)
+            event.assoc.dul.socket.close()  # an abort would wait until the sender has nothing more to send
 
     def _forget_bytes(self, event: evt.Event) -> None:
         self._received.pop(id(event.assoc), None)
