@@ -14,5 +14,5 @@ def write_films(folder: Path, count: int, shape: tuple[int, int] = (96, 80)) -> 
     for number in range(count):
         pixels = np.random.default_rng(number).random(shape).astype(np.float32)
         paths.append(folder / f"{number:03}.dcm")
-        write_dicom(paths[-1], pixels, f"{folder.name}-{number}", f"patient-{number:03}", (0.4, 0.4))
+        write_dicom(paths[-1], pixels, f"{folder.name}-{number}", f"{folder.name}-{number:03}", (0.4, 0.4))
     return paths
