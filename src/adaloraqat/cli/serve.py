@@ -1,0 +1,122 @@
+"""`adaloraqat serve`: the models over HTTP."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adaloraqat.bundle import DEFAULT_MODEL
+from adaloraqat.bundle.shipped import choose_model
+from adaloraqat.cli.console import INTERRUPTED, print_line
+from adaloraqat.cli.options import MOST_THREADS, Engine, EngineName, complete_model, named
+
+log = logging.getLogger("adaloraqat")
+
+
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of an installed model, or path of a bundle (repeatable; the first is the default).",
+            show_default=DEFAULT_MODEL,
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; another than this computer's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File with the token that clients must send; else ADALORAQAT_TOKEN.",
+            parser=named,
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Other name that clients may call this server by (repeatable)."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_THREADS,
+            metavar="N",
+            help="Processes that read and segment films.",
+            show_default="one a processor",
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, max=MOST_THREADS, metavar="N", help="CPU threads of each worker.")
+    ] = 1,
+    queue: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="Films that may wait for a worker.")
+    ] = 16,
+    deadline: Annotated[
+        float, typer.Option(min=0.1, max=3600, metavar="S", help="Seconds in which a film must be answered.")
+    ] = 30.0,
+    client_timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=3600, metavar="S", help="Seconds for a client to send header and body."),
+    ] = 20.0,
+    max_mb: Annotated[
+        float, typer.Option(min=0.01, max=2000, metavar="MB", help="Largest body that is taken, in MiB.")
+    ] = 64.0,
+    max_megapixels: Annotated[
+        float,
+        typer.Option(min=0.01, max=100, metavar="MP", help="Largest film that is decoded, in megapixels."),
+    ] = 40.0,
+    drain: Annotated[
+        float,
+        typer.Option(min=0, max=3600, metavar="S", help="Seconds for films in work after SIGTERM or Ctrl-C."),
+    ] = 30.0,
+    engine: Engine = EngineName.onnxruntime,
+) -> None:
+    """Serve models over HTTP, on this computer only unless --host and a token say otherwise.
+
+    POST a film to /segment: the answer is JSON, a mask, an overlay or a DICOM segmentation, as Accept asks.
+    Nothing of a film is kept or logged. See docs/server.md.
+    """
+    from adaloraqat.serve.app import create_app
+    from adaloraqat.serve.pool import WorkerPool
+    from adaloraqat.serve.server import bind
+    from adaloraqat.serve.server import serve as run
+    from adaloraqat.serve.settings import ServerSettings, read_token
+
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        token=read_token(token_file),
+        allowed_hosts=tuple(name.lower() for name in allow_host or ()),
+        max_bytes=round(max_mb * (1 << 20)),
+        deadline_s=deadline,
+        client_s=client_timeout,
+        drain_s=drain,
+    )
+    settings.check()
+    chosen = [choose_model(name) for name in model or (None,)]
+    for notice in (notice for one in chosen for notice in one.notices):
+        log.warning("%s", notice)
+    pool = WorkerPool(
+        [one.name for one in chosen],
+        workers or os.cpu_count() or 1,
+        threads,
+        queue,
+        engine.value,
+        round(max_megapixels * 1e6),
+    )
+    app = create_app(pool, settings, engine.value)
+    with bind(host, port) as listening:
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        names = ", ".join(pool.bundles)
+        interrupted = run(
+            listening, app, pool, settings, lambda: print_line(f"{names} at {url} (Ctrl-C ends it)")
+        )
+    log.info("All films that were taken are answered.")
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
