@@ -4,9 +4,10 @@ import asyncio
 import importlib.util
 import json
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from prometheus_client.registry import Collector
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
@@ -69,7 +70,7 @@ class Films:
                 prompt=prompt,
                 outputs=frozenset({output}),
             )
-            return self._response(asked, output, await self._answer(request, asked))
+            return self.response(asked, output, await self._answer(request, asked))
 
     async def segment_boxes(self, request: Request) -> Response:
         """Outline what each of several boxes encloses."""
@@ -82,7 +83,7 @@ class Films:
             asked = FilmRequest(
                 form.film, form.name, _one(form, "model"), boxes=boxes, outputs=frozenset({output})
             )
-            return self._response(asked, output, await self._answer(request, asked))
+            return self.response(asked, output, await self._answer(request, asked))
 
     async def _form(self, request: Request, share: Any, known: Sequence[str]) -> Form:
         self._pool.check_room(self._settings.deadline_s)  # before the body: it may be long
@@ -106,7 +107,8 @@ class Films:
             gone.cancel()
             future.cancel()
 
-    def _response(self, asked: FilmRequest, output: str, answer: FilmAnswer) -> Response:
+    def response(self, asked: FilmRequest, output: str, answer: FilmAnswer) -> Response:
+        """Return one output of an answer, with the entry beside a picture."""
         if output == JSON:
             return JSONResponse(self._document(asked, answer))
         result = json.dumps({key: value for key, value in answer.entry.items() if key != "path"})
@@ -126,8 +128,16 @@ class Films:
         }
 
 
+class Extension(NamedTuple):
+    """What a server has besides: routes, their part of the OpenAPI document, and measures."""
+
+    routes: Sequence[Route] = ()
+    paths: Mapping[str, Any] = {}
+    collectors: Sequence[Collector] = ()
+
+
 def create_app(
-    pool: WorkerPool, settings: ServerSettings, engine: str, routes: Sequence[Route] = ()
+    pool: WorkerPool, settings: ServerSettings, engine: str, extension: Extension | None = None
 ) -> Guard:
     """Return the application of a server, behind its guard.
 
@@ -135,10 +145,13 @@ def create_app(
         pool: started, or about to be.
         settings: of the server.
         engine: what the pool's models run on, as answers name it.
-        routes: further ones.
+        extension: what else there is.
     """
+    more = extension or Extension()
     films = Films(pool, settings, engine)
     metrics = Metrics(pool)
+    for collector in more.collectors:
+        metrics.registry.register(collector)
 
     async def models(request: Request) -> Response:
         return JSONResponse({"models": [_model(name, pool) for name in pool.bundles]})
@@ -155,7 +168,9 @@ def create_app(
         return Response(metrics.text(), headers={"Content-Type": TEXT})
 
     async def described(request: Request) -> Response:
-        return JSONResponse(document(list(pool.bundles), settings))
+        found = document(list(pool.bundles), settings)
+        found["paths"].update(more.paths)
+        return JSONResponse(found)
 
     async def links(request: Request) -> Response:
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
@@ -171,7 +186,7 @@ def create_app(
             Route("/readyz", ready),
             Route("/metrics", measures),
             Route("/openapi.json", described),
-            *routes,
+            *more.routes,
         ],
         redirect_slashes=False,
     )

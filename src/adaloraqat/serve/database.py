@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adaloraqat.batch.lock import FolderLock
-from adaloraqat.errors import AdaloraqatError, OutputError
+from adaloraqat.errors import OutputError
+from adaloraqat.serve.film import QueueFull
 
 FILE = "jobs.sqlite3"
 VERSION = 1
@@ -25,6 +26,7 @@ _APPLICATION = 0x41514A31  # "AQJ1": tells a jobs file from any other SQLite fil
 _OURS = re.compile(r"[0-9a-f]{32}-\d+(-[a-z0-9_]+)?")
 _CHUNK = 1 << 20
 FULL_DISK = "The server's disk has no space for more films: try again later, or free some of it."
+_RETRY_S = 30.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -50,8 +52,11 @@ CREATE INDEX due_objects ON outgoing (due);
 """
 
 
-class StoreFull(AdaloraqatError):
+class StoreFull(QueueFull):
     """The disk or the queue has no place for more films now; nothing of what was offered was taken."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, _RETRY_S)
 
 
 class Database:
@@ -61,7 +66,7 @@ class Database:
         folder: made with mode 0700 where it is absent; an existing one must be empty or a jobs folder.
 
     Raises:
-        AdaloraqatError: another server holds it, others could read it, or what it holds is something else.
+        OutputError: another server holds it, others could read it, or what it holds is something else.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -107,7 +107,7 @@ def _segment(models: Sequence[str]) -> dict[str, Any]:
                     "application/dicom": _BINARY,
                 },
             },
-            **_problems(400, 403, 406, 408, 413, 415, 422, 503),
+            **problems(400, 403, 406, 408, 413, 415, 422, 503),
         },
     }
 
@@ -128,17 +128,18 @@ def _segment_boxes(models: Sequence[str]) -> dict[str, Any]:
                     "image/png": _BINARY,
                 },
             },
-            **_problems(400, 403, 406, 408, 413, 415, 422, 503),
+            **problems(400, 403, 406, 408, 413, 415, 422, 503),
         },
     }
 
 
 def _get(name: str, summary: str, content: dict[str, Any], *problems: int) -> dict[str, Any]:
-    responses = {"200": {"description": summary, "content": content}, **_problems(403, *problems)}
+    responses = {"200": {"description": summary, "content": content}, **problems(403, *problems)}
     return {"operationId": name, "summary": summary, "responses": responses}
 
 
-def _problems(*statuses: int) -> dict[str, Any]:
+def problems(*statuses: int) -> dict[str, Any]:
+    """Return the responses that an operation may give as problems; 400 and 401 always."""
     found = {}
     for status in sorted({400, 401, *statuses}):
         text, example = _PROBLEMS[status]

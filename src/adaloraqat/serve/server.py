@@ -48,8 +48,11 @@ def serve(
     pool: WorkerPool,
     settings: ServerSettings,
     when_ready: Callable[[], None],
+    when_stopping: Callable[[], None] = lambda: None,
 ) -> bool:
     """Start the workers and serve until a signal; then answer what is in work, and end the workers.
+
+    `when_stopping` is called first then, to end what would go on for ever.
 
     Returns:
         Whether it was Ctrl-C that ended it, and not SIGTERM.
@@ -71,7 +74,7 @@ def serve(
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         h11_max_incomplete_event_size=_HEADER_BYTES,
     )
-    server = _Server(config, when_ready)
+    server = _Server(config, when_ready, when_stopping)
     try:
         with server.capture_signals():
             pool.start()
@@ -85,9 +88,12 @@ def serve(
 class _Server(uvicorn.Server):
     """uvicorn's, which ends its own process by the signal that stopped it; here the caller ends it."""
 
-    def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, when_ready: Callable[[], None], when_stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._when_ready = when_ready
+        self._when_stopping = when_stopping
         self._capturing = False
         self.last_signal: int | None = None
 
@@ -95,6 +101,11 @@ class _Server(uvicorn.Server):
         """Also say that it is ready."""
         await super().startup(sockets)
         self._when_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also say that it stops."""
+        self._when_stopping()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

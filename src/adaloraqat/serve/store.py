@@ -313,6 +313,12 @@ class Store:
         films, created, results, failed = found
         return JobState(job, films, results - failed, failed, created)
 
+    def model(self, job: str) -> str | None:
+        """Return which model a job asked for; None: the server's own."""
+        with self.database.reading() as rows:
+            found = rows.execute("SELECT model FROM jobs WHERE id = ?", (job,)).fetchone()
+        return found[0] if found else None
+
     def results(self, job: str, after: int = 0, most: int = 100) -> list[Result]:
         """Return a job's results in the order in which they were recorded, those after event `after`."""
         return self._results("results.job = ? AND event > ? ORDER BY event LIMIT ?", job, after, most)
