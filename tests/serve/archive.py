@@ -86,7 +86,9 @@ class Archive:
 def storescu(port: int, *files: Path, calling: str = "PACS", called: str = "ADALORAQAT") -> int:
     """Send films as a PACS; 0: all were taken. DCMTK's log is not of interest."""
     command = [program("storescu", "dcmtk"), "-aet", calling, "-aec", called, "+sd", "-R"]
-    return subprocess.run([*command, "127.0.0.1", str(port), *map(str, files)], capture_output=True).returncode
+    return subprocess.run(
+        [*command, "127.0.0.1", str(port), *map(str, files)], capture_output=True
+    ).returncode
 
 
 def echoscu(port: int, calling: str = "PACS", called: str = "ADALORAQAT") -> int:

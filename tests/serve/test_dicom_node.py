@@ -69,7 +69,15 @@ def test_compressed_films_come_as_they_are(start: Start, tmp_path: Path, syntax:
         dataset.compress(syntax, generate_instance_uid=False)
         dataset.save_as(film)
     node = start()
-    command = [program("storescu", "dcmtk"), option, "-aec", "ADALORAQAT", "127.0.0.1", str(node.port), str(film)]
+    command = [
+        program("storescu", "dcmtk"),
+        option,
+        "-aec",
+        "ADALORAQAT",
+        "127.0.0.1",
+        str(node.port),
+        str(film),
+    ]
     assert subprocess.run(command, capture_output=True).returncode == 0
     taken = node._store.take()
     assert taken is not None

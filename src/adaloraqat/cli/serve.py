@@ -2,15 +2,22 @@
 
 import logging
 import os
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adaloraqat.bundle import DEFAULT_MODEL
 from adaloraqat.bundle.shipped import choose_model
+from adaloraqat.cli import dicom as dicom_options
 from adaloraqat.cli.console import INTERRUPTED, print_line
 from adaloraqat.cli.options import MOST_THREADS, Engine, EngineName, complete_model, named
+from adaloraqat.errors import AdaloraqatError
+
+if TYPE_CHECKING:
+    from adaloraqat.serve.background import Archive
 
 log = logging.getLogger("adaloraqat")
 
@@ -75,11 +82,48 @@ def serve(
         typer.Option(min=0, max=3600, metavar="S", help="Seconds for films in work after SIGTERM or Ctrl-C."),
     ] = 30.0,
     engine: Engine = EngineName.onnxruntime,
+    jobs_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Take jobs of many films, which lie here until they are done.",
+            show_default="no jobs",
+            parser=named,
+        ),
+    ] = None,
+    dicom_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Take films from a PACS by C-STORE (needs --jobs-dir, --stow-url)."
+        ),
+    ] = None,
+    dicom_host: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Where it may reach this computer.", show_default="127.0.0.1"),
+    ] = None,
+    dicom_aet: Annotated[str, typer.Option(metavar="TITLE", help="This node's AE title.")] = "ADALORAQAT",
+    dicom_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TITLE", help="AE title that may send (repeatable); needed with --dicom-host."),
+    ] = None,
+    dicom: Annotated[
+        str, typer.Option(metavar="KINDS", help="What the archive gets of each film: some of seg,sr,pr.")
+    ] = "seg",
+    stow_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="DICOMweb service of the archive that gets the results.")
+    ] = None,
+    stow_token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File with the archive's bearer token.", parser=named),
+    ] = None,
 ) -> None:
     """Serve models over HTTP, on this computer only unless --host and a token say otherwise.
 
     POST a film to /segment: the answer is JSON, a mask, an overlay or a DICOM segmentation, as Accept asks.
     Nothing of a film is kept or logged. See docs/server.md.
+
+    With --jobs-dir, POST many films to /jobs; with --dicom-port and --stow-url, a PACS sends films and an
+    archive gets the results. See docs/pacs.md.
     """
     from adaloraqat.serve.app import create_app
     from adaloraqat.serve.pool import WorkerPool
@@ -98,6 +142,20 @@ def serve(
         drain_s=drain,
     )
     settings.check()
+    archive = None
+    if dicom_port is not None:
+        if jobs_dir is None or stow_url is None:
+            raise AdaloraqatError(
+                "--dicom-port needs a folder for films that wait, --jobs-dir, and an archive for the results, "
+                "--stow-url: give both."
+            )
+        archive = _archive(
+            dicom_port, dicom_host, dicom_aet, dicom_from or (), dicom, stow_url, stow_token_file
+        )
+    elif stow_url or stow_token_file or dicom_host or dicom_from:
+        raise AdaloraqatError(
+            "Films come from a PACS only with --dicom-port: give it, or leave out the others."
+        )
     chosen = [choose_model(name) for name in model or (None,)]
     for notice in (notice for one in chosen for notice in one.notices):
         log.warning("%s", notice)
@@ -109,14 +167,51 @@ def serve(
         engine.value,
         round(max_megapixels * 1e6),
     )
-    app = create_app(pool, settings, engine.value)
-    with bind(host, port) as listening:
+    background = jobs = None
+    if jobs_dir is not None:
+        from adaloraqat.serve.background import Background
+        from adaloraqat.serve.jobs import Jobs
+
+        background = Background(jobs_dir, pool, archive)
+        jobs = Jobs(background, pool, settings, engine.value)
+    app = create_app(pool, settings, engine.value, jobs.extension() if jobs else None)
+    with (
+        bind(host, port) as listening,
+        background.running(drain) if background else nullcontext(),
+    ):
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
         names = ", ".join(pool.bundles)
         interrupted = run(
-            listening, app, pool, settings, lambda: print_line(f"{names} at {url} (Ctrl-C ends it)")
+            listening,
+            app,
+            pool,
+            settings,
+            lambda: print_line(f"{names} at {url} (Ctrl-C ends it)"),
+            jobs.stop if jobs else lambda: None,
         )
-    log.info("All films that were taken are answered.")
+    log.info("All films that were taken are answered%s.", ", or wait in the jobs folder" if jobs else "")
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _archive(
+    port: int,
+    host: str | None,
+    title: str,
+    callers: Sequence[str],
+    kinds: str,
+    url: str,
+    token_file: Path | None,
+) -> "Archive":
+    """Return the way from and to an archive that the options describe.
+
+    Raises:
+        AdaloraqatError: an option is wrong.
+        ModuleNotFoundError: an extra is not installed.
+    """
+    from adaloraqat.serve.background import Archive
+    from adaloraqat.serve.dicom_node import NodeOptions
+
+    node = NodeOptions(port, title, host, tuple(callers))
+    return Archive(node, url, token_file, dicom_options.asked(kinds, False))

@@ -263,4 +263,3 @@ def _full_disk_said() -> Iterator[None]:
         raise OutputError(
             f"The jobs folder cannot be written ({error.strerror}): check the disk and its permissions."
         ) from error
-

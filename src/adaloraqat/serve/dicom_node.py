@@ -63,7 +63,12 @@ class NodeOptions:
 
     def __post_init__(self) -> None:
         for title in (self.title, *self.callers):
-            if not 0 < len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
+            if (
+                not 0 < len(title.strip()) <= 16
+                or not title.isascii()
+                or not title.isprintable()
+                or "\\" in title
+            ):
                 raise AdaloraqatError(
                     f"{title!r} is no AE title: give 1 to 16 letters, digits, spaces or underscores."
                 )
@@ -132,7 +137,9 @@ class DicomNode:
             (evt.EVT_CONN_CLOSE, self._forget_bytes),
         ]
         try:
-            self._server = self._ae.start_server((host, self._options.port), block=False, evt_handlers=handlers)
+            self._server = self._ae.start_server(
+                (host, self._options.port), block=False, evt_handlers=handlers
+            )
         except (OSError, OverflowError) as error:
             if getattr(error, "errno", None) == errno.EADDRINUSE:
                 raise AdaloraqatError(
@@ -161,7 +168,9 @@ class DicomNode:
             data = event.encoded_dataset()
         except Exception as error:  # of many kinds, for what is no request of the standard
             self.counts.add("refused")
-            log.warning("The DICOM node refused an object that it cannot understand (%s).", type(error).__name__)
+            log.warning(
+                "The DICOM node refused an object that it cannot understand (%s).", type(error).__name__
+            )
             return CANNOT_UNDERSTAND
         if sop_class not in FILM_CLASSES:
             self.counts.add("others")

@@ -6,6 +6,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -67,9 +68,7 @@ class Jobs:
     async def create(self, request: Request) -> Response:
         """Take films; 202 when they and their rows are on the disk."""
         folder = self._store.database.folder / "films"
-        films, fields = await read_films(
-            request, folder, self._settings.max_bytes, self._settings.client_s
-        )
+        films, fields = await read_films(request, folder, self._settings.max_bytes, self._settings.client_s)
         try:
             wish = self._wish(fields)
             named = [(film.filename or "film", film.file) for film in films]
@@ -87,8 +86,12 @@ class Jobs:
         if len(models) > 1:
             raise Problem(400, "model is given several times: give it once.")
         if models and models[0] not in self._pool.bundles:
-            raise Problem(422, f"This model is not served here: choose one of {', '.join(self._pool.bundles)}.")
-        outputs = [one.strip() for text in fields.get("outputs", []) for one in text.split(",") if one.strip()]
+            raise Problem(
+                422, f"This model is not served here: choose one of {', '.join(self._pool.bundles)}."
+            )
+        outputs = [
+            one.strip() for text in fields.get("outputs", []) for one in text.split(",") if one.strip()
+        ]
         if set(outputs) - set(_KINDS):
             raise Problem(400, f"There is no such output: give some of {', '.join(_KINDS)}.")
         return Wish(models[0] if models else None, frozenset({JSON, *(outputs or (MASK,))}))
@@ -119,7 +122,8 @@ class Jobs:
         loop = asyncio.get_running_loop()
 
         def tell() -> None:
-            loop.call_soon_threadsafe(changed.set)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(changed.set)
 
         self._streams.add(changed)
         try:
@@ -172,9 +176,7 @@ class Jobs:
         model = await run_in_threadpool(self._store.model, job)
         response = self._films.response(FilmRequest(b"", model=model), kind, FilmAnswer(found.entry, files))
         if files:
-            response.background = BackgroundTask(
-                run_in_threadpool, self._store.fetched, job, number, kind
-            )
+            response.background = BackgroundTask(run_in_threadpool, self._store.fetched, job, number, kind)
         return response
 
     def _known(self, job: str) -> JobState:
@@ -224,7 +226,9 @@ class _Measures(Collector):
 
     def collect(self) -> Iterable[Metric]:
         here = self._background
-        yield GaugeMetricFamily("adaloraqat_jobs_waiting_films", "Films of jobs without a result.", here.store.waiting())
+        yield GaugeMetricFamily(
+            "adaloraqat_jobs_waiting_films", "Films of jobs without a result.", here.store.waiting()
+        )
         counts = [
             ("jobs_done_films", "Films of jobs with a result, since the start.", here.runner.done),
             ("jobs_failed_films", "Films of jobs that failed, since the start.", here.runner.failed),
@@ -232,16 +236,24 @@ class _Measures(Collector):
         if here.node is not None and here.sender is not None:
             node = here.node.counts
             waiting = here.sender.queue.waiting()
-            yield GaugeMetricFamily("adaloraqat_archive_waiting_objects", "Results that the archive has not got.", waiting)
+            yield GaugeMetricFamily(
+                "adaloraqat_archive_waiting_objects", "Results that the archive has not got.", waiting
+            )
             reachable = float(here.sender.reachable)
-            yield GaugeMetricFamily("adaloraqat_archive_reachable", "Whether the archive took the last one.", reachable)
+            yield GaugeMetricFamily(
+                "adaloraqat_archive_reachable", "Whether the archive took the last one.", reachable
+            )
             counts += [
                 ("dicom_films", "Films that came by C-STORE.", node.films),
                 ("dicom_repeated_films", "Films that came again.", node.again),
                 ("dicom_other_objects", "Objects that came and are no films; dropped.", node.others),
                 ("dicom_refused_objects", "Objects that were refused.", node.refused),
                 ("archive_stored_objects", "Results that the archive took.", here.sender.stored),
-                ("archive_given_up_objects", "Results that the archive refused for a day.", here.sender.given_up),
+                (
+                    "archive_given_up_objects",
+                    "Results that the archive refused for a day.",
+                    here.sender.given_up,
+                ),
             ]
         for name, text, value in counts:
             yield CounterMetricFamily(f"adaloraqat_{name}", text, value)

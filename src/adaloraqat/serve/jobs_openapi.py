@@ -34,9 +34,19 @@ _STATE = {
         "results": f"/jobs/{_JOB}/results/{{number}}",
     },
 }
-_NAME = {"name": "job", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}}
+_NAME = {
+    "name": "job",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+}
 _NUMBER = {"name": "number", "in": "path", "required": True, "schema": {**_COUNT, "maximum": 999}}
-_LAST = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "integer", "minimum": 0}}
+_LAST = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 0},
+}
 
 
 def paths(models: Sequence[str]) -> dict[str, Any]:

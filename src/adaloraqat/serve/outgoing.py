@@ -41,7 +41,8 @@ class OutgoingQueue:
         """Return the object whose next try has been due longest; None where none is due at `now`."""
         with self._database.reading() as rows:
             found = rows.execute(
-                "SELECT job, number, kind, tries FROM outgoing WHERE due <= ? ORDER BY due, rowid LIMIT 1", (now,)
+                "SELECT job, number, kind, tries FROM outgoing WHERE due <= ? ORDER BY due, rowid LIMIT 1",
+                (now,),
             ).fetchone()
         return None if found is None else Outgoing(*found, self._database.result(*found[:3]))
 

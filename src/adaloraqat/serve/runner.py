@@ -118,7 +118,9 @@ class Runner:
         try:
             data = self._store.data(film)
         except OSError:
-            self._store.fail(film, "The film was removed from the jobs folder before its turn: send it again.")
+            self._store.fail(
+                film, "The film was removed from the jobs folder before its turn: send it again."
+            )
             return
         try:
             request = FilmRequest(data, film.name, film.wish.model, outputs=film.wish.outputs)

@@ -130,7 +130,9 @@ def judged(status: int, body: bytes) -> Answer:
         return Answer(Outcome.REFUSED, words)
     if status == 500:
         return Answer(Outcome.FAILED, words)
-    return Answer(Outcome.UNREACHABLE, words)  # not permitted, not found, moved, busy: not this object's fault
+    return Answer(
+        Outcome.UNREACHABLE, words
+    )  # not permitted, not found, moved, busy: not this object's fault
 
 
 def _reasons(body: bytes) -> list[int]:

@@ -117,5 +117,8 @@ class _Parser(MultiPartParser):
         file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY, dir=self._folder)  # noqa: SIM115
         self._files_to_close_on_error.append(file)
         self._current_part.file = UploadFile(
-            file, size=0, filename=upload.filename, headers=upload.headers  # type: ignore[arg-type]
+            file,
+            size=0,
+            filename=upload.filename,
+            headers=upload.headers,  # type: ignore[arg-type]
         )
