@@ -1,6 +1,6 @@
 """A DICOM node with its pool, jobs folder and archive, as a process of its own that tests may kill.
 
-Arguments: bundle, jobs folder, port, archive's URL, kinds of objects. Says "ready" when it listens; ends at SIGTERM.
+Arguments: bundle, jobs folder, port, archive's URL, kinds of objects. Says "ready" when it listens.
 """
 
 import signal

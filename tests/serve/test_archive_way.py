@@ -1,4 +1,4 @@
-"""From a PACS (Debian's DCMTK) through the node to an archive (Debian's Orthanc), while each of them is killed."""
+"""From a PACS (Debian's DCMTK) through the node to an archive (Debian's Orthanc), while each is killed."""
 
 import random
 import subprocess

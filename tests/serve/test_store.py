@@ -216,8 +216,8 @@ def test_files_without_a_row_are_removed_at_the_start(open_store: Open, jobs_dir
 
 def test_one_server_a_folder(open_store: Open, jobs_dir: Path) -> None:
     open_store()
-    code = f"from pathlib import Path; from adaloraqat.serve.database import Database; Database(Path({str(jobs_dir)!r}))"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    code = "import sys, pathlib, adaloraqat.serve.database as it; it.Database(pathlib.Path(sys.argv[1]))"
+    ended = subprocess.run([sys.executable, "-c", code, jobs_dir], capture_output=True, text=True)
     assert "Another server keeps its jobs in jobs: stop it, or choose another --jobs-dir." in ended.stderr
 
 

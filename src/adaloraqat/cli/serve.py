@@ -93,9 +93,7 @@ def serve(
     ] = None,
     dicom_port: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=65535, help="Take films from a PACS by C-STORE (needs --jobs-dir, --stow-url)."
-        ),
+        typer.Option(min=0, max=65535, help="Take films from a PACS (needs --jobs-dir and --stow-url)."),
     ] = None,
     dicom_host: Annotated[
         str | None,
@@ -146,7 +144,7 @@ def serve(
     if dicom_port is not None:
         if jobs_dir is None or stow_url is None:
             raise AdaloraqatError(
-                "--dicom-port needs a folder for films that wait, --jobs-dir, and an archive for the results, "
+                "--dicom-port needs a folder for films that wait, --jobs-dir, and an archive for results, "
                 "--stow-url: give both."
             )
         archive = _archive(

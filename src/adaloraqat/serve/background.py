@@ -69,10 +69,10 @@ class Background:
             self.node: DicomNode | None = None
             self.sender = None
             if archive is not None and client is not None:
-                from adaloraqat.serve.dicom_node import DicomNode
+                from adaloraqat.serve import dicom_node  # pynetdicom is imported where it is asked for
 
                 wish = Wish(archive.model, frozenset({"json", *archive.objects}), archived=True)
-                self.node = DicomNode(self.store, archive.node, wish)
+                self.node = dicom_node.DicomNode(self.store, archive.node, wish)
                 self.sender = Sender(self.store, client)
         except BaseException:
             self._database.close()

@@ -42,7 +42,8 @@ CREATE TABLE results (
     failed INTEGER NOT NULL, finished REAL NOT NULL, UNIQUE (job, number),
     FOREIGN KEY (job, number) REFERENCES films(job, number) ON DELETE CASCADE);
 CREATE TABLE outputs (
-    job TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, fetched REAL, PRIMARY KEY (job, number, kind),
+    job TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, fetched REAL,
+    PRIMARY KEY (job, number, kind),
     FOREIGN KEY (job, number) REFERENCES films(job, number) ON DELETE CASCADE);
 CREATE TABLE outgoing (
     job TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0,
@@ -97,7 +98,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for one transaction, on the disk when the block ends and undone where it raises.
+        """Give the connection for one transaction: on the disk when the block ends, undone where it raises.
 
         Raises:
             StoreFull: the disk is full.
@@ -152,8 +153,8 @@ class Database:
         with self.reading() as rows:
             films = {f"{job}-{number}" for job, number in rows.execute(
                 "SELECT job, number FROM films WHERE waiting")}  # fmt: skip
-            results = {f"{job}-{number}-{kind}" for job, number, kind in rows.execute(
-                "SELECT job, number, kind FROM outputs UNION SELECT job, number, kind FROM outgoing")}  # fmt: skip
+            named = "SELECT job, number, kind FROM outputs UNION SELECT job, number, kind FROM outgoing"
+            results = {"-".join(map(str, key)) for key in rows.execute(named)}
         strays = [
             path
             for name, known in (("films", films), ("results", results))
@@ -204,7 +205,7 @@ def _make_private(folder: Path) -> None:
         ) from error
     if names - {".jobs.lock"} and FILE not in names:
         raise OutputError(
-            f"{folder.absolute().name} holds other things than jobs: give --jobs-dir an empty or a new folder."
+            f"{folder.absolute().name} holds other things than jobs: give --jobs-dir a new folder."
         )
     if sys.platform != "win32" and mode & 0o077:
         raise OutputError(
@@ -224,8 +225,8 @@ def _opened(folder: Path) -> sqlite3.Connection:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if (tables and application != _APPLICATION) or version > VERSION:
             raise OutputError(
-                f"{FILE} in {folder.absolute().name} is not of this version: choose another --jobs-dir, or use "
-                "the version of adaloraqat that wrote it."
+                f"{FILE} in {folder.absolute().name} is not of this version: choose another --jobs-dir, or "
+                "use the version of adaloraqat that wrote it."
             )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, also when the power goes

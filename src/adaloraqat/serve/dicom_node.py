@@ -1,8 +1,8 @@
 """A DICOM node that takes films from a PACS: C-ECHO and C-STORE, by pynetdicom.
 
-A film is on the disk, with its row, before the sender hears of success; where that fails, the sender hears "out
-of resources" and keeps it. Nothing is decoded here: that is done in processes that may die. Loggers hear counts,
-never a title, a UID or a name.
+A film is on the disk, with its row, before the sender hears of success; where that fails, the sender hears
+"out of resources" and keeps it. Nothing is decoded here: that is done in processes that may die. Loggers hear
+counts, never a title, a UID or a name.
 """
 
 import errno
@@ -74,14 +74,14 @@ class NodeOptions:
                 )
         if self.host is not None and not self.callers and not _is_loopback(self.host):
             raise AdaloraqatError(
-                "A node that other computers can reach needs to know who may send: name each sender's AE title "
-                "with --dicom-from."
+                "A node that other computers can reach needs to know who may send: name each sender's AE "
+                "title with --dicom-from."
             )
 
 
 @dataclass
 class NodeCounts:
-    """What a node took since its start: films, films that came again, objects that are no films, and refusals."""
+    """What came since the start: films, films again, objects that are no films, and what was refused."""
 
     films: int = 0
     again: int = 0

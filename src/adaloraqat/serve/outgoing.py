@@ -1,7 +1,7 @@
 """Results on their way to the archive: files in the jobs folder and a row each, until the archive has them.
 
-An object is a file with a SOP Instance UID of its own, made once: sent again, it is the same object, so an archive
-that has it already stores nothing twice.
+An object is a file with a SOP Instance UID of its own, made once: sent again, it is the same object, so an
+archive that has it already stores nothing twice.
 """
 
 import time
@@ -11,7 +11,7 @@ from pathlib import Path
 from adaloraqat.serve.database import Database, remove
 
 GIVEN_UP_AFTER = 24 * 3600.0
-"""Seconds from an archive's first refusal of an object itself to the end of all tries; other trouble never ends."""
+"""Seconds from an archive's first refusal of an object itself to the last try; other trouble has no end."""
 _SLOWEST = 600.0  # seconds between two tries of one object
 
 
@@ -68,8 +68,8 @@ class OutgoingQueue:
         due = now + min(_SLOWEST, 2.0 ** min(one.tries, 20))
         with self._database.writing() as rows:
             rows.execute(
-                "UPDATE outgoing SET tries = tries + 1, due = ?, refused = iif(?, coalesce(refused, ?), NULL) "
-                "WHERE job = ? AND number = ? AND kind = ?",
+                "UPDATE outgoing SET tries = tries + 1, due = ?, "
+                "refused = iif(?, coalesce(refused, ?), NULL) WHERE job = ? AND number = ? AND kind = ?",
                 (due, refused, now, *one.key),
             )
             where = "SELECT refused FROM outgoing WHERE job = ? AND number = ? AND kind = ?"

@@ -5,8 +5,8 @@ import threading
 import time
 
 from adaloraqat.serve.outgoing import OutgoingQueue
-from adaloraqat.serve.stow import Outcome, StowClient
 from adaloraqat.serve.store import Store
+from adaloraqat.serve.stow import Outcome, StowClient
 
 log = logging.getLogger("adaloraqat")
 

@@ -1,8 +1,8 @@
 """Films that wait for a result, and results that wait to be fetched; a kill at any moment loses none.
 
-A film is taken when it and its row are on the disk, and its result is one transaction: each film that was taken
-gets exactly one. What a film held is deleted with that transaction, what came of it when it has been fetched,
-and the job after a day.
+A film is taken when it and its row are on the disk, and its result is one transaction: each film that was
+taken gets exactly one. What a film held is deleted with that transaction, what came of it when it has been
+fetched, and the job after a day.
 """
 
 import hashlib
@@ -335,9 +335,15 @@ class Store:
                 values,
             ).fetchall()
         return [
-            Result(event, number, bool(failed), json.loads(entry), tuple(sorted((kinds or "").split(",")))[kinds is None:])
+            Result(
+                event,
+                number,
+                bool(failed),
+                json.loads(entry),
+                tuple(sorted(kinds.split(",") if kinds else ())),
+            )
             for event, number, failed, entry, kinds in found
-        ]  # fmt: skip
+        ]
 
     def output(self, job: str, number: int, kind: str) -> bytes:
         """Return a file of a result that has this kind.
@@ -353,7 +359,7 @@ class Store:
             ) from None
 
     def fetched(self, job: str, number: int, kind: str) -> None:
-        """Note that a result's file has been sent to its last byte; it is deleted `KEPT_AFTER_FETCH` later."""
+        """Note that a result's file was sent to its last byte; it is deleted `KEPT_AFTER_FETCH` later."""
         with self.database.writing() as rows:
             rows.execute(
                 "UPDATE outputs SET fetched = coalesce(fetched, ?) WHERE job = ? AND number = ? AND kind = ?",
@@ -380,7 +386,7 @@ class Store:
         self._tell()
 
     def sweep(self, now: float | None = None) -> None:
-        """Delete what is to be deleted by now: fetched files, jobs older than a day, ended films of archives."""
+        """Delete what has had its time: fetched files, jobs older than a day, ended films of archives."""
         now = time.time() if now is None else now
         with self.database.reading() as rows:
             fetched = rows.execute(

@@ -53,7 +53,7 @@ class StowClient:
         token_file: file with a bearer token, read at each request, so that it can be renewed; None: no token.
 
     Raises:
-        AdaloraqatError: no such service can be meant, or the token could be read on its way or cannot be read.
+        AdaloraqatError: it is no such address, the token cannot be read, or others could read it.
     """
 
     def __init__(self, url: str, token_file: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
@@ -64,7 +64,7 @@ class StowClient:
             parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
             raise AdaloraqatError(
-                f"{url} is no address of an archive: give --stow-url as https://HOST/dicom-web, and a token by "
+                "--stow-url is no address of an archive: give it as https://HOST/dicom-web, and a token by "
                 "--stow-token-file."
             )
         if token_file is not None and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
@@ -85,7 +85,7 @@ class StowClient:
             token = self._token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeError) as error:
             raise AdaloraqatError(
-                f"{self._token_file.name} cannot be read: give --stow-token-file a file with the archive's token."
+                f"{self._token_file.name} cannot be read: give --stow-token-file the archive's token."
             ) from error
         return {"Authorization": f"Bearer {token}"}
 
@@ -130,13 +130,11 @@ def judged(status: int, body: bytes) -> Answer:
         return Answer(Outcome.REFUSED, words)
     if status == 500:
         return Answer(Outcome.FAILED, words)
-    return Answer(
-        Outcome.UNREACHABLE, words
-    )  # not permitted, not found, moved, busy: not this object's fault
+    return Answer(Outcome.UNREACHABLE, words)  # not permitted, not found, moved, busy
 
 
 def _reasons(body: bytes) -> list[int]:
-    """Return the reasons in the sequence of failed objects; 0 where there is one without a readable reason."""
+    """Return the reasons in the sequence of failed objects; 0 where one has no readable reason."""
     if _FAILED.encode() not in body:
         return []
     parse: Callable[[bytes], Any] = json.loads

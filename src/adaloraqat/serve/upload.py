@@ -1,4 +1,4 @@
-"""Many films in one form, kept in nameless files of the jobs folder until they are taken; never in memory at once."""
+"""Many films in one form; until they are taken they lie in nameless files of the jobs folder."""
 
 import asyncio
 import errno
