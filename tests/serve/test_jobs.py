@@ -172,7 +172,7 @@ def test_a_deleted_job_is_gone(running: Server) -> None:
         assert running.client.get(path).status_code == 404
     assert running.client.delete(f"/jobs/{job}").status_code == 404
     time.sleep(0.5)
-    assert not [path for path in running.jobs_dir.rglob(f"{job}*")]
+    assert list(running.jobs_dir.rglob(f"{job}*")) == []
 
 
 @pytest.mark.parametrize(
