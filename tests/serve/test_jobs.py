@@ -25,6 +25,7 @@ from tiny_bundle import two_lungs
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills groups of processes")
 
+ARCHIVE = ["--jobs-dir", "J", "--dicom-port", "0", "--stow-url"]
 OVERLAY = "image/vnd.adaloraqat.overlay+png"
 
 
@@ -291,15 +292,9 @@ def test_each_accepted_film_ends_with_one_result(bundle: Path, tmp_path: Path, k
     [
         (["--dicom-port", "0"], "--dicom-port needs a folder"),
         (["--stow-url", "http://127.0.0.1"], "only with --dicom-port"),
-        (["--jobs-dir", "J", "--dicom-port", "0", "--stow-url", "ftp://x"], "--stow-url is no address"),
-        (
-            ["--jobs-dir", "J", "--dicom-port", "0", "--stow-url", "http://x", "--dicom", "ct"],
-            "does not know 'ct'",
-        ),
-        (
-            ["--jobs-dir", "J", "--dicom-port", "0", "--stow-url", "http://x", "--dicom-host", "0.0.0.0"],
-            "name each sender's AE title",
-        ),
+        ([*ARCHIVE, "ftp://x"], "--stow-url is no address"),
+        ([*ARCHIVE, "http://x", "--dicom", "ct"], "does not know 'ct'"),
+        ([*ARCHIVE, "http://x", "--dicom-host", "0.0.0.0"], "name each sender's AE title"),
     ],
 )
 def test_options_that_do_not_fit(
