@@ -151,7 +151,7 @@ class Jobs:
             self._streams.discard(changed)
 
     async def result(self, request: Request) -> Response:
-        """Answer one film as /segment does; a file that was sent whole is deleted a minute later."""
+        """Answer one film as /segment does; a file that was sent is deleted a minute later."""
         job, number = request.path_params["job"], request.path_params["number"]
         state = await run_in_threadpool(self._known, job)
         if number >= state.films:

@@ -359,7 +359,7 @@ class Store:
             ) from None
 
     def fetched(self, job: str, number: int, kind: str) -> None:
-        """Note that a result's file was sent to its last byte; it is deleted `KEPT_AFTER_FETCH` later."""
+        """Note that a result's file was sent; it is deleted `KEPT_AFTER_FETCH` seconds later."""
         with self.database.writing() as rows:
             rows.execute(
                 "UPDATE outputs SET fetched = coalesce(fetched, ?) WHERE job = ? AND number = ? AND kind = ?",
