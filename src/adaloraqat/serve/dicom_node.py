@@ -9,7 +9,6 @@ import errno
 import ipaddress
 import logging
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,7 +129,7 @@ class DicomNode:
             AdaloraqatError: the port is in use, or the address is not this computer's.
         """
         host = self._options.host or "127.0.0.1"
-        handlers: Sequence[Any] = [
+        handlers: list[Any] = [
             (evt.EVT_C_STORE, self._store_film),
             (evt.EVT_PDU_RECV, self._count_bytes),
             (evt.EVT_DIMSE_RECV, self._forget_bytes),

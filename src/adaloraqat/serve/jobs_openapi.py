@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from adaloraqat.serve.openapi import problems
+from adaloraqat.serve.openapi import problem_responses
 
 _COUNT = {"type": "integer", "minimum": 0}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -70,19 +70,19 @@ def paths(models: Sequence[str]) -> dict[str, Any]:
         "operationId": "createJob",
         "summary": "Take many films; the answer comes when they are safe on the server's disk.",
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
-        "responses": {"202": _answer("The job.", _STATE), **problems(403, 408, 413, 415, 422, 503)},
+        "responses": {"202": _answer("The job.", _STATE), **problem_responses(403, 408, 413, 415, 422, 503)},
     }
     state = {
         "operationId": "job",
         "summary": "How far a job is.",
         "parameters": [_NAME],
-        "responses": {"200": _answer("The job.", _STATE), **problems(403), **_not_found()},
+        "responses": {"200": _answer("The job.", _STATE), **problem_responses(403), **_not_found()},
     }
     delete = {
         "operationId": "deleteJob",
         "summary": "Delete a job with its films and results.",
         "parameters": [_NAME],
-        "responses": {"204": {"description": "Deleted."}, **problems(403), **_not_found()},
+        "responses": {"204": {"description": "Deleted."}, **problem_responses(403), **_not_found()},
     }
     events = {
         "operationId": "jobEvents",
@@ -94,7 +94,7 @@ def paths(models: Sequence[str]) -> dict[str, Any]:
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
             "204": {"description": "There is nothing more to come."},
-            **problems(403),
+            **problem_responses(403),
             **_not_found(),
         },
     }
@@ -112,7 +112,7 @@ def paths(models: Sequence[str]) -> dict[str, Any]:
                     "application/dicom": _BINARY,
                 },
             },
-            **problems(403, 406, 422),
+            **problem_responses(403, 406, 422),
             **_not_found(),
             "410": _refusal("The file was fetched and deleted."),
         },

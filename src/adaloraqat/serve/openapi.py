@@ -107,7 +107,7 @@ def _segment(models: Sequence[str]) -> dict[str, Any]:
                     "application/dicom": _BINARY,
                 },
             },
-            **problems(400, 403, 406, 408, 413, 415, 422, 503),
+            **problem_responses(400, 403, 406, 408, 413, 415, 422, 503),
         },
     }
 
@@ -128,17 +128,17 @@ def _segment_boxes(models: Sequence[str]) -> dict[str, Any]:
                     "image/png": _BINARY,
                 },
             },
-            **problems(400, 403, 406, 408, 413, 415, 422, 503),
+            **problem_responses(400, 403, 406, 408, 413, 415, 422, 503),
         },
     }
 
 
 def _get(name: str, summary: str, content: dict[str, Any], *problems: int) -> dict[str, Any]:
-    responses = {"200": {"description": summary, "content": content}, **problems(403, *problems)}
+    responses = {"200": {"description": summary, "content": content}, **problem_responses(403, *problems)}
     return {"operationId": name, "summary": summary, "responses": responses}
 
 
-def problems(*statuses: int) -> dict[str, Any]:
+def problem_responses(*statuses: int) -> dict[str, Any]:
     """Return the responses that an operation may give as problems; 400 and 401 always."""
     found = {}
     for status in sorted({400, 401, *statuses}):

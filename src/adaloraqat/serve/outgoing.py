@@ -44,7 +44,10 @@ class OutgoingQueue:
                 "SELECT job, number, kind, tries FROM outgoing WHERE due <= ? ORDER BY due, rowid LIMIT 1",
                 (now,),
             ).fetchone()
-        return None if found is None else Outgoing(*found, self._database.result(*found[:3]))
+        if found is None:
+            return None
+        job, number, kind, tries = found
+        return Outgoing(job, number, kind, tries, self._database.result(job, number, kind))
 
     def seconds_to_next(self, now: float) -> float | None:
         """Return how long it is to the next try; None where nothing waits."""

@@ -114,11 +114,11 @@ class _Parser(MultiPartParser):
         if upload is None:
             return
         self._files_to_close_on_error.pop().close()
-        file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY, dir=self._folder)  # noqa: SIM115
+        file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY, dir=str(self._folder))  # noqa: SIM115
         self._files_to_close_on_error.append(file)
         self._current_part.file = UploadFile(
-            file,
+            file,  # type: ignore[arg-type]
             size=0,
             filename=upload.filename,
-            headers=upload.headers,  # type: ignore[arg-type]
+            headers=upload.headers,
         )
