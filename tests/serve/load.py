@@ -1,0 +1,92 @@
+"""Clients of a server: as many as it can serve, and far more."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from statistics import mean
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request's end: its status (0: no answer), how long it took, and whether it may be asked again."""
+
+    status: int
+    seconds: float
+    retry_after: bool = False
+
+
+class Client:
+    """Posts one film again and again, each time on a new connection; light, since it shares the processors."""
+
+    def __init__(self, port: int, film: bytes, path: str = "/segment") -> None:
+        self._port = port
+        self._message = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(film)}\r\n\r\n"
+        ).encode() + film
+
+    async def post(self) -> Answer:
+        begun = time.monotonic()
+        head = b""
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                writer.write(self._message)
+                head = await reader.read(1 << 16)
+                while await reader.read(1 << 16):
+                    pass
+            finally:
+                writer.close()
+        status = int(head[9:12]) if head.startswith(b"HTTP/1.1 ") else 0
+        return Answer(status, time.monotonic() - begun, b"retry-after:" in head.lower())
+
+
+async def capacity(client: Client, clients: int, seconds: float) -> float:
+    """Return the films a second that `clients` get answered, each of whom asks when it has its answer."""
+    end = time.monotonic() + seconds
+    times: list[float] = []
+
+    async def ask_on() -> None:
+        while time.monotonic() < end:
+            answer = await client.post()
+            assert answer.status == 200, answer
+            times.append(time.monotonic())
+
+    await asyncio.gather(*(ask_on() for _ in range(clients)))
+    steady = [one for one in times if times[0] < one <= end]
+    return len(steady) / (steady[-1] - times[0])
+
+
+async def overload(
+    client: Client, rate: float, seconds: float, also: Callable[[], Awaitable[None]] | None = None
+) -> list[Answer]:
+    """Return what becomes of requests at a rate that does not heed the answers; `also` is awaited beside."""
+    begun = time.monotonic()
+    asked: list[asyncio.Task[Answer]] = []
+    beside = asyncio.create_task(also()) if also else None
+    while (now := time.monotonic() - begun) < seconds:
+        while len(asked) < rate * now:
+            asked.append(asyncio.create_task(client.post()))
+        await asyncio.sleep(0.005)
+    answers = await asyncio.gather(*asked)
+    if beside:
+        await beside
+    return answers
+
+
+def told(answers: list[Answer], seconds: float) -> dict[str, object]:
+    """Return the numbers of an overload."""
+    good = [answer.seconds for answer in answers if answer.status == 200]
+    busy = [answer.seconds for answer in answers if answer.status == 503]
+    counts: dict[str, int] = {}
+    for answer in answers:
+        counts[str(answer.status)] = counts.get(str(answer.status), 0) + 1
+    return {
+        "requests": len(answers),
+        "by_status": counts,
+        "goodput_a_second": round(len(good) / seconds, 2),
+        "slowest_answer_s": round(max(good), 2) if good else None,
+        "mean_answer_s": round(mean(good), 2) if good else None,
+        "mean_busy_s": round(mean(busy), 3) if busy else None,
+    }
