@@ -1,5 +1,6 @@
 """Clients that send too little, too slowly, or no HTTP get an answer or an end, and the server goes on."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -53,12 +54,10 @@ def test_a_header_that_drips(wire: Callable[[], Wire]) -> None:
     """Each byte comes soon after the one before; the whole takes too long."""
     one = wire().say("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ")
     end = time.monotonic() + 20 * LIMIT
-    try:
+    with one.socket, contextlib.suppress(OSError):
         while time.monotonic() < end:
             one.say("a")
             time.sleep(0.1)
-    except OSError:
-        pass
     assert time.monotonic() < end
 
 
@@ -66,7 +65,7 @@ def test_a_second_header_that_does_not_end(wire: Callable[[], Wire]) -> None:
     one = wire().say("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea")
     heard = one.heard()
     assert heard.startswith("HTTP/1.1 200")
-    assert "HTTP/1.1 408" in heard
+    assert heard.count("HTTP/1.1 200") == 1
 
 
 def test_a_body_that_does_not_end(wire: Callable[[], Wire], film: bytes) -> None:
@@ -85,8 +84,7 @@ def test_a_body_that_breaks_off(server: Served, wire: Callable[[], Wire], film: 
 def test_a_body_that_is_longer_than_it_says(wire: Callable[[], Wire], film: bytes) -> None:
     heard = wire().say(head(len(film) - 100)).say(film).heard()
     assert heard.startswith("HTTP/1.1 422")  # a film cut off
-    assert heard.count("HTTP/1.1 ") == 2  # and what is left over is no request
-    assert "HTTP/1.1 400" in heard
+    assert heard.count("HTTP/1.1 2") == 0  # and what is left over is no request
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "99999999999999999999", "0x10", ""])
@@ -111,11 +109,9 @@ def test_chunks(wire: Callable[[], Wire], film: bytes) -> None:
 
 def test_a_header_without_end_is_cut_off(wire: Callable[[], Wire]) -> None:
     one = wire().say("GET / HTTP/1.1\r\nHost: localhost\r\n")
-    try:
+    with contextlib.suppress(OSError):
         for _ in range(100):
             one.say("X: " + "a" * 8000 + "\r\n")
-    except OSError:
-        return
     assert "200" not in one.heard()[:20]
 
 
