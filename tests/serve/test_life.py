@@ -3,22 +3,20 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from served import FAST, Served, noise, until
+from typer.testing import CliRunner
+
+from adaloraqat.cli.main import app
 
 
 def refused(*options: object, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    command = [sys.executable, "-m", "adaloraqat", "serve", *map(str, options)]
-    ended = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **(environment or {})}, timeout=300
-    )
-    return ended.returncode, ended.stderr
+    ended = CliRunner().invoke(app, ["serve", *map(str, options)], env=environment, catch_exceptions=False)
+    return ended.exit_code, ended.stderr
 
 
 def test_refusals(bundle: Path, tmp_path: Path) -> None:
