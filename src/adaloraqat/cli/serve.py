@@ -99,17 +99,18 @@ def serve(
     )
     settings.check()
     chosen = [choose_model(name) for name in model or (None,)]
-    for notice in (notice for one in chosen for notice in one.notices):
+    notices = [notice for one in chosen for notice in one.notices]
+    for notice in notices:
         log.warning("%s", notice)
     pool = WorkerPool(
         [one.name for one in chosen],
-        workers or os.cpu_count() or 1,
+        workers or _processors(),
         threads,
         queue,
         engine.value,
         round(max_megapixels * 1e6),
     )
-    app = create_app(pool, settings, engine.value)
+    app = create_app(pool, settings, engine.value, notices)
     with bind(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
@@ -120,3 +121,10 @@ def serve(
     log.info("All films that were taken are answered.")
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use, which in a container are fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

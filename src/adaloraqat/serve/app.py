@@ -41,8 +41,11 @@ _LONGEST_HEADER = 6000  # characters: clients refuse long ones
 class Films:
     """Answers `POST /segment` and `POST /segment_boxes` from a pool of workers."""
 
-    def __init__(self, pool: WorkerPool, settings: ServerSettings, engine: str) -> None:
+    def __init__(
+        self, pool: WorkerPool, settings: ServerSettings, engine: str, notices: Sequence[str]
+    ) -> None:
         self._pool = pool
+        self._notices = list(notices)
         self._settings = settings
         self._engine = engine
         self._bodies = Bytes(_BODIES_AT_ONCE * settings.max_bytes)
@@ -121,13 +124,17 @@ class Films:
             "outlines": self._pool.bundles[name].outlines,
             "engine": self._engine,
             "warnings": self._warnings[name],
-            "notices": [],
+            "notices": self._notices,
             "results": [answer.entry],
         }
 
 
 def create_app(
-    pool: WorkerPool, settings: ServerSettings, engine: str, routes: Sequence[Route] = ()
+    pool: WorkerPool,
+    settings: ServerSettings,
+    engine: str,
+    notices: Sequence[str] = (),
+    routes: Sequence[Route] = (),
 ) -> Guard:
     """Return the application of a server, behind its guard.
 
@@ -135,9 +142,10 @@ def create_app(
         pool: started, or about to be.
         settings: of the server.
         engine: what the pool's models run on, as answers name it.
+        notices: what stood in where no model was named.
         routes: further ones.
     """
-    films = Films(pool, settings, engine)
+    films = Films(pool, settings, engine, notices)
     metrics = Metrics(pool)
 
     async def models(request: Request) -> Response:

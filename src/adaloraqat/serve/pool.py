@@ -333,6 +333,8 @@ class WorkerPool:
                 took = time.monotonic() - begun
                 mean = self._seconds
                 self._seconds = took if mean is None else mean + _WEIGHT * (took - mean)
+                if self._killed:  # a film that is answered is not to blame for what died before
+                    self._killed.pop(task.sha256(), None)
                 task.settle(content)
                 return True
         self._count_death(task)
