@@ -62,11 +62,11 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path: Path, tiny: Path, orthanc: Archive) -> Iterator[Callable[..., Node]]:
+def node(tmp_path: Path, bundle: Path, orthanc: Archive) -> Iterator[Callable[..., Node]]:
     started = []
 
     def call(kinds: str = "seg") -> Node:
-        started.append(Node(tiny, tmp_path, orthanc.url, kinds))
+        started.append(Node(bundle, tmp_path, orthanc.url, kinds))
         started[-1].start()
         return started[-1]
 

@@ -85,15 +85,6 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny_bundle import write_tiny_bundle
-
-    folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    write_tiny_bundle(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def running(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     one = Server(bundle, tmp_path_factory.mktemp("server"), "--max-mb", 1)
     one.start()

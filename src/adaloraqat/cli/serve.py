@@ -155,11 +155,12 @@ def serve(
             "Films come from a PACS only with --dicom-port: give it, or leave out the others."
         )
     chosen = [choose_model(name) for name in model or (None,)]
-    for notice in (notice for one in chosen for notice in one.notices):
+    notices = [notice for one in chosen for notice in one.notices]
+    for notice in notices:
         log.warning("%s", notice)
     pool = WorkerPool(
         [one.name for one in chosen],
-        workers or os.cpu_count() or 1,
+        workers or _processors(),
         threads,
         queue,
         engine.value,
@@ -171,8 +172,8 @@ def serve(
         from adaloraqat.serve.jobs import Jobs
 
         background = Background(jobs_dir, pool, archive)
-        jobs = Jobs(background, pool, settings, engine.value)
-    app = create_app(pool, settings, engine.value, jobs.extension() if jobs else None)
+        jobs = Jobs(background, pool, settings, engine.value, notices)
+    app = create_app(pool, settings, engine.value, notices, jobs.extension() if jobs else None)
     with (
         bind(host, port) as listening,
         background.running(drain) if background else nullcontext(),
@@ -213,3 +214,10 @@ def _archive(
 
     node = NodeOptions(port, title, host, tuple(callers))
     return Archive(node, url, token_file, dicom_options.asked(kinds, False))
+
+
+def _processors() -> int:
+    """Return how many processors this process may use, which in a container are fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -42,8 +42,11 @@ _LONGEST_HEADER = 6000  # characters: clients refuse long ones
 class Films:
     """Answers `POST /segment` and `POST /segment_boxes` from a pool of workers."""
 
-    def __init__(self, pool: WorkerPool, settings: ServerSettings, engine: str) -> None:
+    def __init__(
+        self, pool: WorkerPool, settings: ServerSettings, engine: str, notices: Sequence[str]
+    ) -> None:
         self._pool = pool
+        self._notices = list(notices)
         self._settings = settings
         self._engine = engine
         self._bodies = Bytes(_BODIES_AT_ONCE * settings.max_bytes)
@@ -123,7 +126,7 @@ class Films:
             "outlines": self._pool.bundles[name].outlines,
             "engine": self._engine,
             "warnings": self._warnings[name],
-            "notices": [],
+            "notices": self._notices,
             "results": [answer.entry],
         }
 
@@ -137,7 +140,11 @@ class Extension(NamedTuple):
 
 
 def create_app(
-    pool: WorkerPool, settings: ServerSettings, engine: str, extension: Extension | None = None
+    pool: WorkerPool,
+    settings: ServerSettings,
+    engine: str,
+    notices: Sequence[str] = (),
+    extension: Extension | None = None,
 ) -> Guard:
     """Return the application of a server, behind its guard.
 
@@ -145,10 +152,11 @@ def create_app(
         pool: started, or about to be.
         settings: of the server.
         engine: what the pool's models run on, as answers name it.
+        notices: what stood in where no model was named.
         extension: what else there is.
     """
     more = extension or Extension()
-    films = Films(pool, settings, engine)
+    films = Films(pool, settings, engine, notices)
     metrics = Metrics(pool)
     for collector in more.collectors:
         metrics.registry.register(collector)

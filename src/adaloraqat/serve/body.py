@@ -81,7 +81,6 @@ async def read_body(request: Request, share: Share, max_bytes: int, seconds: flo
     declared = request.headers.get("Content-Length", "")
     if declared.isdigit():
         _check_size(int(declared), max_bytes)
-        share.grow(int(declared))
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):

@@ -63,6 +63,9 @@ class SetUp:
         """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent drains, then closes the pipe
         logging.disable()  # what libraries say of a film may name its patient, and no log may
+        with open(os.devnull, "wb") as nowhere:
+            for own in (1, 2):  # libtiff, for one, writes to stderr itself
+                os.dup2(nowhere.fileno(), own)
         warnings.simplefilter("ignore")
         models = {
             name: Segmenter.load(folder, self.engine, self.threads) for name, folder in self.bundles.items()
@@ -72,9 +75,9 @@ class SetUp:
                 with suppress(BundleError):  # refused, with its sentence, when it is asked to propose
                     _ = segmenter.proposer
             segmenter.segment(np.zeros((_WARM, _WARM), np.uint8))
-        own = scratch_of(self.scratch, os.getpid())
-        own.mkdir(mode=0o700)
-        return _Work(models, self.max_pixels, own)
+        folder = scratch_of(self.scratch, os.getpid())
+        folder.mkdir(mode=0o700)
+        return _Work(models, self.max_pixels, folder)
 
 
 class _Work:

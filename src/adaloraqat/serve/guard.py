@@ -125,7 +125,7 @@ class Guard:
 
     def _check_origin(self, scope: Scope, headers: Headers, host: str) -> None:
         origin = headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _place(origin) != host.lower():
             raise Problem(403, "A web page of another origin may not call this server.")
         if scope["method"] not in _READING and headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
             raise Problem(403, "A web page of another origin may not call this server.")
@@ -135,6 +135,14 @@ def _host_name(host: str) -> str | None:
     """Return the name in a Host header, without the port; None where there is none."""
     try:
         return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _place(origin: str) -> str | None:
+    """Return host and port of an Origin header; None where it has none, as "null" and what is no URL."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
     except ValueError:
         return None
 

@@ -5,7 +5,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -38,13 +38,18 @@ class Jobs:
     """The routes of jobs; `stop` ends the streams of events, which would go on."""
 
     def __init__(
-        self, background: Background, pool: WorkerPool, settings: ServerSettings, engine: str
+        self,
+        background: Background,
+        pool: WorkerPool,
+        settings: ServerSettings,
+        engine: str,
+        notices: Sequence[str] = (),
     ) -> None:
         self._background = background
         self._store = background.store
         self._pool = pool
         self._settings = settings
-        self._films = Films(pool, settings, engine)
+        self._films = Films(pool, settings, engine, notices)
         self._stopping = False
         self._streams: set[asyncio.Event] = set()
 

@@ -5,7 +5,6 @@ another process where this one died. What a client may not wait for is said in t
 `DeadlinePassed` at the deadline.
 """
 
-import hashlib
 import shutil
 import tempfile
 import threading
@@ -13,7 +12,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,8 @@ from adaloraqat.serve.film import (
     TooLarge,
     WorkerDefect,
 )
-from adaloraqat.serve.film_work import FILM, LARGE, Refusal, SetUp, scratch_of
+from adaloraqat.serve.film_work import SetUp, scratch_of
+from adaloraqat.serve.task import Task, poison
 
 __all__ = [
     "DeadlinePassed",
@@ -54,30 +53,6 @@ _REMEMBERED = 1024
 """Films whose deaths are remembered, by SHA-256."""
 _WEIGHT = 0.2
 """Of the latest film in the running mean of a film's time."""
-
-
-@dataclass(eq=False)
-class _Task:
-    """A film in the queue or in work; `deadline` on the monotonic clock, `allowed` its seconds."""
-
-    request: FilmRequest
-    deadline: float
-    allowed: float
-    future: "Future[FilmAnswer]" = field(default_factory=Future)
-    claimed: bool = False
-
-    def claim(self) -> bool:
-        """Tell whether there is still somebody who waits for it; nobody can cancel it afterwards."""
-        if not self.claimed:
-            self.claimed = self.future.set_running_or_notify_cancel()
-        return self.claimed
-
-    def fail(self, error: Exception) -> None:
-        if self.claim() and not self.future.done():
-            self.future.set_exception(error)
-
-    def sha256(self) -> str:
-        return hashlib.sha256(self.request.data).hexdigest()
 
 
 class WorkerPool:
@@ -129,7 +104,7 @@ class WorkerPool:
         self.workers = workers
         self.queue = queue
         self.deaths = 0
-        self._waiting: deque[_Task] = deque()
+        self._waiting: deque[Task] = deque()
         self._in_work = 0
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -209,9 +184,9 @@ class WorkerPool:
         if request.model is not None and request.model not in self.bundles:
             names = ", ".join(self.bundles)
             raise FilmError(f"No model called {request.model!r} is served here: choose one of {names}.")
-        task = _Task(request, time.monotonic() + deadline_s, deadline_s)
+        task = Task(request, time.monotonic() + deadline_s, deadline_s)
         if self._killed and self._killed.get(task.sha256(), 0) >= ATTEMPTS:
-            task.fail(_poison())
+            task.fail(poison())
             return task.future
         with self._changed:
             self._check_room(deadline_s)
@@ -260,7 +235,7 @@ class WorkerPool:
                     first = min((task.deadline for task in self._waiting), default=now + _LOOK)
                     self._changed.wait(min(_LOOK, first - now))
             for task in late:  # not under the lock: what hears of it may ask the pool again
-                task.fail(_late(task))
+                task.fail(task.late())
 
     def _tend(self, number: int) -> None:
         """Keep a process at work until the pool is closed."""
@@ -323,7 +298,7 @@ class WorkerPool:
             if not alive:
                 return
 
-    def _next(self, worker: WorkerProcess) -> _Task | None:
+    def _next(self, worker: WorkerProcess) -> Task | None:
         """Return the next film that somebody waits for; None where the process died or the pool closed."""
         with self._changed:
             while not self._stopped:
@@ -338,7 +313,7 @@ class WorkerPool:
                     return None
         return None
 
-    def _done(self, worker: WorkerProcess, task: _Task) -> bool:
+    def _done(self, worker: WorkerProcess, task: Task) -> bool:
         """Have a process do a film; False where it died of it, or had to be ended."""
         if not worker.give((task.request, 1)):  # it was dead before: the film is not to blame
             self.deaths += 1
@@ -349,7 +324,7 @@ class WorkerPool:
         while not worker.connection.poll(min(_LOOK, max(0.0, task.deadline - time.monotonic()) or _LOOK)):
             now = time.monotonic()
             if now >= task.deadline:
-                task.fail(_late(task))
+                task.fail(task.late())
             if self._stopped or now - begun >= task.allowed:
                 break  # nobody waits for it, and the next film shall not either
         else:
@@ -358,12 +333,14 @@ class WorkerPool:
                 took = time.monotonic() - begun
                 mean = self._seconds
                 self._seconds = took if mean is None else mean + _WEIGHT * (took - mean)
-                _settle(task, content)
+                if self._killed:  # a film that is answered is not to blame for what died before
+                    self._killed.pop(task.sha256(), None)
+                task.settle(content)
                 return True
         self._count_death(task)
         return False
 
-    def _count_death(self, task: _Task) -> None:
+    def _count_death(self, task: Task) -> None:
         """Note which film ended a process, and try it again where it is the first time."""
         if self._stopped:
             task.fail(QueueFull("The server is stopping: ask again when it is back."))
@@ -379,31 +356,4 @@ class WorkerPool:
                 self._waiting.appendleft(task)
                 self._changed.notify_all()
         if not again:
-            task.fail(_poison())
-
-
-def _settle(task: _Task, reply: Any) -> None:
-    """Give a film's client what its process said."""
-    if task.future.done():  # its deadline has passed
-        return
-    if isinstance(reply, FilmAnswer):
-        task.future.set_result(reply)
-    elif not isinstance(reply, Refusal):
-        task.future.set_exception(WorkerDefect("a worker answered something else"))
-    elif reply.kind == LARGE:
-        task.future.set_exception(TooLarge(reply.sentence))
-    elif reply.kind == FILM:
-        task.future.set_exception(FilmError(reply.sentence))
-    else:
-        task.future.set_exception(WorkerDefect(reply.sentence))
-
-
-def _poison() -> PoisonFilm:
-    return PoisonFilm(
-        f"The process for this film crashed {ATTEMPTS} times: the film may be damaged, or too large for "
-        "the memory; it is not tried again."
-    )
-
-
-def _late(task: _Task) -> DeadlinePassed:
-    return DeadlinePassed(f"The film was not done within {task.allowed:g} seconds: ask again later.")
+            task.fail(poison())

@@ -70,7 +70,7 @@ def serve(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=min(_KEEP_ALIVE_S, settings.client_s),  # type: ignore[arg-type]
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         h11_max_incomplete_event_size=_HEADER_BYTES,
     )
