@@ -299,3 +299,17 @@ def test_options_that_do_not_fit(
     ended = CliRunner().invoke(app, ["serve", "--model", str(bundle), *options])
     assert (ended.exit_code, sentence in ended.stderr) == (2, True), ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_jobs_are_described_and_measured(running: Server) -> None:
+    described = running.client.get("/openapi.json").json()["paths"]
+    assert {path: sorted(methods) for path, methods in described.items() if path.startswith("/jobs")} == {
+        "/jobs": ["post"],
+        "/jobs/{job}": ["delete", "get"],
+        "/jobs/{job}/events": ["get"],
+        "/jobs/{job}/results/{number}": ["get"],
+    }
+    running.client.get(f"/jobs/{'0' * 32}")
+    measures = running.client.get("/metrics").text
+    assert 'adaloraqat_requests_total{route="/jobs/{job}",status="404"}' in measures
+    assert "adaloraqat_jobs_waiting_films 0.0" in measures
