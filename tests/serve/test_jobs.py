@@ -37,7 +37,7 @@ class Server:
         self.jobs_dir = folder / "jobs"
         self.log = folder / "log"
         command = [sys.executable, "-m", "adaloraqat", "serve", "--model", bundle, "--port", self.port]
-        self.command = list(map(str, [*command, "--jobs-dir", self.jobs_dir, "--workers", 2, *options]))
+        self.command = list(map(str, [*command, "--jobs-dir", self.jobs_dir, *(options or ("--workers", 2))]))
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
         self.process: subprocess.Popen[str] | None = None
 
@@ -53,6 +53,10 @@ class Server:
     def kill(self) -> None:
         if self.process is not None and self.process.poll() is None:
             kill_group(self.process)
+
+    def close(self) -> None:
+        self.kill()
+        self.client.close()
 
     def end(self) -> int:
         assert self.process is not None
@@ -86,10 +90,10 @@ class Server:
 
 @pytest.fixture(scope="module")
 def running(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    one = Server(bundle, tmp_path_factory.mktemp("server"), "--max-mb", 1)
+    one = Server(bundle, tmp_path_factory.mktemp("server"), "--max-mb", 1, "--workers", 1)
     one.start()
     yield one
-    one.kill()
+    one.close()
 
 
 def png(width: int, height: int = 90) -> bytes:
@@ -192,25 +196,25 @@ def test_what_is_refused(
 
 def test_a_server_that_stops_ends_its_streams(bundle: Path, tmp_path: Path) -> None:
     """Streams of events would go on; films that are not done wait for the next start."""
-    one = Server(bundle, tmp_path)
+    one = Server(bundle, tmp_path, "--workers", 1)
     one.start()
     try:
-        big = np.random.default_rng(0).integers(0, 255, (1500, 1500), np.uint8)
+        big = np.random.default_rng(0).integers(0, 255, (1200, 1200), np.uint8)
         stream = io.BytesIO()
         Image.fromarray(big).save(stream, "PNG", compress_level=0)
-        job = one.post([("a.png", stream.getvalue())] * 30).json()["job"]
+        job = one.post([("a.png", stream.getvalue())] * 12).json()["job"]
         events = one.events(job)
         seen = [next(events)]
         assert one.end() == 0
         seen += list(events)
         waiting = one.rows("SELECT count(*) FROM films WHERE waiting")[0][0]
-        assert 0 < waiting < 30
+        assert 0 < waiting < 12
         assert one.rows("SELECT sum(tries) FROM films WHERE waiting") == [(0,)]  # no film is suspected
         one.start()
         seen += list(one.events(job, int(seen[-1][1])))
-        assert sorted(document["number"] for kind, _, document in seen if kind == "result") == list(range(30))
+        assert sorted(document["number"] for kind, _, document in seen if kind == "result") == list(range(12))
     finally:
-        one.kill()
+        one.close()
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
@@ -275,7 +279,9 @@ def test_each_accepted_film_ends_with_one_result(bundle: Path, tmp_path: Path, k
         assert os.listdir(one.jobs_dir / "films") == []
     finally:
         ended.set()
-        one.kill()
+        for thread in threads:
+            thread.join(10)
+        one.close()
 
 
 @pytest.mark.parametrize(
