@@ -7,6 +7,7 @@ EXTRAS = {
     "openvino": ("openvino",),
     "hub": ("huggingface_hub",),
     "nifti": ("nibabel",),
+    "serve": ("starlette", "uvicorn", "h11", "python_multipart", "prometheus_client", "pynetdicom"),
     "dicom": ("highdicom", "contourpy", "dicognito"),
 }
 """Each extra of pyproject.toml, and the modules that it adds to the ones before it."""

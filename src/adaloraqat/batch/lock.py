@@ -15,25 +15,34 @@ class FolderLock:
 
     The empty file stays there: to remove it could take another process's lock away.
 
+    Args:
+        folder: made where it is absent.
+        name: of the empty file.
+        taken: the sentence where another process holds the folder; by default that of `segment`.
+        option: which names the folder, for the sentences.
+
     Raises:
         OutputError: another process holds it, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, name: str = LOCK, taken: str | None = None, option: str = "--out"
+    ) -> None:
+        shown = folder.absolute().name
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            self._handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise OutputError(
-                f"{folder.absolute().name} cannot be written ({error.strerror}): choose another --out."
+                f"{shown} cannot be written ({error.strerror}): choose another {option}."
             ) from error
         try:
             _lock(self._handle)
         except OSError as error:
             os.close(self._handle)
             raise OutputError(
-                f"Another process is writing results to {folder.absolute().name}: wait for it, or "
-                "choose another --out."
+                taken
+                or f"Another process is writing results to {shown}: wait for it, or choose another {option}."
             ) from error
 
     def release(self) -> None:

@@ -5,16 +5,13 @@ killed it, and leaves its processes behind when its own is killed. Here each pro
 its end tells the parent which task died, and the parent's end tells the processes to leave.
 """
 
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Any, TypeVar
+from multiprocessing.connection import wait
+from typing import TypeVar
 
+from adaloraqat.batch.worker_process import DEAD, READY, REFUSED, WorkerProcess
 from adaloraqat.errors import AdaloraqatError
 
 Task = TypeVar("Task")
@@ -47,7 +44,7 @@ def as_done(
     """
     source = iter(tasks)
     again: deque[tuple[Task, int]] = deque()
-    workers: list[_Worker] = []
+    workers: list[WorkerProcess] = []
     unstarted = 0
 
     def following() -> tuple[Task, int] | None:
@@ -61,19 +58,19 @@ def as_done(
         held = following()
         while held is not None or any(worker.task for worker in workers):
             while held is not None and len(workers) < count:
-                workers.append(_Worker.start(set_up, held))
+                workers.append(WorkerProcess.start(set_up, held))
                 held = following()
             for ready in wait([worker.connection for worker in workers]):
                 worker = next(one for one in workers if one.connection is ready)
                 kind, content = worker.receive()
-                if kind == _REFUSED:
+                if kind == REFUSED:
                     raise content
-                if kind == _READY:
+                if kind == READY:
                     unstarted = 0
                     worker.ready = True
                     continue
                 lost, worker.task = worker.task, None
-                if kind == _DEAD:
+                if kind == DEAD:
                     workers.remove(worker)
                     worker.stop(0)
                     unstarted += not worker.ready
@@ -104,71 +101,3 @@ def as_done(
             worker.connection.close()
         for worker in workers:
             worker.stop(deadline - time.monotonic())
-
-
-_READY, _DONE, _REFUSED, _DEAD = "ready", "done", "refused", "dead"
-
-
-@dataclass(eq=False)
-class _Worker:
-    """A process, the parent's end of its pipe, and what it works on: the task and which attempt this is."""
-
-    process: SpawnProcess
-    connection: Connection
-    task: tuple[Any, int] | None
-    ready: bool = False
-
-    @classmethod
-    def start(cls, set_up: Callable[[], Any], task: tuple[Any, int]) -> "_Worker":
-        """Start a process; its first task waits in the pipe."""
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, set_up))
-        process.start()
-        theirs.close()  # so that its end is seen here
-        worker = cls(process, ours, None)
-        worker.give(task)
-        worker.task = task  # also where it died at once: its end is seen at the next look
-        return worker
-
-    def give(self, task: tuple[Any, int]) -> bool:
-        """Hand the next task over; False where the process has just died."""
-        try:
-            self.connection.send(task[0])
-        except OSError:
-            return False
-        self.task = task
-        return True
-
-    def receive(self) -> tuple[str, Any]:
-        """Return what the process says; that it is dead where it says nothing any more."""
-        try:
-            kind, content = self.connection.recv()
-        except (EOFError, OSError):
-            return _DEAD, None
-        return kind, content
-
-    def stop(self, patience: float) -> None:
-        """Wait for the process's end for some seconds, then end it."""
-        self.connection.close()
-        self.process.join(max(0.0, patience))
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process.close()
-
-
-def _serve(connection: Connection, set_up: Callable[[], Callable[[Any], Any]]) -> None:
-    """Do tasks until the parent closes the pipe, or ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    try:
-        try:
-            work = set_up()
-        except AdaloraqatError as error:
-            connection.send((_REFUSED, error))
-            return
-        connection.send((_READY, None))
-        while True:
-            connection.send((_DONE, work(connection.recv())))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return

@@ -1,0 +1,161 @@
+"""A request's body, read with limits: of bytes, of time, and of what all open requests hold together."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from adaloraqat.errors import refused_as
+from adaloraqat.serve.problems import Problem, busy
+
+_PIECE = 1 << 18  # bytes between two looks at other requests, while a form is taken apart
+_FIELDS = 1024
+_FIELD_BYTES = 1 << 16
+
+
+class Bytes:
+    """How many bytes of bodies are in memory, and the most that may be."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    @contextmanager
+    def held(self) -> Iterator["Share"]:
+        """Give a share that is given back at the end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self._left += share.taken
+
+    def take(self, count: int) -> None:
+        """Take `count` bytes.
+
+        Raises:
+            Problem: 503, they are not there.
+        """
+        if count > self._left:
+            raise busy("The server holds as many films as its memory allows: ask again in a moment.")
+        self._left -= count
+
+
+@dataclass
+class Share:
+    """What one request holds."""
+
+    whole: Bytes
+    taken: int = 0
+
+    def grow(self, size: int) -> None:
+        """Hold at least `size` bytes."""
+        if size > self.taken:
+            self.whole.take(size - self.taken)
+            self.taken = size
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a client sent: a film, what it calls it, and the other fields, of the query too."""
+
+    film: bytes = field(repr=False)
+    name: str
+    fields: Mapping[str, list[str]]
+
+
+async def read_body(request: Request, share: Share, max_bytes: int, seconds: float) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        Problem: 413 too large, 408 too slow, 415 compressed, 503 no memory left.
+        ClientDisconnect: the client has gone before its end.
+    """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
+        raise Problem(
+            415, "A compressed body is not taken: send the film as it is, without Content-Encoding."
+        )
+    declared = request.headers.get("Content-Length", "")
+    if declared.isdigit():
+        _check_size(int(declared), max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                _check_size(len(body) + len(chunk), max_bytes)
+                share.grow(len(body) + len(chunk))
+                body += chunk
+    except TimeoutError as error:
+        raise Problem(
+            408, f"The body did not arrive within {seconds:g} seconds: send it faster, or a smaller film."
+        ) from error
+    return bytes(body)
+
+
+async def read_form(request: Request, share: Share, max_bytes: int, seconds: float) -> Form:
+    """Return the film and the fields of a request: multipart/form-data, or the film itself as the body.
+
+    Raises:
+        Problem: as `read_body`, or 400: a form that cannot be taken apart, or that has not one film.
+        ClientDisconnect: as `read_body`.
+    """
+    body = await read_body(request, share, max_bytes, seconds)
+    fields: dict[str, list[str]] = {}
+    for key, value in request.query_params.multi_items():
+        fields.setdefault(key, []).append(value)
+    kind, _ = parse_options_header(request.headers.get("Content-Type", ""))
+    if kind != b"multipart/form-data":
+        return Form(body, "film", fields)
+    films: list[UploadFile] = []
+    for key, part in await _parts(request, body):
+        if isinstance(part, UploadFile):
+            films.append(part)
+        else:
+            fields.setdefault(key, []).append(part)
+    if len(films) != 1:
+        raise Problem(
+            400, "The form holds no film, or several: send one file, in the field film, with a file name."
+        )
+    film = await films[0].read()
+    await films[0].close()
+    return Form(film, films[0].filename or "film", fields)
+
+
+async def discard(request: Request, most: int, seconds: float) -> None:
+    """Take what is left of a body, within limits, so that the client reads the answer and not a reset."""
+    if "100-continue" in request.headers.get("Expect", "").lower():
+        return  # it waits to be told
+    taken = 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                taken += len(chunk)
+                if taken > most:
+                    return
+    except (TimeoutError, ClientDisconnect, RuntimeError):  # the last: it was read to its end before
+        return
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 0  # of a SpooledTemporaryFile: no limit, so that no film is written to a disk here
+
+
+async def _parts(request: Request, body: bytes) -> list[tuple[str, str | UploadFile]]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        view = memoryview(body)
+        for start in range(0, len(body), _PIECE):
+            yield bytes(view[start : start + _PIECE])
+            await asyncio.sleep(0)
+
+    parser = _InMemory(request.headers, pieces(), max_files=1, max_fields=_FIELDS, max_part_size=_FIELD_BYTES)
+    refusal = Problem(400, "The form cannot be taken apart: send multipart/form-data with one film.")
+    with refused_as(refusal):
+        return (await parser.parse()).multi_items()
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise Problem(413, f"The body has more than {most / (1 << 20):g} MiB, the limit of this server.")

@@ -1,0 +1,128 @@
+"""The server's life: its socket, its signals, and in which order it starts and stops."""
+
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from adaloraqat.errors import AdaloraqatError
+from adaloraqat.serve.guard import Guard
+from adaloraqat.serve.pool import WorkerPool
+from adaloraqat.serve.protocol import TimedProtocol
+from adaloraqat.serve.settings import ServerSettings
+
+_KEEP_ALIVE_S = 10
+_HEADER_BYTES = 16 << 10
+_POOL_DRAIN_S = 1.0  # all that had a client was answered before
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        AdaloraqatError: the port is in use or may not be taken, or the address is none of this computer.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=1024)
+    except socket.gaierror as error:
+        raise AdaloraqatError(
+            f"--host {host} is no address of this computer: give one, or leave it out."
+        ) from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            sentence = f"Port {port} is in use: stop what listens there, or choose another with --port."
+        elif error.errno == errno.EACCES:
+            sentence = f"Port {port} needs more rights: choose one above 1023 with --port."
+        else:
+            sentence = f"--host {host} is no address of this computer: give one, or leave it out."
+        raise AdaloraqatError(sentence) from error
+
+
+def serve(
+    listening: socket.socket,
+    app: Guard,
+    pool: WorkerPool,
+    settings: ServerSettings,
+    when_ready: Callable[[], None],
+    when_stopping: Callable[[], None] = lambda: None,
+) -> bool:
+    """Start the workers and serve until a signal; then answer what is in work, and end the workers.
+
+    `when_stopping` is called first then, to end what would go on for ever.
+
+    Returns:
+        Whether it was Ctrl-C that ended it, and not SIGTERM.
+
+    Raises:
+        AdaloraqatError: no worker comes to be ready.
+    """
+    config = uvicorn.Config(
+        app,
+        http=type("_Protocol", (TimedProtocol,), {"header_s": settings.client_s}),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # uvicorn's own lines may quote what a client sent; the guard writes ours
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=min(_KEEP_ALIVE_S, settings.client_s),  # type: ignore[arg-type]
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+    )
+    server = _Server(config, when_ready, when_stopping)
+    try:
+        with server.capture_signals():
+            pool.start()
+            server.run(sockets=[listening])
+    finally:
+        listening.close()
+        pool.close(_POOL_DRAIN_S)
+    return server.last_signal == signal.SIGINT
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which ends its own process by the signal that stopped it; here the caller ends it."""
+
+    def __init__(
+        self, config: uvicorn.Config, when_ready: Callable[[], None], when_stopping: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._when_ready = when_ready
+        self._when_stopping = when_stopping
+        self._capturing = False
+        self.last_signal: int | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also say that it is ready."""
+        await super().startup(sockets)
+        self._when_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also say that it stops."""
+        self._when_stopping()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Note SIGINT and SIGTERM within, from before the workers start."""
+        if self._capturing:
+            yield
+            return
+        self._capturing = True
+        before = {number: signal.signal(number, self._noted) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _noted(self, number: int, frame: object) -> None:
+        if self.should_exit:
+            self.force_exit = True  # asked for a second time
+        self.should_exit = True
+        self.last_signal = number
