@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from adaloraqat.cli.main import app
 
-
 PATIENT = ("--deadline", 600, "--client-timeout", 200)
 """For a server whose answers are waited for, however busy the computer is."""
 
