@@ -28,10 +28,11 @@ from adaloraqat.training.films import PLANES
 from adaloraqat.training.kinds.base import Stage
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import make_optimizer, set_training, trainable_groups
+from adaloraqat.training.processes import check_division, chosen_device, launched
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_teacher
 from adaloraqat.training.run_films import choose_films
-from adaloraqat.training.train import chosen_device, enter_stage, keep_freed_memory, start_of
+from adaloraqat.training.train import enter_stage, keep_freed_memory, start_of
 
 _FLOAT = 4  # bytes
 _MUCH_MEMORY = 1_000_000_000  # bytes
