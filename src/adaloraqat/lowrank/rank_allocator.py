@@ -204,10 +204,7 @@ class RankAllocator:
         self._sums = (
             {}
             if self.finished
-            else {
-                name: torch.zeros_like(exact(adapter.mask))
-                for name, adapter in self.adapters.items()
-            }
+            else {name: torch.zeros_like(exact(adapter.mask)) for name, adapter in self.adapters.items()}
         )
 
     def _check_plan(self) -> None:

@@ -31,13 +31,15 @@ from adaloraqat.training.films import embed
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import (
     Group,
+    gradients,
     make_optimizer,
     optimizer_tensors,
+    rates,
     restore_optimizer,
     set_training,
     trainable_groups,
 )
-from adaloraqat.training.processes import Processes
+from adaloraqat.training.processes import ALONE, Processes
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run_films import RunFilms
 from adaloraqat.training.run_folder import RunFolder
@@ -91,7 +93,7 @@ class RunContext:
     device: torch.device
     report: Report
     on_step: OnStep
-    processes: Processes = Processes()
+    processes: Processes = ALONE
     trackers: Trackers = field(default_factory=Trackers)
 
 
@@ -251,7 +253,7 @@ class StageTraining:
             terms = self.step()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
-            self.context.trackers.step(self.stage.name, progress.step, terms, self._rates())
+            self.context.trackers.step(self.stage.name, progress.step, terms, rates(self.optimizer))
             self.context.on_step(self.stage.name, progress.step, self.total_steps)
             self._pace.tell(self._step_in_words())
         # A last step that no other follows, whose loss would tell:
@@ -295,9 +297,14 @@ class StageTraining:
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}  # of the loss terms, each part of the batch with its share
         for batch, share in processes.shares(self.batches.draw(progress.step), schedule.accumulate):
-            boxes, wanted = batch.boxes.to(device), batch.wanted.to(device)  # drawn on the CPU: alike everywhere
+            boxes, wanted = (
+                batch.boxes.to(device),
+                batch.wanted.to(device),
+            )  # drawn on the CPU: alike everywhere
             with half:
-                embedding = embed(model, batch.images, batch.valid, self.preprocessing, layout)  # (B, D, g, g)
+                embedding = embed(
+                    model, batch.images, batch.valid, self.preprocessing, layout
+                )  # (B, D, g, g)
                 prompts = step_prompts(model, batch, embedding, boxes, wanted)
                 logits, quality = decode(model, embedding, *prompts)  # (B, 1, 4g, 4g), (B, 1)
             logits = logits.float() if in_half else logits
@@ -306,14 +313,12 @@ class StageTraining:
             terms = mask_terms(logits, quality, wanted, stage.losses) | stage.loss_terms(model)
             if self.distiller is not None:
                 with half:
-                    terms |= self.distiller.terms(
-                        batch.indices, batch.warp, embedding, logits, boxes, wanted
-                    )
+                    terms |= self.distiller.terms(batch.indices, batch.warp, embedding, logits, boxes, wanted)
             loss = torch.stack(list(terms.values())).sum()
             (share * loss).backward()
             for name, term in (terms | {"total": loss}).items():
                 sums[name] = share * term.detach() + sums.get(name, 0)
-        processes.add_up([*sums.values(), *self._gradients()])
+        processes.add_up([*sums.values(), *gradients(self.optimizer)])
         self._check_finite(sums["total"], "loss")
         parameters = self._parameters()
         self._check_finite(get_total_norm([p.grad for p in parameters if p.grad is not None]), "gradient")
@@ -331,15 +336,6 @@ class StageTraining:
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.groups for parameter in group.parameters.values()]
-
-    def _gradients(self) -> list[Tensor]:
-        """Return the gradients of all that learns, beside the model too."""
-        learning = (p for setting in self.optimizer.param_groups for p in setting["params"])
-        return [p.grad for p in learning if p.grad is not None]
-
-    def _rates(self) -> dict[str, float]:
-        groups = [*self.groups, *self.extra_groups]
-        return {g.rate: s["lr"] for g, s in zip(groups, self.optimizer.param_groups, strict=False)}
 
     def _check_finite(self, value: Tensor, what: str) -> None:
         if not bool(torch.isfinite(value)):

@@ -1,9 +1,9 @@
 """Several processes that train one model: each takes its share of every batch, and all hold the same weights.
 
-accelerate joins what a launcher has started and knows each process's device. The model itself stays as it is:
-DistributedDataParallel would see neither `encode` and `decode`, which call a model's parts, nor a prune, which
-removes parameters. Instead, a step's gradients are added up over the processes once, before anything reads
-them; they and all that follows (importance, clipping, the optimiser) are then the same everywhere.
+accelerate joins what a launcher has started and knows each process's device. The model itself stays as it
+is: DistributedDataParallel would see neither `encode` and `decode`, which call a model's parts, nor a prune,
+which removes parameters. Instead, a step's gradients are added up over the processes once, before anything
+reads them; they and all that follows (importance, clipping, the optimiser) are then the same everywhere.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PATIENCE = timedelta(days=1)  # while the main process remembers a teacher's an
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together; by default it is alone, and nothing is exchanged.
+    """One process among those that train together; by default it is alone, and nothing is exchanged.
 
     Attributes:
         device: of this process.
@@ -42,7 +42,7 @@ class Processes:
         count: of all processes.
     """
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device
     number: int = 0
     count: int = 1
 
@@ -138,6 +138,10 @@ class Processes:
                 )
 
 
+ALONE = Processes(torch.device("cpu"))
+"""A process that was started without a launcher."""
+
+
 def launched() -> tuple[int, int]:
     """Return the number of this process, from 0, and how many a launcher has started; (0, 1) without one.
 
@@ -171,7 +175,9 @@ def join(choice: DeviceChoice) -> Processes:
 
     device = chosen_device(choice)
     if device.type == "mps":
-        raise RecipeError("Apple's GPU trains in one process; start it without a launcher, or write device: cpu.")
+        raise RecipeError(
+            "Apple's GPU trains in one process; start it without a launcher, or write device: cpu."
+        )
     state = PartialState(cpu=device.type == "cpu", timeout=_PATIENCE)
     atexit.register(state.destroy_process_group)
     return Processes(state.device, state.process_index, state.num_processes)
@@ -185,11 +191,11 @@ def chosen_device(choice: DeviceChoice) -> torch.device:
     Raises:
         RecipeError: a GPU is asked for and there is none that torch can use.
     """
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if choice == "cpu" or (choice == "auto" and not there["cuda"]()):
+    cuda = torch.cuda.is_available()
+    if choice == "cpu" or (choice == "auto" and not cuda):
         return torch.device("cpu")
     kind = "cuda" if choice == "auto" else choice
-    if not there[kind]():
+    if not (cuda if kind == "cuda" else torch.backends.mps.is_available()):
         raise RecipeError(
             f"The recipe asks for device: {kind} but torch finds no GPU here; use device: auto or cpu, or "
             f"install {'the CUDA build of torch' if kind == 'cuda' else 'torch on an Apple computer'}."

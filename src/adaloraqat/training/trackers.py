@@ -1,4 +1,4 @@
-"""A training in the window of an experiment tracker: losses and rates by step, scores, ranks and pictures by epoch.
+"""A training in an experiment tracker: losses and rates by step; scores, ranks and pictures by epoch.
 
 accelerate knows the trackers. They only watch: no number of a run depends on them, and metrics.jsonl has all
 that they show but the single steps and the pictures.
@@ -53,7 +53,9 @@ class Trackers:
             if name not in TRACKERS:
                 raise RecipeError(f"There is no tracker {name}; choose of {', '.join(TRACKERS)}.")
             if importlib.util.find_spec(name) is None:
-                raise RecipeError(f"--log {name} needs {name}, which is not installed: run pip install {name}.")
+                raise RecipeError(
+                    f"--log {name} needs {name}, which is not installed: run pip install {name}."
+                )
         self._names = tuple(dict.fromkeys(names))
         self._trackers: list[GeneralTracker] = []
         self._before = 0
@@ -139,7 +141,7 @@ def _flat(document: Any, joint: str = ".", path: tuple[str, ...] = ()) -> Iterat
 
 @torch.no_grad()
 def pictures(model: SegmentationModel, films: FilmSet, preprocessing: Preprocessing) -> Tensor:
-    """Return the first films (N, S, S, 3) uint8 with two contours: the true mask's green, the found one's red.
+    """Return the first films (N, S, S, 3) uint8, the true mask's contour in green, the found one's in red.
 
     The model is asked without a box, and is in evaluation mode afterwards.
     """

@@ -113,9 +113,7 @@ def train(
         _check_stages(recipe, position, usable)
         _check_batch_norms(recipe, position, processes)
         teachers = _teachers(recipe, processes.device)
-    context = RunContext(
-        recipe, films, run, teachers, processes.device, report, on_step, processes, trackers
-    )
+    context = RunContext(recipe, films, run, teachers, processes.device, report, on_step, processes, trackers)
     if processes.main:
         for warning in _early_warnings(recipe):
             logger.warning("%s", warning)
@@ -270,8 +268,8 @@ def _check_batch_norms(recipe: Recipe, position: _Position, processes: Processes
         learning = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
         if learning and processes.count * stage.schedule.accumulate > 1:
             raise RecipeError(
-                f"Stage {stage.name} trains batch norms, which need each batch whole: train it in one process "
-                "with accumulate: 1, or only its decoder or adapters."
+                f"Stage {stage.name} trains batch norms, which need each batch whole: train it in one "
+                "process with accumulate: 1, or only its decoder or adapters."
             )
 
 
@@ -329,7 +327,11 @@ def _run_stage(context: RunContext, position: _Position) -> _Position:
     structure = training.structure
     if context.processes.main:
         stage.save(model, run.folder, recipe.base.weights)
-        document = {"structure": asdict(structure), "result": result, "preprocessing": preprocessing.to_dict()}
+        document = {
+            "structure": asdict(structure),
+            "result": result,
+            "preprocessing": preprocessing.to_dict(),
+        }
         save_tensors(run.stage_path(stage.name), model.state_dict(), document)
     results = [*position.results, result]
     return _Position(model, structure, number + 1, training.progress.lines, results)

@@ -12,7 +12,7 @@ from adaloraqat.models.sam import decode
 from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, Preprocessing, read_mask
 from adaloraqat.training.films import FilmSet, embed
-from adaloraqat.training.processes import Processes
+from adaloraqat.training.processes import ALONE, Processes
 
 BATCH = 8
 
@@ -23,13 +23,13 @@ def validate(
     films: FilmSet,
     preprocessing: Preprocessing,
     progress: Progress = no_progress,
-    processes: Processes = Processes(),
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
 
-    `progress` counts the batches, which `processes` share: the same batches and sums whatever their number. A
-    film whose truth is empty has no ground-truth box and counts only
-    without one. A network that takes no box has no `dice_box`.
+    `progress` counts the batches, which `processes` share; their number changes no score. A film whose truth
+    is empty has no ground-truth box and counts only without one. A network that takes no box has no
+    `dice_box`.
     """
     training = model.training
     model.eval()
