@@ -1,6 +1,6 @@
-"""One of several processes that torchrun starts, as `test_processes.py` asks: trainings one after the other.
+"""One of several processes that accelerate starts, as `test_processes.py` asks: trainings one after the other.
 
-    torchrun ... launched.py JOBS RESULTS     JOBS: a JSON list of the arguments of `work`
+    accelerate launch ... launched.py JOBS RESULTS     JOBS: a JSON list of the arguments of `work`
 
 Each process writes what its trainings returned to RESULTS.<its number>.
 """

@@ -72,10 +72,19 @@ class Stopped(Exception):
 def launch(count: int, jobs: list[dict[str, Any]], folder: Path) -> list[list[dict[str, Any]]]:
     """Run jobs in `count` processes; return what each process returned."""
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        str(count),
+    ]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--main_process_port", "0"]  # any that is free; gloo, since the recipes ask for the CPU
     command += [str(DRIVER), str(folder / "jobs.json"), str(folder / "results")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=environment)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return [json.loads((folder / f"results.{number}").read_text()) for number in range(count)]
 

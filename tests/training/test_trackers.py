@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaloraqat.cli.train import TrackerName
 from adaloraqat.errors import RecipeError
 from adaloraqat.training import parse_recipe
 from adaloraqat.training.run_folder import load_tensors
-from adaloraqat.training.trackers import TRACKERS, Trackers
+from adaloraqat.training.trackers import Trackers
 from adaloraqat.training.train import train
 
 Make = Callable[[], dict[str, Any]]
@@ -80,10 +79,6 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_begins(
     assert not (tmp_path / "run").exists()
     with pytest.raises(RecipeError, match="There is no tracker paper; choose of tensorboard"):
         Trackers(["paper"])
-
-
-def test_the_command_offers_the_trackers() -> None:
-    assert list(TrackerName) == list(TRACKERS)
 
 
 def _installed(name: str) -> bool:
