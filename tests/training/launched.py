@@ -1,4 +1,4 @@
-"""One of several processes that accelerate starts, as `test_processes.py` asks: trainings one after the other.
+"""One of several processes that accelerate starts: trainings one after the other, as `test_processes.py` asks.
 
     accelerate launch ... launched.py JOBS RESULTS     JOBS: a JSON list of the arguments of `work`
 
