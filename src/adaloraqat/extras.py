@@ -2,7 +2,8 @@
 
 EXTRAS = {
     "evidence": ("scipy", "skimage", "matplotlib", "jinja2"),
-    "train": ("torch", "transformers", "peft", "safetensors", "yaml", "onnx"),
+    "train": ("torch", "transformers", "peft", "safetensors", "yaml", "onnx", "accelerate"),
+    "log": ("tensorboard",),
     "baselines": ("monai",),
     "openvino": ("openvino",),
     "hub": ("huggingface_hub",),

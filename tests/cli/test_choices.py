@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from adaloraqat.bundle.engine import ENGINES
 from adaloraqat.bundle.format import WEIGHT_RANGES
-from adaloraqat.cli import data, export, main, options, robustness
+from adaloraqat.cli import data, export, main, options, robustness, train
 from adaloraqat.datasets.manifest import MASK_KINDS, SPLITS
 from adaloraqat.datasets.phantom.site import PHANTOM_SITES
 from adaloraqat.datasets.sources import SOURCES
@@ -21,6 +21,7 @@ from adaloraqat.radiograph.corrupt import CORRUPTIONS
 
 def test_choices_are_what_the_rooms_know() -> None:
     from adaloraqat.quantize.policy import POLICIES
+    from adaloraqat.training.trackers import TRACKERS
 
     engines = [name for runtime in ENGINES for name in (runtime, *with_devices(runtime))]
     assert list(options.EngineName) == engines
@@ -32,6 +33,7 @@ def test_choices_are_what_the_rooms_know() -> None:
     assert list(data.SourceName) == list(SOURCES)
     assert list(data.MaskKind) == list(MASK_KINDS)
     assert list(data.Site) == list(PHANTOM_SITES)
+    assert list(train.TrackerName) == list(TRACKERS)
 
 
 def with_devices(runtime: str) -> list[str]:

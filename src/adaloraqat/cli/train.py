@@ -4,15 +4,26 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.console import INTERRUPTED, SOME_FAILED, is_quiet, print_line
+from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, is_quiet, print_line
 from adaloraqat.cli.options import TrainingThreads
+from adaloraqat.errors import AdaloraqatError
 
 log = logging.getLogger("adaloraqat")
+
+
+class TrackerName(StrEnum):
+    """The experiment trackers (`training.trackers.TRACKERS`)."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+    trackio = "trackio"
 
 
 def train(
@@ -48,6 +59,10 @@ def train(
             envvar="ADALORAQAT_FILM_CACHE", help="Folder for decoded films, which later runs reuse."
         ),
     ] = None,
+    trackers: Annotated[
+        list[TrackerName] | None,
+        typer.Option("--log", help="Tell an experiment tracker too (repeatable)."),
+    ] = None,
 ) -> None:
     """Train a model on the films of a manifest, following a recipe.
 
@@ -57,17 +72,22 @@ def train(
 
     set_up_torch(threads)
     from adaloraqat.training import load_recipe
+    from adaloraqat.training.processes import launched
     from adaloraqat.training.train import train as run_recipe
     from adaloraqat.training.validate import in_words
 
-    settled = load_recipe(recipe, tuple(settings or ()))
-    if dry_run:
-        from adaloraqat.training.dry_run import plan
-
-        for line in plan(settled, data).lines():
-            print_line(line)
-        return
+    number, _ = launched()
+    if number:
+        log.setLevel(logging.ERROR)  # the main process speaks for all
     try:
+        settled = load_recipe(recipe, tuple(settings or ()))
+        if dry_run:
+            from adaloraqat.training.dry_run import plan
+
+            if not number:
+                for line in plan(settled, data).lines():
+                    print_line(line)
+            return
         with _step_bar() as steps:
             result = run_recipe(
                 settled,
@@ -77,7 +97,12 @@ def train(
                 report=lambda line: log.info("%s", line),
                 on_step=steps,
                 cache=cache,
+                log=trackers or (),
             )
+    except AdaloraqatError as error:
+        if number:
+            raise typer.Exit(NOTHING_DONE) from error
+        raise
     except KeyboardInterrupt as error:
         log.error("Stopped by Ctrl-C: the same command with --resume continues after the last whole epoch.")
         raise typer.Exit(INTERRUPTED) from error

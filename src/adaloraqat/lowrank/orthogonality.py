@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from adaloraqat.lowrank.adalora import adapted_layers, adapters_of
 from adaloraqat.lowrank.adalora_layer import PROJECTIONS, SVDAdapter
+from adaloraqat.models.exact import exact
 
 NOTICEABLE_UPDATE = 1e-3
 """Below this ‖ΔW‖/‖W‖ in every matrix the adapters have learned next to nothing."""
@@ -56,8 +57,8 @@ def relative_update(model: nn.Module) -> dict[str, float]:
     updates = {}
     for name, qkv in adapted_layers(model).items():
         for projection in PROJECTIONS:
-            change = float(qkv.adapter(projection).delta_weight().double().norm())
-            size = float(qkv.base_rows(projection).double().norm())
+            change = float(exact(qkv.adapter(projection).delta_weight()).norm())
+            size = float(exact(qkv.base_rows(projection)).norm())
             updates[f"{name}.{projection}"] = change / size if size else change
     return updates
 

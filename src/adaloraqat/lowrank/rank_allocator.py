@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.lowrank.adalora_layer import SVDAdapter
+from adaloraqat.models.exact import exact
 
 
 class RankAllocator:
@@ -101,7 +102,7 @@ class RankAllocator:
                 if adapter.capacity == 0:
                     continue
                 raise RuntimeError(f"{name} has no gradient: call accumulate() after backward()")
-            product = adapter.singular_values.double() * gradient.double()
+            product = exact(adapter.singular_values) * exact(gradient)
             self._sums[name] += product.abs()
         self._steps += 1
 
@@ -193,7 +194,7 @@ class RankAllocator:
             )
         self.initial_budget, self._pruned, self._steps = initial, pruned, steps
         self._sums = {
-            name: value.to(self.adapters[name].mask.device, torch.float64, copy=True)
+            name: value.to(exact(self.adapters[name].mask).device, torch.float64, copy=True)
             for name, value in saved.items()
         }
 
@@ -203,10 +204,7 @@ class RankAllocator:
         self._sums = (
             {}
             if self.finished
-            else {
-                name: torch.zeros(adapter.capacity, dtype=torch.float64, device=adapter.mask.device)
-                for name, adapter in self.adapters.items()
-            }
+            else {name: torch.zeros_like(exact(adapter.mask)) for name, adapter in self.adapters.items()}
         )
 
     def _check_plan(self) -> None:

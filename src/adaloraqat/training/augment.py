@@ -83,6 +83,10 @@ class Warp:
         images = torch.where(framed, images + level * (1 - inside), images)  # soft at the film's edge
         return images, targets, torch.where(framed, torch.ones_like(inside), inside.round())
 
+    def part(self, rows: slice) -> "Warp":
+        """Return the transforms of these films of the batch."""
+        return Warp(self.flips[rows], self.affine[rows], self.bend[rows], self.borders[rows])
+
     def sample(self, pictures: Tensor) -> Tensor:
         """Move pictures (B, C, S, S) of any size; what comes from outside is 0."""
         count, size = len(pictures), pictures.shape[-1]

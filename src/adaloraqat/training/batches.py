@@ -39,6 +39,17 @@ class Batch(NamedTuple):
     clicks: int = 0
     with_box: bool = True
 
+    def part(self, rows: slice) -> "Batch":
+        """Return these films of the batch, with all that was drawn for them."""
+        return self._replace(
+            indices=self.indices[rows],
+            warp=None if self.warp is None else self.warp.part(rows),
+            images=self.images[rows],
+            valid=self.valid[rows],
+            boxes=self.boxes[rows],
+            wanted=self.wanted[rows],
+        )
+
 
 class Batches:
     """The training films of one stage, as an endless row of batches.

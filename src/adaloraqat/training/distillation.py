@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adaloraqat.files import atomic_path
+from adaloraqat.models.exact import exact
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import architecture_of, decode, encode
 from adaloraqat.radiograph import Preprocessing
@@ -261,8 +262,8 @@ def least_squares(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tenso
     gram: Tensor | float = 0.0
     cross: Tensor | float = 0.0
     for inputs, outputs in pairs:
-        rows = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1).double()  # (n, D + 1)
-        gram, cross = gram + rows.T @ rows, cross + rows.T @ outputs.double()
+        rows = exact(torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1))  # (n, D + 1)
+        gram, cross = gram + rows.T @ rows, cross + rows.T @ exact(outputs)
     assert isinstance(gram, Tensor)
     assert isinstance(cross, Tensor)
     ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)

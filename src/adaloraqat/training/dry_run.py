@@ -28,10 +28,11 @@ from adaloraqat.training.films import PLANES
 from adaloraqat.training.kinds.base import Stage
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import make_optimizer, set_training, trainable_groups
+from adaloraqat.training.processes import check_division, chosen_device, launched
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_teacher
 from adaloraqat.training.run_films import choose_films
-from adaloraqat.training.train import chosen_device, enter_stage, keep_freed_memory, start_of
+from adaloraqat.training.train import enter_stage, keep_freed_memory, start_of
 
 _FLOAT = 4  # bytes
 _MUCH_MEMORY = 1_000_000_000  # bytes
@@ -51,9 +52,11 @@ class StagePlan:
         parameters: of the model, adapters included.
         trainable: how many of them learn.
         notes: what the stage makes of its own settings.
-        memory: bytes on the device at a step: weights, gradients, the optimiser's sums, what autograd keeps.
+        parts: that a batch goes through in, over processes and accumulation.
+        memory: bytes on each device at a step: weights, gradients, the optimiser's sums, what autograd keeps.
         flops: multiplications and additions of one step.
-        seconds: of the whole stage, validation included, at the speed of one step on this computer.
+        seconds: of the whole stage in one process, validation included, at the speed of one step on this
+            computer.
     """
 
     stage: Stage
@@ -64,6 +67,7 @@ class StagePlan:
     parameters: int
     trainable: int
     notes: tuple[str, ...]
+    parts: int
     memory: int
     flops: int
     seconds: float
@@ -108,6 +112,8 @@ def plan(recipe: Recipe, manifest: Path) -> Plan:
     Raises:
         AdaloraqatError: what `train` would refuse before it opens a film.
     """
+    _, processes = launched()
+    check_division(recipe, processes)
     training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
     model, structure = start_of(recipe)
     keep_freed_memory()
@@ -119,7 +125,7 @@ def plan(recipe: Recipe, manifest: Path) -> Plan:
         films = sampler_of(recipe, number, training).pass_length
         stage.check_steps(stage.schedule.steps(films)[1])
         model.to(device)
-        plans.append(_planned(recipe, stage, model, films, len(validation), device))
+        plans.append(_planned(recipe, stage, model, films, len(validation), device, processes))
         largest = max(largest, int(structure.architecture["image_size"]))
         if len(plans[-1].budgets) > 1:
             even = plans[-1].budgets[-1] // plans[-1].matrices
@@ -137,8 +143,10 @@ def _planned(
     films: int,
     validated: int,
     device: torch.device,
+    processes: int,
 ) -> StagePlan:
     schedule = stage.schedule
+    parts = processes * schedule.accumulate
     groups = trainable_groups(model, stage, recipe.prompts.clicks is not None)
     trainable = sum(p.numel() for group in groups for p in group.parameters.values())
     parameters = sum(p.numel() for p in model.parameters())
@@ -150,7 +158,7 @@ def _planned(
     steps_per_epoch, steps = schedule.steps(films)
     weights = parameters + trainable * (1 + _SUMS[schedule.optimizer])
     seconds = steps * schedule.batch_size * cost.step + (1 + schedule.epochs) * validated * cost.validation
-    memory = weights * _FLOAT + cost.kept + schedule.batch_size * cost.kept_a_film
+    memory = weights * _FLOAT + cost.kept + schedule.batch_size // parts * cost.kept_a_film
     if stage.distillation is not None:
         teacher, own = load_teacher(stage.distillation.teacher, stage.distillation.image_size)
         memory += sum(p.numel() for p in teacher.parameters()) * _FLOAT
@@ -168,6 +176,7 @@ def _planned(
         parameters=parameters,
         trainable=trainable,
         notes=tuple(stage.notes(model)),
+        parts=parts,
         memory=memory,
         flops=schedule.batch_size * cost.flops,
         seconds=seconds,
@@ -286,6 +295,7 @@ def _stage_lines(plan: StagePlan) -> Iterator[str]:
     yield (
         f"{plan.stage.name} ({plan.stage.kind}): {schedule.epochs} epochs of {plan.steps_per_epoch} steps, "
         f"{steps} in all, of {schedule.batch_size} films of {plan.image_size} px"
+        + (f", in {plan.parts} parts" if plan.parts > 1 else "")
     )
     if plan.budgets:
         yield f"  {plan.matrices} adapted matrices, {_falling(plan.budgets)} components in all"

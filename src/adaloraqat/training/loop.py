@@ -30,14 +30,17 @@ from adaloraqat.training.films import embed
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import (
     Group,
+    gradients,
     make_optimizer,
     optimizer_tensors,
+    rates,
     restore_optimizer,
     set_training,
     trainable_groups,
 )
 from adaloraqat.training.run_context import Pace, RunContext
 from adaloraqat.training.structure import Structure
+from adaloraqat.training.trackers import pictures
 from adaloraqat.training.validate import in_words, validate
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
@@ -109,12 +112,13 @@ class StageTraining:
             return None
         network, own = context.teachers[choice.teacher, choice.image_size]
         teacher = Teacher(network, own, context.films.for_teacher(own))
-        if not choice.embedding:
-            context.report(f"{self.stage.name}: the teacher's masks are computed once")
-            teacher = remember_masks(teacher, context.folder.folder)
-        elif self.stage.augmentation == 0 or not self.stage.geometry:
-            context.report(f"{self.stage.name}: the teacher's embeddings are computed once")
-            teacher = remember_embeddings(teacher, context.folder.folder)
+        with context.processes.main_first():
+            if not choice.embedding:
+                context.report(f"{self.stage.name}: the teacher's masks are computed once")
+                teacher = remember_masks(teacher, context.folder.folder)
+            elif self.stage.augmentation == 0 or not self.stage.geometry:
+                context.report(f"{self.stage.name}: the teacher's embeddings are computed once")
+                teacher = remember_embeddings(teacher, context.folder.folder)
         return Distiller(choice, teacher, embedding_width(self.model), self.preprocessing.image_size)
 
     @property
@@ -139,6 +143,9 @@ class StageTraining:
         stage, progress, monitor = self.stage, self.progress, self.context.recipe.monitor
         if not self._resumed:
             self._fit_distiller()
+        learning = [p for group in self.extra_groups for p in group.parameters.values()]
+        self.context.processes.spread([*self.model.state_dict().values(), *learning])
+        if not self._resumed:
             # The base, or plain post-training quantisation:
             progress.first = self._validate("before the first step")
             self._log({"loss": None, "validation": progress.first}, 0.0)
@@ -193,8 +200,10 @@ class StageTraining:
         set_training(self.model)
         sums: dict[str, float] = {}
         for _ in range(self.steps_per_epoch):
-            for name, value in self.step().items():
+            terms = self.step()
+            for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
+            self.context.trackers.step(self.stage.name, progress.step, terms, rates(self.optimizer))
             self.context.on_step(self.stage.name, progress.step, self.total_steps)
             self._pace.tell(self._step_in_words())
         # A last step that no other follows, whose loss would tell:
@@ -225,33 +234,42 @@ class StageTraining:
                 self._pace.tell(f"{name}: scored {start} of {count} validation films {when}")
                 yield start
 
-        return validate(self.model, self.validation, self.preprocessing, paced)
+        return validate(self.model, self.validation, self.preprocessing, paced, self.context.processes)
 
     def step(self) -> dict[str, float]:
         """Take one optimiser step on the next batch; return the loss terms, and their sum as `total`."""
         stage, model, schedule, progress = self.stage, self.model, self.stage.schedule, self.progress
-        device = self.context.device
+        device, processes = self.context.device, self.context.processes
         in_half = schedule.precision == "bfloat16"
         half = torch.autocast(device.type, torch.bfloat16, enabled=in_half)
         layout = torch.channels_last if in_half else torch.preserve_format  # it moves last bits as well
 
-        batch = self.batches.draw(progress.step)
-        boxes, wanted = batch.boxes.to(device), batch.wanted.to(device)  # drawn on the CPU: alike everywhere
-        with half:
-            embedding = embed(model, batch.images, batch.valid, self.preprocessing, layout)  # (B, D, g, g)
-            prompts = step_prompts(model, batch, embedding, boxes, wanted)
-            logits, quality = decode(model, embedding, *prompts)  # (B, 1, 4g, 4g), (B, 1)
-        logits = F.interpolate(logits.float(), size=wanted.shape[-2:], mode="bilinear", align_corners=False)
-
-        terms = mask_terms(logits, quality, wanted, stage.losses) | stage.loss_terms(model)
-        if self.distiller is not None:
-            with half:
-                terms |= self.distiller.terms(batch.indices, batch.warp, embedding, logits, boxes, wanted)
-        loss = torch.stack(list(terms.values())).sum()
-        self._check_finite(loss, "loss")
-
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        sums: dict[str, Tensor] = {}  # of the loss terms, each part of the batch with its share
+        for batch, share in processes.shares(self.batches.draw(progress.step), schedule.accumulate):
+            boxes, wanted = (
+                batch.boxes.to(device),
+                batch.wanted.to(device),
+            )  # drawn on the CPU: alike everywhere
+            with half:
+                embedding = embed(
+                    model, batch.images, batch.valid, self.preprocessing, layout
+                )  # (B, D, g, g)
+                prompts = step_prompts(model, batch, embedding, boxes, wanted)
+                logits, quality = decode(model, embedding, *prompts)  # (B, 1, 4g, 4g), (B, 1)
+            logits = logits.float() if in_half else logits
+            logits = F.interpolate(logits, size=wanted.shape[-2:], mode="bilinear", align_corners=False)
+
+            terms = mask_terms(logits, quality, wanted, stage.losses) | stage.loss_terms(model)
+            if self.distiller is not None:
+                with half:
+                    terms |= self.distiller.terms(batch.indices, batch.warp, embedding, logits, boxes, wanted)
+            loss = torch.stack(list(terms.values())).sum()
+            (share * loss).backward()
+            for name, term in (terms | {"total": loss}).items():
+                sums[name] = share * term.detach() + sums.get(name, 0)
+        processes.add_up([*sums.values(), *gradients(self.optimizer)])
+        self._check_finite(sums["total"], "loss")
         parameters = self._parameters()
         self._check_finite(get_total_norm([p.grad for p in parameters if p.grad is not None]), "gradient")
         self.hooks.after_backward()  # before clipping: importance is read from true gradients
@@ -264,7 +282,7 @@ class StageTraining:
         self.optimizer.step()
         progress.step += 1
         self.hooks.after("step", progress.step)
-        return {name: float(term.detach()) for name, term in (terms | {"total": loss}).items()}
+        return {name: float(value) for name, value in sums.items()}
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.groups for parameter in group.parameters.values()]
@@ -310,6 +328,7 @@ class StageTraining:
     def _load_best(self) -> dict[str, float]:
         if self.progress.best_epoch < 0:
             return self.progress.first
+        self.context.processes.wait()
         tensors, document = self.context.folder.load_best()
         self.model.load_state_dict(tensors)
         scores: dict[str, float] = document["scores"]
@@ -320,6 +339,9 @@ class StageTraining:
         line = {"stage": name, "epoch": progress.epoch, "step": progress.step, **entry}
         self.context.folder.append_metrics({**line, "timing": {"seconds": seconds}})
         progress.lines += 1
+        self.context.trackers.epoch(
+            name, progress.step, entry, lambda: pictures(self.model, self.validation, self.preprocessing)
+        )
         loss = f"loss {entry['loss']['total']:.4f}  " if entry["loss"] else ""
         scores = in_words(entry["validation"])
         self.context.report(f"{name} epoch {progress.epoch}/{self.stage.schedule.epochs}  {loss}{scores}")

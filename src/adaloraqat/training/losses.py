@@ -24,7 +24,9 @@ def mask_terms(logits: Tensor, quality: Tensor, targets: Tensor, weights: Losses
         "dice": weights.dice * soft_dice_loss(logits, targets),
     }
     if weights.quality:
-        error = F.mse_loss(quality[:, 0].float(), mask_iou(logits.detach(), targets))
+        error = F.mse_loss(
+            quality[:, 0].to(logits.dtype), mask_iou(logits.detach(), targets).to(logits.dtype)
+        )
         terms["quality"] = weights.quality * error
     return terms
 

@@ -71,12 +71,24 @@ def make_optimizer(groups: list[Group], stage: Stage) -> torch.optim.Optimizer:
             "params": list(group.parameters.values()),
             "weight_decay": schedule.weight_decay if group.decayed else 0.0,
             "peak": stage.learning_rates.of(group.rate),
+            "rate": group.rate,
         }
         for group in groups
     ] or [{"params": [torch.zeros(1)]}]
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(settings, lr=1e-4, momentum=schedule.momentum)
     return torch.optim.AdamW(settings, lr=1e-4)
+
+
+def gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return the gradients of all that learns."""
+    learning = (parameter for setting in optimizer.param_groups for parameter in setting["params"])
+    return [parameter.grad for parameter in learning if parameter.grad is not None]
+
+
+def rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return the present learning rate of each group that learns, by its name in `LearningRates`."""
+    return {setting["rate"]: setting["lr"] for setting in optimizer.param_groups if "rate" in setting}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:

@@ -117,7 +117,7 @@ class Recipe(Strict):
     data: DataChoice = DataChoice()
     prompts: Prompts = Prompts()
     monitor: Literal["dice_no_box", "dice_box"] = "dice_no_box"
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
     stages: tuple[AnyStage, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

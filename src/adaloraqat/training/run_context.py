@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.progress import Report
 from adaloraqat.radiograph import Preprocessing
+from adaloraqat.training.processes import ALONE, Processes
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run_films import RunFilms
 from adaloraqat.training.run_folder import RunFolder
+from adaloraqat.training.trackers import Trackers
 
 OnStep = Callable[[str, int, int], None]
 """Receives (stage, steps done, steps in all)."""
@@ -44,6 +46,8 @@ class RunContext:
         device: where the model computes.
         report: receives one line of progress at a time.
         on_step: receives (stage, steps done, steps in all) after each step.
+        processes: this one among those that train together.
+        trackers: receive what the run folder does, and single steps.
     """
 
     recipe: Recipe
@@ -53,3 +57,5 @@ class RunContext:
     device: torch.device
     report: Report
     on_step: OnStep
+    processes: Processes = ALONE
+    trackers: Trackers = field(default_factory=Trackers)

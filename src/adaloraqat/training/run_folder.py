@@ -59,7 +59,7 @@ class RunFolder:
                 )
             document = self._data()
             same_films = all(document.get(key, value) == value for key, value in identity.items())
-            if load_recipe(stored) != recipe or not same_films:
+            if _undivided(load_recipe(stored)) != _undivided(recipe) or not same_films:
                 what = "another recipe" if same_films else "other films"
                 raise CheckpointError(
                     f"{self.folder.name} was started with {what}; resume with the same one, or "
@@ -175,6 +175,37 @@ class RunFolder:
         if not whole:
             raise CheckpointError(f"{path.name} is damaged; remove it and continue with --resume.")
         return document
+
+
+class WatchedRunFolder(RunFolder):
+    """The run folder of a process beside the main one: it reads, and leaves all writing to that one."""
+
+    def start(self, recipe: Recipe, identity: Mapping[str, str], manifest: Path) -> None:
+        """Leave it to the main process, like everything below."""
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def keep_metrics(self, count: int) -> None:
+        """Drop nothing."""
+
+    def save_checkpoint(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def save_best(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write nothing."""
+
+
+def _undivided(recipe: Recipe) -> Recipe:
+    """Return a recipe without the parts that its batches go through in: another computer has other memory."""
+    whole = [
+        stage.model_copy(update={"schedule": stage.schedule.model_copy(update={"accumulate": 1})})
+        for stage in recipe.stages
+    ]
+    return recipe.model_copy(update={"stages": tuple(whole)})
 
 
 def _unfinished(path: Path) -> bool:

@@ -1,15 +1,18 @@
 """Train a recipe on a manifest, from the base to the last stage; resumable at any moment."""
 
+import copy
 import ctypes
 import logging
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.errors import CheckpointError, RecipeError
@@ -24,12 +27,15 @@ from adaloraqat.training.distillation import forget_embeddings
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.kinds.base import Stage
 from adaloraqat.training.loop import Saved, StageTraining, under
+from adaloraqat.training.optimizer import set_training, trainable_groups
+from adaloraqat.training.processes import Processes, check_division, differing_precision, join
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_start, load_teacher
 from adaloraqat.training.run_context import OnStep, RunContext
 from adaloraqat.training.run_films import RunFilms, choose_films, data_identity
-from adaloraqat.training.run_folder import RunFolder, load_document, save_tensors
+from adaloraqat.training.run_folder import RunFolder, WatchedRunFolder, load_document, save_tensors
 from adaloraqat.training.structure import Structure, build_model, settle_memory
+from adaloraqat.training.trackers import Trackers
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +55,12 @@ def train(
     report: Report = logger.info,
     on_step: OnStep = lambda stage, done, total: None,
     cache: Path | None = None,
+    log: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run every stage of `recipe` on the films of `manifest`.
+
+    Called in each of several processes that a launcher started (`processes`), it trains one model in all of
+    them; the main one writes and reports.
 
     Films that are missing or cannot be read are left out, with a warning at the start and in the result; a
     run is known by all films that it was given, these too, so that it is not resumed after they were mended.
@@ -65,6 +75,7 @@ def train(
         report: receives one line of progress at a time.
         on_step: receives (stage, steps done, steps in all) after each step, for a progress bar.
         cache: folder for decoded films (see `films`); it changes no number. None: they stay in memory.
+        log: names of experiment trackers that are told too (`trackers.TRACKERS`).
 
     Returns:
         the content of result.json; its `films` has `left_out`, {id: reason} of the films that were not used.
@@ -76,33 +87,55 @@ def train(
     torch.set_flush_denormal(True)  # denormal activations of barely trained layers cost 100 times
     keep_freed_memory()
     started = time.perf_counter()
-    training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
-    run = RunFolder(out)
-    identity = data_identity(training, validation)
-    run.check(recipe, identity, resume)
-    finished = run.result() if resume else None
-    if finished is not None:
+    processes = join(recipe.device)
+    if not processes.main:
+        report, on_step = _unheard, _unheard
+    with processes.together():
+        trackers = Trackers(log)
+        check_division(recipe, processes.count)
+        training, validation = choose_films(read_manifest(manifest, files_exist=False), recipe)
+        run = RunFolder(out) if processes.main else WatchedRunFolder(out)
+        identity = data_identity(training, validation)
+        run.check(recipe, identity, resume)
+        finished = run.result() if resume else None
+        position = None if finished is not None else _position(recipe, run, resume)
+    place = None if position is None else (position.number, position.lines)
+    processes.check_alike((identity, place))
+    if position is None:
         report("This run is already finished.")
+        assert finished is not None
         return finished
-    position = _position(recipe, run, resume)
     films = RunFilms(training, validation, cache)
     structure, stage = position.structure, recipe.stages[position.number]
-    usable, _ = films.at(structure.preprocessing_at(stage.size_within(structure.architecture["image_size"])))
-    _check_stages(recipe, position, usable)
-    device = chosen_device(recipe.device)
-    context = RunContext(recipe, films, run, _teachers(recipe, device), device, report, on_step)
-    for stage in recipe.stages:
-        for warning in stage.machine_warnings():
-            logger.warning("%s: %s", stage.name, warning)
+    size = stage.size_within(structure.architecture["image_size"])
+    with processes.together(), processes.main_first() if cache is not None else nullcontext():
+        usable, _ = films.at(structure.preprocessing_at(size))
+    with processes.together():
+        _check_stages(recipe, position, usable)
+        _check_batch_norms(recipe, position, processes)
+        teachers = _teachers(recipe, processes.device)
+    context = RunContext(recipe, films, run, teachers, processes.device, report, on_step, processes, trackers)
+    if processes.main:
+        for warning in _early_warnings(recipe):
+            logger.warning("%s", warning)
     run.start(recipe, identity, manifest)
+    if processes.main:
+        trackers.start(recipe, out, _steps_done(position), processes.device)
     report(f"read {recipe.base.source}, {len(training)} training and {len(validation)} validation films")
+    if processes.count > 1:
+        report(f"{processes.count} processes share each batch")
     run.keep_metrics(position.lines)
     if position.saved is not None:
         progress = position.saved[1]["progress"]
         report(f"continuing {recipe.stages[position.number].name} after epoch {progress['epoch']}")
-    while position.number < len(recipe.stages):
-        position = _run_stage(context, position)
-    forget_embeddings(out)
+    try:
+        while position.number < len(recipe.stages):
+            position = _run_stage(context, position)
+    finally:
+        trackers.finish()
+    processes.wait()
+    if processes.main:
+        forget_embeddings(out)
     summary = {
         "name": recipe.name,
         "data_fingerprint": identity["fingerprint"],
@@ -114,7 +147,7 @@ def train(
             "stages": {result["name"]: result["timing"]["seconds"] for result in position.results},
         },
     }
-    for sentence in summary["warnings"]:
+    for sentence in summary["warnings"] if processes.main else ():
         logger.warning("%s", sentence)
     run.write_result(summary)
     return summary
@@ -141,22 +174,15 @@ def warnings_of(recipe: Recipe, results: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def chosen_device(choice: Literal["cpu", "cuda", "auto"]) -> torch.device:
-    """Return the device of a recipe; `auto` is the first GPU, or the CPU where there is none.
+def _unheard(*_: object) -> None:
+    """Take the report of a process that is not the main one."""
 
-    Films, batches, checkpoints and finished models stay on the CPU's side.
 
-    Raises:
-        RecipeError: a GPU is asked for and there is none that torch can use.
-    """
-    if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise RecipeError(
-            "The recipe asks for device: cuda but torch finds no GPU here; use device: auto or cpu, or "
-            "install the CUDA build of torch."
-        )
-    return torch.device("cuda")
+def _early_warnings(recipe: Recipe) -> list[str]:
+    """Return what a person should know before the first stage begins."""
+    found = [f"{stage.name}: {text}" for stage in recipe.stages for text in stage.machine_warnings()]
+    precision = differing_precision(recipe)
+    return found if precision is None else [*found, precision]
 
 
 @dataclass(frozen=True)
@@ -226,6 +252,34 @@ def _check_stages(recipe: Recipe, position: _Position, films: FilmSet) -> None:
         adapted, size = adapted or stage.adapts, stage.size_within(size)
 
 
+def _check_batch_norms(recipe: Recipe, position: _Position, processes: Processes) -> None:
+    """Refuse a stage that trains batch norms on parts of a batch: they are defined by the whole one.
+
+    Raises:
+        RecipeError: says which stage and the remedy.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in position.model.modules()):
+        return
+    model, structure = copy.deepcopy(position.model), position.structure
+    for number, stage in enumerate(recipe.stages[position.number :], start=position.number):
+        if number > position.number or position.saved is None:
+            model, structure = enter_stage(stage, model, structure, recipe.seed)
+        trainable_groups(model, stage)
+        set_training(model)  # those that do not learn are in evaluation mode then
+        learning = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+        if learning and processes.count * stage.schedule.accumulate > 1:
+            raise RecipeError(
+                f"Stage {stage.name} trains batch norms, which need each batch whole: train it in one "
+                "process with accumulate: 1, or only its decoder or adapters."
+            )
+
+
+def _steps_done(position: _Position) -> int:
+    """Return the optimiser steps of the whole run up to `position`."""
+    inside = int(position.saved[1]["progress"]["step"]) if position.saved is not None else 0
+    return sum(int(result["steps"]) for result in position.results) + inside
+
+
 def _teachers(recipe: Recipe, device: torch.device) -> dict[tuple[str, int | None], Any]:
     """Load the teachers of a recipe to `device`, each once: before anything is written."""
     wanted = {(d.teacher, d.image_size) for stage in recipe.stages if (d := stage.distillation)}
@@ -267,12 +321,18 @@ def _run_stage(context: RunContext, position: _Position) -> _Position:
                 f"{stage.name}: calibrating ranges on {min(stage.calibrated_on, len(films))} films"
             )
         stage.calibrate(model, films, preprocessing, recipe.seed)
+    context.trackers.begin_stage(_steps_done(replace(position, saved=None)))
     training = StageTraining(context, number, model, structure, position.lines, position.saved)
     result = training.train()
     model.to("cpu")
     structure = training.structure
-    stage.save(model, run.folder, recipe.base.weights)
-    document = {"structure": asdict(structure), "result": result, "preprocessing": preprocessing.to_dict()}
-    save_tensors(run.stage_path(stage.name), model.state_dict(), document)
+    if context.processes.main:
+        stage.save(model, run.folder, recipe.base.weights)
+        document = {
+            "structure": asdict(structure),
+            "result": result,
+            "preprocessing": preprocessing.to_dict(),
+        }
+        save_tensors(run.stage_path(stage.name), model.state_dict(), document)
     results = [*position.results, result]
     return _Position(model, structure, number + 1, training.progress.lines, results)

@@ -12,6 +12,7 @@ from adaloraqat.models.sam import decode
 from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, Preprocessing, read_mask
 from adaloraqat.training.films import FilmSet, embed
+from adaloraqat.training.processes import ALONE, Processes
 
 BATCH = 8
 
@@ -22,31 +23,35 @@ def validate(
     films: FilmSet,
     preprocessing: Preprocessing,
     progress: Progress = no_progress,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
 
-    `progress` counts the batches. A film whose truth is empty has no ground-truth box and counts only
-    without one. A network that takes no box has no `dice_box`.
+    `progress` counts the batches, which `processes` share; their number changes no score. A film whose truth
+    is empty has no ground-truth box and counts only without one. A network that takes no box has no
+    `dice_box`.
     """
     training = model.training
     model.eval()
     with_boxes = accepts_boxes(model)
-    no_box: list[float] = []
-    boxed: list[float] = []
-    for start in progress(range(0, len(films), BATCH), "batches of films"):
+    scored: list[tuple[int, list[float], list[float]]] = []
+    for start in progress(processes.own(range(0, len(films), BATCH)), "batches of films"):
         indices = range(start, min(start + BATCH, len(films)))
         images, _, valid = films.batch(indices)
         embedding = embed(model, images, valid, preprocessing)
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]
         whole = [Box.whole(films.frames[i].original) for i in indices]
-        no_box += _scores(model, embedding, films, indices, whole, truths)
+        scored.append((start, _scores(model, embedding, films, indices, whole, truths), []))
         if not with_boxes:
             continue
         around = [Box.around(t) if t.any() else None for t in truths]
         with_box = [box if box is not None else fallback for box, fallback in zip(around, whole, strict=True)]
         scores = _scores(model, embedding, films, indices, with_box, truths)
-        boxed += [score for score, box in zip(scores, around, strict=True) if box is not None]
+        scored[-1][2].extend(s for s, box in zip(scores, around, strict=True) if box is not None)
     model.train(training)
+    in_order = sorted(processes.gathered(scored))
+    no_box = [score for _, whole_film, _ in in_order for score in whole_film]
+    boxed = [score for _, _, true_box in in_order for score in true_box]
     found = {"dice_no_box": float(np.mean(no_box)), "worst_no_box": float(np.min(no_box))}
     return {**found, "dice_box": float(np.mean(boxed)) if boxed else 0.0} if with_boxes else found
 

@@ -64,12 +64,16 @@ class LearningRates(Strict):
 class Schedule(Strict):
     """Length and shape of a stage. `steps_per_epoch` null means one pass over the training films.
 
+    `batch_size` counts the films of an optimiser step, over all processes. `accumulate` works through each
+    process's share in that many parts one after the other: less memory, the same step.
+
     `momentum` belongs to `sgd`, which QMedSAM trains with; AdamW keeps its own two averages.
     """
 
     epochs: int = Field(default=20, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=16, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     warmup_steps: int = Field(default=0, ge=0)
     cosine: bool = False
     weight_decay: float = Field(default=0.0, ge=0)
