@@ -110,6 +110,6 @@ def test_a_damaged_document_is_refused(change: dict[str, object]) -> None:
 def _told(model: QualityModel, film: dict[str, float]) -> tuple[float, float]:
     """Expect with an unlikeness that was measured already."""
     values = np.array([film[name] for name in model.features])
-    standard = np.clip((values - np.array(model.mean)) / np.array(model.std), -4, 4)
+    standard = np.clip((values - np.array(model.mean)) / np.array(model.std), -10, 10)
     dice = float(1 / (1 + np.exp(-(model.bias + standard @ np.array(model.weights)))))
     return dice, float(np.interp(dice, *zip(*model.errors, strict=True)))

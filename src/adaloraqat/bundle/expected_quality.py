@@ -18,6 +18,9 @@ PREDICTED_IOU, UNDECIDED, UNLIKE, DISAGREEMENT = "predicted_iou", "undecided", "
 FEATURES = (PREDICTED_IOU, UNDECIDED, UNLIKE, DISAGREEMENT)
 """What is looked at; all but the first grow as masks get worse, and are logarithms of shares or distances."""
 _SMALLEST = 1e-3
+_FARTHEST = (
+    10.0  # a hip is not a bad chest: what no film of a calibration reaches still lowers what is expected
+)
 _UNDECIDED = (0.25, 0.75)
 
 
@@ -48,7 +51,7 @@ class QualityModel:
     def expect(self, found: Mapping[str, float], embedding: NDArray[np.float64]) -> tuple[float, float]:
         """Return the expected Dice in [0, 1] and the standard deviation of the true one about it.
 
-        A feature far outside what the model was fitted to counts as the farthest that it knew, 4 deviations.
+        A feature counts up to `_FARTHEST` standard deviations from the films that the model was fitted to.
 
         Args:
             found: from `features_of`.
@@ -58,7 +61,7 @@ class QualityModel:
             mean, std = np.array(self.embedding_mean), np.array(self.embedding_std)
             found = {**found, UNLIKE: unlikeness(embedding, mean, std)}
         values = np.array([found[name] for name in self.features])
-        standard = np.clip((values - np.array(self.mean)) / np.array(self.std), -4, 4)
+        standard = np.clip((values - np.array(self.mean)) / np.array(self.std), -_FARTHEST, _FARTHEST)
         dice = float(1 / (1 + np.exp(-(self.bias + float(standard @ np.array(self.weights))))))
         at, error = zip(*self.errors, strict=True)
         return dice, float(np.interp(dice, at, error))
@@ -155,7 +158,7 @@ def fit_quality(
     table = np.array([[film[name] for name in names] for film in found])
     truth = np.asarray(dice, float)
     mean, std = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-6)
-    design = np.hstack([np.clip((table - mean) / std, -4, 4), np.ones((len(table), 1))])
+    design = np.hstack([np.clip((table - mean) / std, -_FARTHEST, _FARTHEST), np.ones((len(table), 1))])
     level = np.clip(truth.mean(), 0.01, 0.99)
     weights = np.append(np.zeros(len(names)), np.log(level / (1 - level)))
     penalty = np.diag([ridge * len(table)] * len(names) + [0.0]) * 0.01
