@@ -13,9 +13,10 @@ import pytest
 from archive import free_port, wait_for
 
 from adaloraqat.errors import AdaloraqatError
+from adaloraqat.serve.job import Wish
 from adaloraqat.serve.outgoing import GIVEN_UP_AFTER, OutgoingQueue
 from adaloraqat.serve.sender import Sender
-from adaloraqat.serve.store import Store, Wish
+from adaloraqat.serve.store import Store
 from adaloraqat.serve.stow import Outcome, StowClient
 
 WISH = Wish(outputs=frozenset({"json", "seg"}), archived=True)
