@@ -12,7 +12,8 @@ sys.path[:0] = [
 from served import Served, phantom  # noqa: E402
 
 from adaloraqat.serve.database import Database  # noqa: E402
-from adaloraqat.serve.store import Limits, Store  # noqa: E402
+from adaloraqat.serve.job import Limits  # noqa: E402
+from adaloraqat.serve.store import Store  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from adaloraqat.serve.background import Archive, Background
 from adaloraqat.serve.dicom_node import NodeOptions
+from adaloraqat.serve.job import Limits
 from adaloraqat.serve.pool import WorkerPool
-from adaloraqat.serve.store import Limits
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from pydicom.uid import CTImageStorage, JPEGLSLossless, RLELossless, Segmentatio
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.radiograph.formats.base import quiet
 from adaloraqat.serve.dicom_node import DicomNode, NodeOptions
-from adaloraqat.serve.store import Limits, Store, Wish
+from adaloraqat.serve.job import Limits, Wish
+from adaloraqat.serve.store import Store
 
 WISH = Wish(outputs=frozenset({"json", "seg"}), archived=True)
 Start = Callable[..., DicomNode]

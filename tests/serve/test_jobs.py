@@ -263,7 +263,7 @@ def test_each_accepted_film_ends_with_one_result(bundle: Path, tmp_path: Path, k
         ended.set()
         threads[0].join(120)
         end = time.monotonic() + 300
-        while one.client.get("/metrics").text.split("adaloraqat_jobs_waiting_films ")[1].split()[0] != "0.0":
+        while "\nadaloraqat_jobs_waiting_films 0.0\n" not in one.client.get("/metrics").text:
             assert time.monotonic() < end
             time.sleep(0.2)
         assert one.end() == 0

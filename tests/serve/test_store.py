@@ -13,16 +13,8 @@ import pytest
 
 from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.serve.database import Database, StoreFull
-from adaloraqat.serve.store import (
-    KEPT_AFTER_FETCH,
-    KEPT_FOR,
-    MOST_TRIES,
-    SAME_FOR,
-    Limits,
-    Store,
-    WaitingFilm,
-    Wish,
-)
+from adaloraqat.serve.job import KEPT_FOR, Limits, WaitingFilm, Wish
+from adaloraqat.serve.store import KEPT_AFTER_FETCH, MOST_TRIES, SAME_FOR, Store
 
 MASKS = Wish(outputs=frozenset({"json", "mask"}))
 SECRET = "Musterfrau^Erika"

@@ -13,9 +13,10 @@ import pytest
 from archive import free_port, wait_for
 
 from adaloraqat.errors import AdaloraqatError
+from adaloraqat.serve.job import Wish
 from adaloraqat.serve.outgoing import GIVEN_UP_AFTER, OutgoingQueue
 from adaloraqat.serve.sender import Sender
-from adaloraqat.serve.store import Store, Wish
+from adaloraqat.serve.store import Store
 from adaloraqat.serve.stow import Outcome, StowClient
 
 WISH = Wish(outputs=frozenset({"json", "seg"}), archived=True)
@@ -50,7 +51,7 @@ class Answering:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/dicom-web"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()

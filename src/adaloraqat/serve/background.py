@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from adaloraqat.dicom_out import KINDS, check_installed
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.serve.database import Database
+from adaloraqat.serve.job import Limits, Wish
 from adaloraqat.serve.runner import Runner
 from adaloraqat.serve.sender import Sender
-from adaloraqat.serve.store import Limits, Store, Wish
+from adaloraqat.serve.store import Store
 from adaloraqat.serve.stow import StowClient
 
 if TYPE_CHECKING:

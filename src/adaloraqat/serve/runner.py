@@ -10,8 +10,9 @@ from typing import Any
 
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.serve.film import DeadlinePassed, FilmAnswer, FilmRequest, QueueFull, WorkerDefect
+from adaloraqat.serve.job import WaitingFilm
 from adaloraqat.serve.pool import WorkerPool
-from adaloraqat.serve.store import Store, WaitingFilm
+from adaloraqat.serve.store import Store
 
 log = logging.getLogger("adaloraqat")
 
