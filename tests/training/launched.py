@@ -1,4 +1,4 @@
-"""One of the processes that accelerate starts: trainings one after the other, as `test_processes.py` asks.
+"""One of several processes that accelerate starts: one training after the other, for `test_processes.py`.
 
     accelerate launch ... launched.py JOBS RESULTS     JOBS: a JSON list of the arguments of `work`
 
