@@ -67,6 +67,13 @@ def test_gradients_of_all_factors_against_finite_differences() -> None:
     assert torch.autograd.gradcheck(output, values)
 
 
+def test_heads_are_one_unless_told() -> None:
+    layers = [
+        AdaptedQKV(nn.Linear(5, 12), 2, _generator(), *layout) for layout in (("heads",), ("heads", 1), ())
+    ]
+    assert [layer.row_blocks for layer in layers] == [1, 1, 1]
+
+
 def test_masked_component_gets_no_gradient_and_the_optimiser_cannot_revive_it() -> None:
     adapter = SVDAdapter(6, 5, 3, _generator())
     with torch.no_grad():

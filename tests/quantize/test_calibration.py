@@ -5,7 +5,7 @@ import torch
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.quantize.calibration import calibrate, in_precision
 from adaloraqat.quantize.fake_quantize import RangeObserver
 from adaloraqat.quantize.policy import POLICIES
 from adaloraqat.quantize.preparation import fake_quantized, fake_quantized_layers, prepare
@@ -96,3 +96,13 @@ def test_one_lsb_of_parity_is_a_step_of_the_outputs_range(sam, batch, policy):
             low, high = min(low, 0.0), max(high, 0.0)
         assert layer.output_step() == pytest.approx((high - low) / 255, rel=1e-5), name
     decode(sam, encode(sam, batch[0]), batch[1])
+
+
+def test_a_model_trained_in_another_precision_is_restored_and_calibrated_anew(sam, batch):
+    trained = calibrate(prepare(sam, POLICIES["int8"]), [batch])
+    assert in_precision(trained, POLICIES["int8"], POLICIES["int8"]) == (trained, False)
+    other, after_training = in_precision(trained, POLICIES["paper"], POLICIES["int8"], [batch])
+    assert after_training
+    qkv, upscaling = "vision_encoder.layers.0.attn.qkv", "mask_decoder.upscale_conv1"
+    assert [name in fake_quantized_layers(trained) for name in (qkv, upscaling)] == [True, False]
+    assert [name in fake_quantized_layers(other) for name in (qkv, upscaling)] == [False, True]

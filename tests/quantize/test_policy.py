@@ -6,7 +6,7 @@ import pytest
 from adaloraqat.errors import RecipeError
 from adaloraqat.lowrank import add_adapters
 from adaloraqat.quantize.calibration import calibrate
-from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy, policy_named
+from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy, per_precision, policy_named
 from adaloraqat.quantize.preparation import prepare
 
 _PAPER = {
@@ -49,6 +49,16 @@ _REFERENCE = {
     "prompt_encoder.point_embed.2": "float32",
     "prompt_encoder.mask_embed.conv1": "float32",
 }
+
+
+def test_parameters_are_counted_by_precision(sam):
+    total = sum(parameter.numel() for parameter in sam.parameters())
+    assert per_precision(sam, None) == {"float32": total}
+    counts = per_precision(sam, POLICIES["int8"])
+    assert sum(counts.values()) == total
+    layer = sam.vision_encoder.layers[0].mlp.lin1
+    assert counts["int8 per channel"] >= layer.weight.numel()
+    assert counts["float16 storage"] >= sam.vision_encoder.pos_embed.numel()
 
 
 @pytest.mark.parametrize(

@@ -260,3 +260,25 @@ def test_pixels_that_are_not_square_become_square_and_come_back(aspect: float) -
     assert 2 * (back & round_one).sum() / (back.sum() + round_one.sum()) > 0.98
     box = Box(30, 40, 90, 100)
     assert frame.box_to_original(frame.box_to_model(box)) == pytest.approx(box, abs=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, st.integers(0, 10**6), st.sampled_from([0.5, 1.0, 2.0]))
+def test_a_mask_on_the_film_is_where_its_logits_are_positive(
+    height: int, width: int, seed: int, aspect: float
+) -> None:
+    """Where it lies and what lies there, as the whole film's logits say: at edges, in padding, or nowhere."""
+    random = np.random.default_rng(seed)
+    frame = Frame.of((height, width), 64, aspect)
+    logits = np.full((16, 16), -1.0, np.float32)
+    for _ in range(random.integers(0, 3)):
+        row, column = random.integers(0, 16, 2)
+        logits[row : row + random.integers(1, 9), column : column + random.integers(1, 9)] = 2.0
+    whole = frame.logits_to_original(logits)
+    found = np.zeros((height, width), bool)
+    where, part = frame.mask_to_original(logits)
+    assert part.shape == found[where].shape
+    found[where] = part
+    assert (found == (whole > 0))[np.abs(whole) > 1e-3].all()
+    if not (whole > -0.999).any():
+        assert not part.any()

@@ -180,3 +180,10 @@ def test_a_mean_beyond_0_that_no_rank_shows_is_told_so():
     family = correct([c, c, c])[0]
     assert ("do not show" in family.sentence) == (family.p >= 0.05 and c.interval[1] < 0)
     assert "A difference is shown" not in family.sentence
+
+
+def test_no_common_film_is_all_that_is_said():
+    c = compare([0.9] * 2, [0.9] * 2, ["a", "b"], names=(A, B), failed=([True, True], [False, False]))
+    assert c.n == 0
+    assert "there is no film that neither failed on." in c.sentence
+    assert "too few" not in c.sentence

@@ -46,6 +46,15 @@ def test_zeros_are_ranked_and_then_dropped():
     assert signed_rank(values).p == pytest.approx(0.25)
 
 
+def test_zeros_are_ranked_and_then_dropped_in_samples_beyond_50_too():
+    """Random signs of the ranks that are kept have the variance Σ rank² / 4, and so the normal p."""
+    values = np.concatenate([np.zeros(30), np.arange(1.0, 31), -np.arange(1.0, 13)])
+    ranks = stats.rankdata(np.abs(values))
+    kept = ranks[values != 0]
+    z = (ranks[values > 0].sum() - kept.sum() / 2) / np.sqrt((kept**2).sum() / 4)
+    assert signed_rank(values).p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=1e-6)
+
+
 def test_no_difference_at_all():
     result = signed_rank([0.0, 1e-17, 0.0])
     assert (result.p, result.effect_size, result.zeros) == (1.0, 0.0, 3)

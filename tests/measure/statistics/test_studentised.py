@@ -108,3 +108,11 @@ def test_values_that_are_none_are_refused():
         bootstrap_mean([0.5, np.nan], ["a", "b"])
     with pytest.raises(ValueError, match="patients"):
         bootstrap_mean([0.5, 0.4], ["a"])
+
+
+def test_a_spread_far_below_the_values_is_still_a_spread():
+    """Only what rounding could have made counts as none: 1e-7 of scores near 1 is a thousand times that."""
+    values = 0.9 + 1e-7 * np.random.default_rng(3).normal(size=200)
+    low, high = bootstrap_mean(values, [str(i) for i in range(200)])
+    assert low < values.mean() < high
+    assert np.isnan(bootstrap_mean([0.1 + 0.2] * 100 + [0.3] * 100, [str(i) for i in range(200)])).all()
