@@ -34,7 +34,7 @@ def film() -> bytes:
 @pytest.fixture(scope="package")
 def server(bundle: Path) -> Iterator[Served]:
     """One server with small limits for all tests that leave it as it was."""
-    limits = ("--max-mb", 1, "--max-megapixels", 1, "--client-timeout", 1.5, "--queue", 64)
+    limits = ("--max-mb", 1, "--max-megapixels", 1, "--client-timeout", 1.5, "--queue", 64, "--deadline", 300)
     with Served("--model", bundle, "--workers", 1, *limits) as one:
         yield one
         assert one.process.poll() is None  # nothing ended it

@@ -1,5 +1,6 @@
 """Hostile requests, drawn from a seed: what a server must refuse, or answer, and survive."""
 
+import functools
 import io
 import random
 import socket
@@ -67,6 +68,11 @@ def answer(port: int, hostile: Hostile, patience: float) -> str:
     return head.partition(b"\r\n")[0].decode("latin-1") or "closed"
 
 
+@functools.cache
+def _zeros(mebibytes: int) -> bytes:
+    return zlib.compress(bytes(mebibytes << 20), 9)
+
+
 def _changed(kind: str, draw: random.Random, film: bytes) -> Hostile:
     body = bytearray(film)
     for _ in range(draw.choice((1, 4, 64))):
@@ -97,7 +103,7 @@ def _png_bomb(kind: str, draw: random.Random, film: bytes) -> Hostile:
     side = draw.choice((9_000, 60_000, 2**31 - 1))
     told = draw.choice((side, 64))
     header = struct.pack(">IIBBBBB", told, told, draw.choice((8, 16)), 0, 0, 0, 0)
-    zeros = zlib.compress(bytes(8 << 20), 9)
+    zeros = _zeros(8)
     chunks = ((b"IHDR", header), (b"IDAT", zeros), (b"IEND", b""))
     body = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -109,7 +115,7 @@ def _png_bomb(kind: str, draw: random.Random, film: bytes) -> Hostile:
 def _text_bomb(kind: str, draw: random.Random, film: bytes) -> Hostile:
     """A PNG whose compressed text, or colour profile, is far larger than its picture."""
     name, label = draw.choice(((b"zTXt", b"Comment\0\0"), (b"iCCP", b"icc\0\0")))
-    data = label + zlib.compress(bytes(16 << 20), 9)
+    data = label + _zeros(16)
     chunk = struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     stream = io.BytesIO()
     Image.new("L", (64, 64), 9).save(stream, "PNG")
@@ -129,8 +135,7 @@ def _deflated_dicom(kind: str, draw: random.Random, film: bytes) -> Hostile:
     syntax = b"1.2.840.10008.1.2.1.99"
     element = b"\2\0\x10\0UI" + struct.pack("<H", len(syntax)) + syntax
     length = b"\2\0\0\0UL\4\0" + struct.pack("<I", len(element))
-    squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    data = squeezer.compress(bytes(16 << 20)) + squeezer.flush()
+    data = _zeros(16)[2:-4]  # raw deflate: without zlib's header and checksum
     return Hostile(kind, [request(bytes(128) + b"DICM" + length + element + data)])
 
 

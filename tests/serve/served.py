@@ -118,6 +118,13 @@ def noise(side: int, seed: int = 0) -> bytes:
     return stream.getvalue()
 
 
+def blank(side: int) -> bytes:
+    """Return a large film in a small file."""
+    stream = io.BytesIO()
+    Image.new("L", (side, side), 90).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds

@@ -85,6 +85,14 @@ def test_a_film_with_too_many_pixels_is_not_decoded(server: Served, tmp_path: Pa
     assert "film has 4000 x 4000 pixels: this server takes films of at most 1 megapixels." in refused.text
 
 
+def test_an_error_is_told_at_once(server: Served, film: bytes) -> None:
+    """Only where a body was not read to its end may an answer wait for what is left of it."""
+    for body in (b"no film", film[:500]):
+        refused = [server.post("/segment", body) for _ in range(5)]
+        assert {answer.status_code for answer in refused} == {422}
+        assert min(answer.elapsed.total_seconds() for answer in refused) < 1.5
+
+
 def test_a_compressed_body(server: Served, film: bytes) -> None:
     refused = server.post("/segment", zlib.compress(film), headers={"Content-Encoding": "deflate"})
     assert refused.status_code == 415

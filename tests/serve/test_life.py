@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from served import FAST, Served, noise, until
+from served import FAST, Served, blank, noise, until
 from typer.testing import CliRunner
 
 from adaloraqat.cli.main import app
+
+PATIENT = ("--deadline", 600, "--client-timeout", 200)
+"""For a server whose answers are waited for, however busy the computer is."""
 
 
 def refused(*options: object, environment: dict[str, str] | None = None) -> tuple[int, str]:
@@ -38,8 +41,9 @@ def test_refusals(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_a_stop_answers_what_is_in_work(bundle: Path) -> None:
-    film = noise(2000)
-    with Served("--model", bundle, "--workers", 1) as server, ThreadPoolExecutor(4) as threads:
+    film = noise(1500)
+    options = ("--model", bundle, "--workers", 1, "--drain", 200, *PATIENT)
+    with Served(*options) as server, ThreadPoolExecutor(4) as threads:
         asked = [threads.submit(server.post, "/segment", film) for _ in range(4)]
         until(lambda: server.metric("adaloraqat_waiting_films") >= 2)
         workers = server.workers()
@@ -62,12 +66,13 @@ def test_ctrl_c(bundle: Path) -> None:
 
 def test_a_killed_worker_costs_nobody_an_answer(bundle: Path) -> None:
     """Films in its queue and the film that it had are answered; it is replaced."""
-    film = noise(2000)
-    with Served("--model", bundle, "--workers", 2) as server, ThreadPoolExecutor(8) as threads:
-        asked = [threads.submit(server.post, "/segment", film + bytes([n])) for n in range(8)]
+    film = noise(1500)
+    options = ("--model", bundle, "--workers", 2, *PATIENT)
+    with Served(*options) as server, ThreadPoolExecutor(6) as threads:
+        asked = [threads.submit(server.post, "/segment", film + bytes([n])) for n in range(6)]
         until(lambda: server.metric("adaloraqat_films_in_work") == 2)
         os.kill(server.workers()[0], signal.SIGKILL)
-        assert [one.result().status_code for one in asked] == [200] * 8
+        assert [one.result().status_code for one in asked] == [200] * 6
         assert server.metric("adaloraqat_worker_deaths_total") == 1
         until(lambda: server.metric("adaloraqat_ready_workers") == 2)
         assert not [line for line in server.log().splitlines() if "Traceback" in line]
@@ -75,8 +80,8 @@ def test_a_killed_worker_costs_nobody_an_answer(bundle: Path) -> None:
 
 def test_a_film_that_killed_two_workers(bundle: Path, film: bytes) -> None:
     """Killed by hand, while they have the film: 422, and not tried when it comes again."""
-    deadly = noise(3000)
-    with Served("--model", bundle, "--workers", 1, "--deadline", 300) as server:
+    deadly = blank(6000)  # takes long enough to be met in work
+    with Served("--model", bundle, "--workers", 1, *PATIENT) as server:
         done = threading.Event()
 
         def kill_twice() -> None:
@@ -100,7 +105,7 @@ def test_a_film_that_killed_two_workers(bundle: Path, film: bytes) -> None:
 def test_full_queue_and_deadline() -> None:
     """Busy is 503 with Retry-After, at once; a deadline that passes too; health goes on being told."""
     film = noise(1000)
-    options = ("--model", FAST, "--workers", 1, "--queue", 2, "--deadline", 60)
+    options = ("--model", FAST, "--workers", 1, "--queue", 2, *PATIENT)
     with Served(*options) as server, ThreadPoolExecutor(10) as threads:
         asked = [threads.submit(server.post, "/segment", film) for _ in range(10)]
         assert server.client.get("/healthz").status_code == 200
@@ -117,9 +122,9 @@ def test_full_queue_and_deadline() -> None:
 
 
 def test_a_client_that_leaves_gives_its_place_back(bundle: Path, film: bytes) -> None:
-    with Served("--model", bundle, "--workers", 1, "--queue", 1, "--deadline", 300) as server:
+    with Served("--model", bundle, "--workers", 1, "--queue", 1, *PATIENT) as server:
         with ThreadPoolExecutor(1) as threads:
-            first = threads.submit(server.post, "/segment", noise(3000))
+            first = threads.submit(server.post, "/segment", blank(6000))
             until(lambda: server.metric("adaloraqat_films_in_work") == 1)
             with socket.create_connection(("127.0.0.1", server.port)) as leaves:
                 head = f"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(film)}\r\n\r\n"

@@ -217,7 +217,7 @@ def _archive(
 
 
 def _processors() -> int:
-    """Return how many processors this process may use, which in a container are fewer than there are."""
+    """Return how many processors this process may use, which may be fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Receive
 
 from adaloraqat.errors import refused_as
 from adaloraqat.serve.problems import Problem, busy
@@ -124,19 +125,16 @@ async def read_form(request: Request, share: Share, max_bytes: int, seconds: flo
     return Form(film, films[0].filename or "film", fields)
 
 
-async def discard(request: Request, most: int, seconds: float) -> None:
+async def discard(receive: Receive, most: int, seconds: float) -> None:
     """Take what is left of a body, within limits, so that the client reads the answer and not a reset."""
-    if "100-continue" in request.headers.get("Expect", "").lower():
-        return  # it waits to be told
     taken = 0
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
-                taken += len(chunk)
-                if taken > most:
+            while taken <= most:
+                message = await receive()
+                taken += len(message.get("body", b""))
+                if not message.get("more_body", False):  # its end, or the client's
                     return
-    except (TimeoutError, ClientDisconnect, RuntimeError):  # the last: it was read to its end before
-        return
 
 
 class _InMemory(MultiPartParser):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
@@ -55,6 +55,20 @@ class Guard:
         scope["app"] = self  # so that the router raises what it refuses
         started = time.perf_counter()
         status: int | None = None
+        left = scope["method"] not in _READING  # whether there may be more of the body
+        if "100-continue" in Headers(scope=scope).get("Expect", "").lower():
+            left = False  # the client waits to be told to send it
+
+        async def heard() -> Message:
+            nonlocal left
+            message = await receive()
+            left = message.get("more_body", False)
+            return message
+
+        async def refuse(problem: Problem) -> None:
+            if left:  # unread, the client would see a reset
+                await discard(heard, self._settings.max_bytes, _DISCARD_S)
+            await problem_response(problem)(scope, heard, noted)
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -69,20 +83,20 @@ class Guard:
         try:
             try:
                 self._check(scope)
-                await self._router(scope, receive, noted)
+                await self._router(scope, heard, noted)
             except ClientDisconnect:
                 status = status or _CLIENT_GONE
             except HTTPException as error:
-                await _refuse(_of_router(error), scope, receive, noted, self._settings.max_bytes)
+                await refuse(_of_router(error))
             except AdaloraqatError as error:
                 if status is None:
-                    await _refuse(problem_of(error), scope, receive, noted, self._settings.max_bytes)
+                    await refuse(problem_of(error))
             except Exception as error:  # a defect; its text may hold what a film says, so it is not logged
                 place = str(error) if isinstance(error, WorkerDefect) else place_of(error)
                 log.error("A defect of adaloraqat: %s.", place)
                 if status is None:
                     sentence = "The server met a defect of its own: it is in its log, without the film."
-                    await problem_response(Problem(500, sentence))(scope, receive, noted)
+                    await refuse(Problem(500, sentence))
         finally:
             self._open -= 1
             self._note(scope, status or _CLIENT_GONE, time.perf_counter() - started)
@@ -163,10 +177,3 @@ def _of_router(error: HTTPException) -> Problem:
     sentences = {404: "There is nothing here: see /openapi.json.", 405: "That method is not known here."}
     sentence = sentences.get(error.status_code, "The request cannot be answered.")
     return Problem(error.status_code, sentence, dict(error.headers or {}))
-
-
-async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
-    """Answer with a problem; what is left of the body is taken first, or the client would see a reset."""
-    if scope["method"] not in _READING:
-        await discard(Request(scope, receive), max_bytes, _DISCARD_S)
-    await problem_response(problem)(scope, receive, send)
