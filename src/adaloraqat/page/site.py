@@ -90,8 +90,8 @@ def page_folder() -> Path:
         if (folder / INDEX).is_file():
             return folder
         raise BundleError(
-            f"The page is installed from a checkout in which it is not built: run `make page` there (it "
-            f"needs Node.js 20 or later), or give pip the path of the wheel {PACKAGE.replace('-', '_')}-*.whl."
+            f"The page is installed from a checkout where it is not built: run `make page` there (it needs "
+            f"Node.js 20 or later), or give pip the path of the wheel {PACKAGE.replace('-', '_')}-*.whl."
         )
     raise BundleError(
         f"The page is not installed: it comes in the package {PACKAGE}, so give pip the path of the wheel "
