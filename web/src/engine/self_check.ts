@@ -1,0 +1,7 @@
+import type { SelfCheck } from "./api";
+import type { Segmenter } from "./segmenter";
+
+/** Segment a built-in phantom and compare the mask with the stored answer. */
+export async function selfCheck(segmenter: Segmenter): Promise<SelfCheck> {
+  throw new Error(`not written yet: ${segmenter.info.name}`);
+}
