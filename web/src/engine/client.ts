@@ -1,4 +1,4 @@
-import type { BundleInfo, Embedded, EngineOptions, Film, Prompt, Result, SelfCheck } from "./api";
+import type { BundleInfo, Embedded, EngineOptions, Film, Prompt, Result, SelfCheck } from "./types";
 
 /** The engine in a Web Worker: the page stays quick while a film is read and segmented. */
 export class EngineClient {

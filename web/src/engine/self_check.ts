@@ -1,4 +1,4 @@
-import type { SelfCheck } from "./api";
+import type { SelfCheck } from "./types";
 import type { Segmenter } from "./segmenter";
 
 /** Segment a built-in phantom and compare the mask with the stored answer. */
