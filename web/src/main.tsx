@@ -27,5 +27,6 @@ effect(() => {
 });
 
 // what is used later is loaded now: after this nothing is requested
-await Promise.all([start(), loadSample(), import("./page/save/seg")]);
-document.documentElement.dataset.loaded = "true";
+void Promise.all([start(), loadSample(), import("./page/save/seg")]).then(() => {
+  document.documentElement.dataset.loaded = "true";
+});

@@ -1,5 +1,5 @@
 /** Opens models: one engine at a time, in its worker. Says in a sentence what this browser lacks. */
-import { EngineClient } from "../engine/api";
+import { EngineClient } from "./interim";
 import { announcement, bundle, check, modelName, models, obstacle, version } from "./state";
 import type { Model } from "./types";
 
