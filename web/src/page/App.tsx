@@ -27,7 +27,7 @@ export function App() {
   }, []);
   const hasFilms = films.value.length > 0;
   return (
-    <div class="app" data-pane={pane.value} data-films={hasFilms}>
+    <div class="app" data-pane={pane.value} data-films={hasFilms} data-table={asTable.value}>
       <Header />
       {obstacle.value && (
         <div class="obstacle" role="alert">

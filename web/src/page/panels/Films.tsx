@@ -51,9 +51,15 @@ export function WideTable() {
   return (
     <section class="wide" aria-labelledby="wide-title">
       <div class="panel-head">
-        <h2 id="wide-title">All films</h2>
+        <h2 id="wide-title">
+          All films <span class="count">{films.value.length}</span>
+        </h2>
         <div class="panel-tools">
           <SaveAll />
+          <button type="button" class="button button-small" onClick={choose}>
+            <Icon name="plus" />
+            Add films
+          </button>
           <button type="button" class="button button-small" onClick={() => void (asTable.value = false)}>
             <Icon name="film" />
             Back to the film

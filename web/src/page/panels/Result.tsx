@@ -21,8 +21,8 @@ export function Result() {
         </header>
         {film.result ? <Found film={film} result={film.result} /> : <Missing film={film} />}
         {film.window && <Display film={film} />}
-        {film.result && <SaveOne film={film} />}
       </div>
+      {film.result && <SaveOne film={film} />}
     </section>
   );
 }
@@ -82,7 +82,7 @@ function QualityOf({ value }: { value: number }) {
       </p>
       <div class="expected-words">
         <p>Expected overlap</p>
-        <p class="muted small">IoU that the model predicts of its own mask; as Dice {share(dice)}</p>
+        <p class="muted small">Predicted IoU; as Dice {share(dice)}</p>
       </div>
       <meter class="expected-bar" min={0} max={1} low={0.8} high={0.9} optimum={1} value={value} aria-label="Expected overlap" />
     </div>

@@ -13,10 +13,10 @@ const KINDS: [Kind, string, string][] = [
 
 export function SaveOne({ film }: { film: Item }) {
   return (
-    <section class="block" aria-labelledby="save-title">
-      <div class="block-head">
-        <h3 id="save-title">Save</h3>
-      </div>
+    <section class="panel-foot" aria-labelledby="save-title">
+      <h3 id="save-title" class="unseen">
+        Save
+      </h3>
       <div class="saves">
         {KINDS.map(([kind, label, told]) => {
           const isOff = kind === "seg" && !film.dicom;

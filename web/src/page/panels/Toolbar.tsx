@@ -44,14 +44,20 @@ export function Toolbar() {
         <Button icon="redo" label="Redo" hint="Redo (Ctrl + Y)" isOff={at >= steps.length - 1} act={redo} />
         <Button icon="clear" label="Clear box and points" hint="Clear box and points" isOff={!isGiven(prompt)} act={clear} />
       </div>
-      <div class="group group-end" role="group" aria-label="Zoom">
-        <Button icon="minus" label="Zoom out" hint="Zoom out (−)" act={() => zoom(0.8)} />
-        <button type="button" class="button button-small zoom" onClick={actualSize} title="Actual size (1)" aria-label={`Zoom ${percent()}, show actual size`}>
-          {percent()}
-        </button>
-        <Button icon="plus" label="Zoom in" hint="Zoom in (+)" act={() => zoom(1.25)} />
-        <Button icon="fit" label="Show all" hint="Show all (0)" act={() => void (isFitted.value = true)} />
-      </div>
+    </div>
+  );
+}
+
+/** Stands on the stage, at its lower edge. */
+export function Zoom() {
+  return (
+    <div class="zooms" role="group" aria-label="Zoom">
+      <Button icon="minus" label="Zoom out" hint="Zoom out (−)" act={() => zoom(0.8)} />
+      <button type="button" class="button zoom" onClick={actualSize} title="Actual size (1)" aria-label={`${percent()}, show actual size`}>
+        {percent()}
+      </button>
+      <Button icon="plus" label="Zoom in" hint="Zoom in (+)" act={() => zoom(1.25)} />
+      <Button icon="fit" label="Show all" hint="Show all (0)" act={() => void (isFitted.value = true)} />
     </div>
   );
 }

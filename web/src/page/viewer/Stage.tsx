@@ -9,6 +9,7 @@ import { cross, onStageKey } from "./keys";
 import { paint, type Scene } from "./paint";
 import { fitted, isFitted, stageSize, toStage, view } from "./view";
 import { Icon } from "../icons";
+import { Zoom } from "../panels/Toolbar";
 
 export function Stage() {
   const stage = useRef<HTMLDivElement>(null);
@@ -43,6 +44,7 @@ export function Stage() {
       </p>
       <BoxButton />
       <State />
+      {film && film.stage !== "failed" && <Zoom />}
       <Place />
     </div>
   );
