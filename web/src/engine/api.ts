@@ -7,3 +7,4 @@ export { readFilm } from "./read_film";
 export { Segmenter } from "./segmenter";
 export { EngineClient } from "./client";
 export { selfCheck } from "./self_check";
+export { unsupported } from "./support";

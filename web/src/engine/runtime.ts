@@ -1,6 +1,8 @@
 /** ONNX Runtime's WebAssembly backend: the only place that knows it. */
 
 import * as ort from "onnxruntime-web/wasm";
+import glueUrl from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
+import wasmUrl from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 
 import { BundleError } from "./types";
 import type { EngineOptions } from "./types";
@@ -12,10 +14,14 @@ export type Graph = ort.InferenceSession;
 
 /** Say where the runtime's files lie and how many threads it may start; before the first graph is opened. */
 export function configure(options: EngineOptions): void {
+  const inBrowser = typeof process !== "object" || process.versions?.node === undefined;
   const isolated = globalThis.crossOriginIsolated === true; // else there is no shared memory for threads
   const cores = globalThis.navigator?.hardwareConcurrency ?? 1;
   ort.env.wasm.numThreads = options.threads ?? (isolated ? Math.min(MOST_THREADS, cores) : 1);
-  if (!isolated && typeof document !== "undefined") ort.env.wasm.numThreads = 1;
+  if (inBrowser) {
+    if (!isolated) ort.env.wasm.numThreads = 1;
+    ort.env.wasm.wasmPaths = { mjs: glueUrl, wasm: wasmUrl }; // threads start from a file of their own
+  }
   ort.env.logLevel = "fatal"; // a failure reaches the user as a sentence
 }
 

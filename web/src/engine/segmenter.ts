@@ -9,6 +9,7 @@ import { filmWarnings, maskWarnings, thumbnailOf } from "./plausibility";
 import { Frame, preprocess } from "./preprocess";
 import { configure, floats, integers, openGraph, run } from "./runtime";
 import type { Graph } from "./runtime";
+import { checkSupport } from "./support";
 import { BundleError, FilmError } from "./types";
 import type { BundleInfo, Embedded, EngineOptions, Film, Prompt, Result } from "./types";
 
@@ -42,6 +43,7 @@ export class Segmenter {
 
   /** Open a bundle whose files (`bundle.json`, `encoder.onnx`, ...) `load` gives by name. */
   static async open(load: Load, options: EngineOptions = {}): Promise<Segmenter> {
+    checkSupport();
     configure(options);
     const document = await readDocument(load);
     const stored = document.precision.weight_range === "none";

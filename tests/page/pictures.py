@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,11 @@ def of_bits(pixels: NDArray[np.float32], bits: int) -> NDArray[np.uint16]:
     return np.rint(pixels * (2**bits - 1)).astype(np.uint16)
 
 
-def _eight(seed: int) -> NDArray[np.uint8]:
+def eight(seed: int) -> NDArray[np.uint8]:
     return of_bits(grey(seed), 8).astype(np.uint8)
 
 
-def _tinted(values: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
+def tinted(values: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
     """Return (H, W, 3): the grey with a little less blue and red, so that the weights of the colours show."""
     return np.stack([values - values // 9, values, values - values // 5], axis=2)
 
@@ -73,7 +73,7 @@ def _filtered(values: NDArray[np.uint16], reach: int) -> bytes:
 
 
 def _png_8(path: Path) -> None:
-    write_png(path, _eight(1))
+    write_png(path, eight(1))
 
 
 def _png_16(path: Path) -> None:
@@ -81,33 +81,43 @@ def _png_16(path: Path) -> None:
 
 
 def _png_palette(path: Path) -> None:
-    image = Image.fromarray(_eight(3)).convert("P")
+    image = Image.fromarray(eight(3)).convert("P")
     image.putpalette([value for level in range(256) for value in (level, level * 9 // 10, level * 8 // 10)])
     image.save(path, transparency=bytes(range(255, -1, -1)))
 
 
 def _png_four_bits(path: Path) -> None:
-    image = Image.fromarray((_eight(4) // 16).astype(np.uint8)).convert("P")
+    image = Image.fromarray((eight(4) // 16).astype(np.uint8)).convert("P")
     image.putpalette([value for level in range(16) for value in (level * 17,) * 3])
     image.save(path, bits=4)
 
 
 def _png_colour(path: Path) -> None:
-    Image.fromarray(_tinted(_eight(5))).save(path)
+    Image.fromarray(tinted(eight(5))).save(path)
 
 
 def _png_alpha(path: Path) -> None:
-    values = _eight(6)
-    Image.fromarray(np.dstack([_tinted(values), _alpha(values.shape, 255).astype(np.uint8)])).save(path)
+    values = eight(6)
+    Image.fromarray(np.dstack([tinted(values), _alpha(values.shape, 255).astype(np.uint8)])).save(path)
 
 
 def _png_deep_colour(path: Path) -> None:
-    write_deep_png(path, _tinted(of_bits(grey(7), 16)))
+    write_deep_png(path, tinted(of_bits(grey(7), 16)))
 
 
 def _png_deep_alpha(path: Path) -> None:
     values = of_bits(grey(8), 16)
     write_deep_png(path, np.dstack([values, _alpha(values.shape, 65535)]), interlaced=True)
+
+
+def _jpeg_turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # turned by 90 degrees when it was taken
+    Image.fromarray(np.ascontiguousarray(np.rot90(eight(9)))).save(path, quality=90, exif=exif)
+
+
+def _jpeg_colour(path: Path) -> None:
+    Image.fromarray(tinted(eight(10))).save(path, quality=85, progressive=True)
 
 
 PICTURES: dict[str, Callable[[Path], None]] = {
@@ -119,11 +129,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "colour-alpha.png": _png_alpha,
     "colour-16.png": _png_deep_colour,
     "grey-alpha-16-interlaced.png": _png_deep_alpha,
+    "turned.jpg": _jpeg_turned,
+    "colour-progressive.jpg": _jpeg_colour,
 }
 
-
-def write_films(folder: Path) -> Iterator[Path]:
-    """Write each film into `folder` and yield its path."""
-    for name, write in PICTURES.items():
-        write(folder / name)
-        yield folder / name
