@@ -59,6 +59,7 @@ def test_the_page_and_the_installed_bundles_are_served_with_a_strict_policy(serv
     assert "unsafe-inline" not in headers["Content-Security-Policy"]
     with get(server, "assets/a.wasm") as answer:
         assert answer.headers["Content-Type"] == "application/wasm"
+    assert "'unsafe-eval'" not in headers["Content-Security-Policy"]
     with get(server, "models.json") as answer:
         document = json.load(answer)
     names = {model["name"]: model for model in document["models"]}

@@ -56,16 +56,26 @@ POLICY = {
 }
 """What the page may do. Nothing it loads or sends may leave this address."""
 
+_WORKER = "/assets/worker-"
+_OF_WORKER = {"script-src": "'self' 'wasm-unsafe-eval' 'unsafe-eval'"}
+"""What the worker may do that decodes and outlines films: the codecs of compressed pixels write glue code of
+their own. It has no page to show, and no address but this one either."""
+
 HEADERS = {
     # together these isolate the page, which lets WebAssembly use threads
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in POLICY.items()),
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+def policy(address: str) -> str:
+    """Return the Content-Security-Policy for what stands at an address."""
+    sources = POLICY | _OF_WORKER if address.startswith(_WORKER) else POLICY
+    return "; ".join(f"{name} {allowed}" for name, allowed in sources.items())
 
 
 class PageServer(ThreadingHTTPServer):
@@ -157,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         if tag is not None:
             self.send_header("ETag", tag)
         self.send_header("Cache-Control", "no-cache")
+        self.send_header("Content-Security-Policy", policy(self.path))
         for name, value in HEADERS.items():
             self.send_header(name, value)
         self.end_headers()

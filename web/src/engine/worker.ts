@@ -1,5 +1,6 @@
 /** The Web Worker that runs the engine: it answers one question after the other. */
 
+import { prepareCodecs } from "./formats/codecs";
 import { readFilm } from "./read_film";
 import { selfCheck } from "./self_check";
 import { Segmenter } from "./segmenter";
@@ -23,7 +24,7 @@ async function fetched(url: string, file: string): Promise<ArrayBuffer> {
 
 const work: Work = {
   async open(url, options) {
-    segmenter = await Segmenter.open((file) => fetched(url, file), options);
+    [segmenter] = await Promise.all([Segmenter.open((file) => fetched(url, file), options), prepareCodecs()]);
     return segmenter.info;
   },
   readFilm,

@@ -1,37 +1,16 @@
-/** Opens models: one engine at a time, in its worker. Says in a sentence what this browser lacks. */
-import { EngineClient } from "./interim";
+/** Opens models: one engine at a time, in its worker; says in a sentence what keeps it from working. */
+import { EngineClient } from "../engine/client";
+import { isOutOfMemory, unsupported } from "../engine/support";
 import { announcement, bundle, check, modelName, models, obstacle, version } from "./state";
 import type { Model } from "./types";
 
 export type Engine = EngineClient;
 
-// a module with one SIMD instruction, which a browser without SIMD refuses
-const SIMD = Uint8Array.of(
-  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0],
-  ...[10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11],
-);
-const LEAST_GIGABYTES = 2;
-
 let opened: Promise<Engine> | null = null;
-
-/** Return why films cannot be outlined in this browser, in one sentence, or null. */
-export function lacking(): string | null {
-  if (typeof WebAssembly !== "object" || typeof Worker !== "function") {
-    return "This browser has no WebAssembly, which the model needs: use a current Firefox, Chrome, Edge or Safari.";
-  }
-  if (!WebAssembly.validate(SIMD)) {
-    return "This browser or processor has no WebAssembly SIMD, which the model needs: use a current Firefox, Chrome, Edge or Safari.";
-  }
-  const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
-  if (gigabytes !== undefined && gigabytes < LEAST_GIGABYTES) {
-    return `This device has ${gigabytes} GB of memory and the model needs ${LEAST_GIGABYTES}: use another computer.`;
-  }
-  return null;
-}
 
 /** Fetch the list of models and open the first; afterwards nothing is requested until another is chosen. */
 export async function start(): Promise<void> {
-  obstacle.value = lacking();
+  obstacle.value = unsupported() ?? null;
   if (obstacle.value) return;
   try {
     const answer = await fetch("./models.json");
@@ -87,7 +66,7 @@ function fail(error: unknown): void {
 export function sentence(error: unknown): string {
   if (error instanceof Error && (error.name === "FilmError" || error.name === "BundleError")) return error.message;
   const told = error instanceof Error ? error.message : String(error);
-  if (error instanceof RangeError || /memory|allocation/i.test(told)) {
+  if (isOutOfMemory(error)) {
     return "There is not enough memory: close other pages and programs, or use a smaller film or model.";
   }
   return `Something went wrong that this page does not know (${told}): load it again.`;

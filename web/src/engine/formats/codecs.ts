@@ -1,4 +1,4 @@
-/** The decoders of compressed pixels, in WebAssembly from our own files: each is loaded by the first film that needs it. */
+/** The decoders of compressed pixels, in WebAssembly from our own files. */
 
 import charls from "@cornerstonejs/codec-charls/decodewasmjs";
 import charlsWasm from "@cornerstonejs/codec-charls/decodewasm?url";
@@ -55,6 +55,11 @@ function opened(factory: Factory, wasm: string): Promise<Module> {
     modules.set(factory, module);
   }
   return module;
+}
+
+/** Load all decoders now, so that no film makes the page request anything later. */
+export async function prepareCodecs(): Promise<void> {
+  await Promise.all([opened(turbo as Factory, turboWasm), opened(charls as Factory, charlsWasm), opened(openjpeg as Factory, openjpegWasm)]);
 }
 
 /** Decode a JPEG of 8 bits: (H, W) grey or (H, W, 3) colours. */

@@ -20,6 +20,12 @@ const WHERE_THERE = ["00081030", "00101010", "00101020", "00101030", "00120062",
 
 type Element = { vr: string; Value?: unknown[] };
 
+/** What writes DICOM in dcmjs, which has no types of its own. */
+const { DicomDict, DicomMetaDictionary } = data as unknown as {
+  DicomDict: new (meta: Record<string, Element>) => { dict: Record<string, Element>; write(): ArrayBuffer };
+  DicomMetaDictionary: { denaturalizeDataset(dataset: Record<string, unknown>): Record<string, Element> };
+};
+
 /**
  * Return the bytes of the object.
  *
@@ -47,8 +53,8 @@ export function segmentationOf(header: DicomHeader, result: Result, info: Bundle
   const taken: Record<string, Element> = {};
   for (const [tag, vr] of ALWAYS) taken[tag] = film[tag]?.Value ? film[tag] : { vr, Value: [] };
   for (const tag of WHERE_THERE) if (film[tag]?.Value) taken[tag] = film[tag];
-  const written = new data.DicomDict(meta(instance));
-  const elements = { ...taken, ...data.DicomMetaDictionary.denaturalizeDataset(own) };
+  const written = new DicomDict(meta(instance));
+  const elements = { ...taken, ...DicomMetaDictionary.denaturalizeDataset(own) };
   written.dict = Object.fromEntries(Object.entries(elements).sort(([a], [b]) => (a < b ? -1 : 1)));
   written.dict["7FE00010"] = { vr: "OB", Value: [even(pack(result.mask))] };
   return new Uint8Array(written.write());
