@@ -132,4 +132,3 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "turned.jpg": _jpeg_turned,
     "colour-progressive.jpg": _jpeg_colour,
 }
-

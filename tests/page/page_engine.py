@@ -45,7 +45,14 @@ def run_engine(bundle: Path | None, films: Sequence[Path], out: Path, seconds: f
     """Run the engine over films in one node process, which leaves its numbers in `out`."""
     job = out / "job.json"
     job.write_text(
-        json.dumps({"bundle": bundle and str(bundle), "films": [str(f) for f in films], "out": str(out), "pixels": True})
+        json.dumps(
+            {
+                "bundle": bundle and str(bundle),
+                "films": [str(f) for f in films],
+                "out": str(out),
+                "pixels": True,
+            }
+        )
     )
     done = subprocess.run(
         ["node", str(WEB / "tools" / "run_films.mjs"), str(job)],
@@ -77,7 +84,9 @@ def _differences(segmenter: Segmenter, film: Film, said: dict[str, Any], out: Pa
         return Agreement(why=f"Python: {film.shape}  Engine: {shape}")
     grey = _read(out / f"{number}.grey", film.shape)
     if "result" not in said:
-        return Agreement(grey=float(np.abs(grey - film.pixels).max()), notices=(film.notices, tuple(said["notices"])))
+        return Agreement(
+            grey=float(np.abs(grey - film.pixels).max()), notices=(film.notices, tuple(said["notices"]))
+        )
     image, _ = segmenter.bundle.preprocessing(film.pixels, film.aspect)
     found = _read(out / f"{number}.input", image.shape)
     result = segmenter.segment(film)

@@ -9,12 +9,11 @@ import gdcm
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from page.pictures import eight, grey, of_bits, tinted
+from page_pictures import eight, grey, of_bits, tinted
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
-    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
@@ -62,7 +61,10 @@ def _save(made: FileDataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -
         if syntax == ExplicitVRBigEndian:
             made.PixelData = np.frombuffer(made.PixelData, "<u2").astype(">u2").tobytes()
         made.file_meta.TransferSyntaxUID = syntax
-        order = {"implicit_vr": syntax == ImplicitVRLittleEndian, "little_endian": syntax != ExplicitVRBigEndian}
+        order = {
+            "implicit_vr": syntax == ImplicitVRLittleEndian,
+            "little_endian": syntax != ExplicitVRBigEndian,
+        }
         pydicom.dcmwrite(path, _bare(made), enforce_file_format=True, **order)
     else:
         made.compress(syntax, **({"jls_error": 3} if syntax == JPEGLSNearLossless else {}))
