@@ -1,14 +1,16 @@
-"""Build both wheels, check them, and use them in empty environments of every Python that is here.
+"""Build the wheels, check them, and use them in empty environments of every Python that is here.
 
     python packages/check_wheels.py [--out dist] [--python 3.11 --python 3.12 ...]
 
-Needs the extra `release`. Runs alike on Linux, macOS and Windows. The last lines say which Pythons ran; one
-that is not on this machine is skipped and named. Ends with 1 where anything is wrong.
+Needs the extra `release`, and the page as `make page` builds it. Runs alike on Linux, macOS and Windows. The
+last lines say which Pythons ran; one that is not on this machine is skipped and named. Ends with 1 where
+anything is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import email
 import json
 import os
@@ -18,14 +20,16 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-FIRST, SECOND = "adaloraqat", "adaloraqat_weights"
-PROJECTS = {FIRST: ROOT, SECOND: ROOT / "packages/weights"}
-LIMITS = {FIRST: 20_000_000, SECOND: 50_000_000}
+FIRST, SECOND, THIRD = "adaloraqat", "adaloraqat_weights", "adaloraqat_page"
+PROJECTS = {FIRST: ROOT, SECOND: ROOT / "packages/weights", THIRD: ROOT / "packages/page"}
+LIMITS = {FIRST: 20_000_000, SECOND: 50_000_000, THIRD: 25_000_000}
 """Bytes of a wheel."""
 
 
@@ -42,6 +46,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
+        if not (PROJECTS[THIRD] / "src" / THIRD / "site/licences.txt").is_file():
+            raise Wrong("the page is not built: run `make page` first")
         wheels = {name: build(name, options.out) for name in PROJECTS}
         for name, wheel in wheels.items():
             check(name, wheel)
@@ -55,7 +61,7 @@ def main() -> int:
     return 0 if any(outcome == RAN for outcome in outcomes.values()) else 1
 
 
-RAN = "installed; segment, evaluate, recipes and completion work"
+RAN = "installed; segment, evaluate, recipes, completion and the page work"
 
 
 def build(name: str, out: Path) -> Path:
@@ -104,11 +110,11 @@ def check(name: str, wheel: Path) -> None:
 
 
 def check_versions(wheels: dict[str, Path]) -> str:
-    """Compare the versions of both wheels, which have one place."""
+    """Compare the versions of the wheels, which have one place."""
     versions = {metadata(wheel)["Version"] for wheel in wheels.values()}
     if len(versions) != 1:
         raise Wrong(f"the wheels have versions {', '.join(sorted(versions))}")
-    return f"both wheels are version {versions.pop()}"
+    return f"all wheels are version {versions.pop()}"
 
 
 def metadata(wheel: Path) -> email.message.Message:
@@ -167,6 +173,17 @@ class Environment:
         environment = {**kept, "ADALORAQAT_CACHE": "off", **settings}
         return run(str(self.scripts / "adaloraqat"), *arguments, code=code, cwd=self.folder, env=environment)
 
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Start the command line and leave it running until the block ends."""
+        command = [str(self.scripts / "adaloraqat"), *arguments]
+        process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
 
 def use(environment: Environment, wheels: dict[str, Path]) -> None:
     """Do with the installed wheels what a user does."""
@@ -212,6 +229,17 @@ def use(environment: Environment, wheels: dict[str, Path]) -> None:
         "_ADALORAQAT_COMPLETE": "complete_bash",
     }
     expect(environment.call(**words).stdout.split() == ["--model"], "the shell completes --mod")
+    missing = environment.call("page", code=2).stderr
+    expect("adaloraqat_page-" in missing and missing.count("\n") == 1, "without the page: a sentence")
+    environment.install(str(wheels[THIRD]))
+    with environment.started("page", "--port", "0") as page:
+        assert page.stdout is not None
+        url = page.stdout.readline().strip()
+        answer = urllib.request.urlopen(url, timeout=60)
+        expect(b"<title>" in answer.read(), "the page answers")
+        expect("'self'" in answer.headers["Content-Security-Policy"], "the page has its policy")
+        served = json.load(urllib.request.urlopen(f"{url}models.json", timeout=60))
+        expect(served["default"] == "lung-field-fast", "the page opens with the fast model")
     untrained = environment.call(
         "train", "recipes/adapt.yaml", "--data", "films/manifest.csv", "--out", "run", code=2
     )

@@ -81,7 +81,7 @@ def _found(paths: tuple[str, ...]) -> tuple[tuple[ModelPackage, ...], tuple[str,
             try:
                 name, version = str(distribution.name), str(distribution.version)
                 # the first on the path is what Python would import, as with any module
-                packages.setdefault(offer.value, ModelPackage(name, version, _folder(offer.value)))
+                packages.setdefault(offer.value, ModelPackage(name, version, folder_of(offer.value)))
             except Exception as error:
                 wrong.append(
                     f"The models behind the entry point {offer.name!r} of {GROUP} cannot be used, because "
@@ -92,7 +92,7 @@ def _found(paths: tuple[str, ...]) -> tuple[tuple[ModelPackage, ...], tuple[str,
     return tuple(sorted(packages.values(), key=lambda package: package.name)), tuple(wrong)
 
 
-def _folder(module: str) -> Path:
+def folder_of(module: str) -> Path:
     """Return the folder of a package, without importing it.
 
     Raises:

@@ -45,6 +45,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "segment": Command("adaloraqat.cli.segment", "segment", "Outline the lungs in chest X-rays."),
     "serve": Command("adaloraqat.cli.serve", "serve", "Serve models over HTTP."),
+    "page": Command("adaloraqat.cli.page", "page", "Outline films in the browser, on this computer."),
     "train": Command("adaloraqat.cli.train", "train", "Train a model on your films, following a recipe."),
     "evaluate": Command("adaloraqat.cli.evaluate", "evaluate", "Score models against your masks."),
     "report": Command("adaloraqat.cli.report", "report", "Compare methods in a table, with statistics."),

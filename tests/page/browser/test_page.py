@@ -1,0 +1,253 @@
+"""What a person does with the page: drop films, draw boxes, click points, sort a batch, save results."""
+
+import base64
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from adaloraqat import Segmenter
+from adaloraqat.batch.film_entry import FilmEntry
+from adaloraqat.batch.results_csv import COLUMNS
+from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.radiograph import Box
+
+DROP = """([name, content]) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name));
+  for (const kind of ["dragenter", "dragover", "drop"])
+    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("films")
+    write_phantoms(folder, 3, seed=5, size=256)
+    return sorted((folder / "images").glob("*.png"))
+
+
+def mask_of(path: Path) -> np.ndarray:
+    image = Image.open(path)
+    assert image.mode == "L"
+    mask = np.asarray(image)
+    assert set(np.unique(mask)) <= {0, 255}
+    return mask > 0
+
+
+def test_a_dropped_film_is_outlined_as_python_does_and_nothing_is_requested(
+    opened: Callable[..., Any], films: list[Path], tmp_path: Path
+) -> None:
+    page = opened()
+    page.wait_loaded()
+    before = page.requests()
+    page.page.evaluate(DROP, [films[0].name, base64.b64encode(films[0].read_bytes()).decode()])
+    page.wait_done(1)
+    expected = Segmenter.load("lung-field-fast").segment(films[0])
+    assert page.page.locator(".expected-number").inner_text().endswith(f"{expected.quality:.2f}")
+    assert "is outlined" in page.page.locator("[data-announcement]").inner_text()
+    mask = mask_of(page.saved("Mask", tmp_path))
+    assert mask.shape == expected.mask.shape
+    assert (mask == expected.mask).mean() >= 0.999
+    document = json.loads(page.saved("JSON", tmp_path).read_text())
+    assert set(document) == {"model", "outlines", "engine", "warnings", "notices", "results"}
+    [entry] = document["results"]
+    assert set(entry) == set(FilmEntry.of(expected).to_dict())
+    assert entry["area_px"] == mask.sum()
+    assert entry["warnings"] == list(expected.warnings)
+    overlay = np.asarray(Image.open(page.saved("Overlay", tmp_path)))
+    assert overlay.shape == (*mask.shape, 3)
+    assert np.ptp(overlay, axis=2)[mask].mean() > 10
+    assert page.page.get_by_role("button", name="DICOM SEG").is_disabled()
+    assert page.requests() == before
+
+
+def stage_place(page: Any, x: float, y: float) -> tuple[float, float]:
+    """Where a share of the film's width and height lies in the window; the film is fitted."""
+    box = page.locator(".stage").bounding_box()
+    side = min(box["width"], box["height"]) - 40
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
+    return left + x * side, top + y * side
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*stage_place(page, *start))
+    page.mouse.down()
+    page.mouse.move(*stage_place(page, (start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
+    page.mouse.move(*stage_place(page, *end))
+    page.mouse.up()
+
+
+def outlined(page: Any) -> dict[str, Any]:
+    """The result as the panel tells it."""
+    names = page.locator(".measure dt").all_inner_texts()
+    return dict(zip(names, page.locator(".measure dd").all_inner_texts(), strict=True))
+
+
+def test_a_box_is_drawn_moved_undone_and_deleted(
+    opened: Callable[..., Any], films: list[Path], tmp_path: Path
+) -> None:
+    window = opened()
+    window.wait_loaded()
+    window.choose(films[1])
+    window.wait_done(1)
+    page = window.page
+    own = outlined(page)["Area"]
+    page.get_by_role("button", name="Box", exact=True).click()
+    drag(page, (0.05, 0.1), (0.5, 0.9))
+    page.get_by_text("your box", exact=True).wait_for()
+    document = json.loads(window.saved("JSON", tmp_path).read_text())["results"][0]
+    assert document["box_source"] == "given"
+    assert document["box"] == pytest.approx([13, 26, 128, 230], abs=3)
+    expected = Segmenter.load("lung-field-fast").segment(films[1], box=Box(*document["box"]))
+    assert (mask_of(window.saved("Mask", tmp_path)) == expected.mask).mean() >= 0.999
+    drag(page, (0.25, 0.5), (0.65, 0.5))  # from its middle: moves it
+    page.wait_for_timeout(1000)  # the box is in the prompt at once, its outline soon after
+    moved = json.loads(window.saved("JSON", tmp_path).read_text())["results"][0]["box"]
+    assert moved[0] == pytest.approx(document["box"][0] + 102, abs=3)
+    assert moved[2] - moved[0] == document["box"][2] - document["box"][0]
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    page.get_by_text("the model itself").wait_for()
+    assert outlined(page)["Area"] == own
+    page.get_by_role("button", name="Redo").click()
+    page.get_by_text("your box", exact=True).wait_for()
+    page.get_by_role("button", name="Delete the box").click()
+    page.get_by_text("the model itself").wait_for()
+    # the same by keys alone: two corners by the cross
+    page.locator(".stage").focus()
+    for key in ("ArrowLeft", "Enter", *(["ArrowDown"] * 4), *(["ArrowRight"] * 6), "Enter"):
+        page.keyboard.press(key)
+    page.get_by_text("your box", exact=True).wait_for()
+
+
+def test_points_need_a_model_that_takes_them(
+    opened: Callable[..., Any], films: list[Path], tmp_path: Path
+) -> None:
+    window = opened()
+    window.wait_loaded()
+    window.choose(films[0])
+    window.wait_done(1)
+    page = window.page
+    inside = page.get_by_role("button", name="Inside")
+    assert inside.get_attribute("aria-disabled") == "true"
+    before = window.requests()
+    page.get_by_label("Model").select_option("lung-field")
+    page.wait_for_selector('[data-check="running"]')
+    page.wait_for_selector('[data-check="passed"]')
+    window.wait_done(1)
+    asked = [line.split()[1] for line in window.requests()[len(before) :]]
+    assert all(address.startswith("/models/lung-field/") for address in asked)
+    inside.click()
+    page.mouse.click(*stage_place(page, 0.3, 0.4))
+    page.get_by_text("your points").wait_for()
+    page.get_by_role("button", name="Outside").click()
+    page.mouse.click(*stage_place(page, 0.5, 0.95))
+    page.get_by_text("your points").wait_for()
+    page.wait_for_timeout(1500)
+    entry = json.loads(window.saved("JSON", tmp_path).read_text())["results"][0]
+    assert [label for _, _, label in entry["points"]] == [1, 0]
+    expected = Segmenter.load("lung-field").segment(
+        films[0], points=[tuple(point[:2]) for point in entry["points"]], labels=[1, 0]
+    )
+    assert (mask_of(window.saved("Mask", tmp_path)) == expected.mask).mean() >= 0.999
+
+
+def test_a_batch_of_fifty_becomes_a_table_that_is_sorted_by_quality(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_phantoms(tmp_path / "phantoms", 50, seed=9, size=96)
+    batch = sorted((tmp_path / "phantoms/images").glob("*.png"))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(batch[0].read_bytes()[:900])
+    letter = tmp_path / "letter.png"
+    letter.write_text("Dear colleague")
+    window = opened()
+    window.wait_loaded()
+    before = window.requests()
+    window.choose(*batch, broken, letter)
+    window.wait_done(52)
+    page = window.page
+    told = page.locator(".row[data-stage=failed] .row-state").all_inner_texts()
+    assert len(told) == 2
+    assert told[1].startswith("letter.png is not a film in a known format")
+    page.get_by_role("button", name="Table", exact=True).click()
+    table = page.get_by_role("region", name="Table of films")
+    table.get_by_role("button", name="Quality").click()
+    heading = table.locator("th[aria-sort=ascending]")
+    assert heading.inner_text().startswith("Quality")
+    shown = table.locator("tbody .quality").all_inner_texts()
+    assert len(shown) == 50
+    assert [float(one) for one in shown] == sorted(float(one) for one in shown)
+    assert table.locator("tbody tr").last.get_attribute("data-stage") == "failed"  # what has none comes last
+    rows = list(csv.DictReader(io.StringIO(window.saved("CSV", tmp_path).read_text())))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["failure"] for row in rows].count("film") == 2
+    with zipfile.ZipFile(window.saved("Masks", tmp_path)) as archive:
+        names = archive.namelist()
+        assert len([name for name in names if name.endswith("_mask.png")]) == 50
+        assert json.loads(archive.read("results.json"))["results"][0]["mask"] in names
+    assert window.requests() == before
+
+
+def test_a_dicom_film_gives_a_segmentation_that_highdicom_reads(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_phantoms(tmp_path, 1, seed=5, size=256, dicom=True)
+    [film] = (tmp_path / "images").glob("*.dcm")
+    dataset = pydicom.dcmread(film)
+    dataset.PatientName = "Sørensen^Åse"
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.save_as(film)
+    window = opened()
+    window.wait_loaded()
+    before = window.requests()
+    window.choose(film)
+    window.wait_done(1)
+    assert "cm²" in outlined(window.page)["Area"]
+    mask = mask_of(window.saved("Mask", tmp_path))
+    path = window.saved("DICOM SEG", tmp_path)
+    assert path.name == f"{film.stem}_seg.dcm"
+    read = highdicom.seg.segread(path)
+    pixels = read.get_pixels_by_source_instance([dataset.SOPInstanceUID])
+    np.testing.assert_array_equal(pixels[0, :, :, 0].astype(bool), mask)
+    for key in ("PatientID", "PatientName", "StudyInstanceUID", "PatientSex"):
+        assert read.get(key) == dataset.get(key), key
+    segment = read.get_segment_description(1)
+    assert (segment.segment_label, segment.segmented_property_type.value) == ("Lung", "39607008")
+    [algorithm] = segment.algorithm_identification
+    assert algorithm.AlgorithmName == "AdaLoRA-QAT lung-field-fast"
+    assert read.SeriesDescription.startswith("Research only, not for diagnosis")
+    assert window.requests() == before
+
+
+@pytest.mark.parametrize(
+    ("lacking", "sentence"),
+    [
+        ("WebAssembly.validate = () => false;", "no WebAssembly SIMD"),
+        ("Object.defineProperty(navigator, 'deviceMemory', { value: 0.5 });", "0.5 GB of memory"),
+    ],
+)
+def test_what_a_browser_lacks_is_a_sentence(opened: Callable[..., Any], lacking: str, sentence: str) -> None:
+    page = opened(lacking).page
+    assert sentence in page.get_by_role("alert").inner_text()
+
+
+def test_the_page_says_what_it_is(opened: Callable[..., Any]) -> None:
+    window = opened()
+    window.wait_loaded()
+    footer = window.page.locator(".footer").inner_text()
+    assert "Films never leave this computer" in footer
+    assert "not a medical device" in footer
+    assert "lung-field-fast: Research use only" in footer
+    assert "Self-check passed" in window.page.locator(".header").inner_text()

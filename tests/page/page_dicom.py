@@ -1,0 +1,182 @@
+"""Phantom films as DICOM, in every transfer syntax and with every header that the page treats apart."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gdcm
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from page_pictures import eight, grey, of_bits, tinted
+from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+    generate_uid,
+)
+
+_UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+
+
+def dataset(values: NDArray[Any], bits: int, **elements: Any) -> FileDataset:
+    """Return a film of (H, W) or (H, W, 3) stored values; `elements` are further ones, or others."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(values.sum()), str(elements)])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made = FileDataset("film", {}, file_meta=meta, preamble=b"\0" * 128)
+    made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    made.PatientID, made.PatientName, made.Modality = "phantom", "Phantom^Drawn", "DX"
+    made.Rows, made.Columns = values.shape[:2]
+    made.SamplesPerPixel = 3 if values.ndim == 3 else 1
+    made.PhotometricInterpretation = "RGB" if values.ndim == 3 else "MONOCHROME2"
+    if values.ndim == 3:
+        made.PlanarConfiguration = 0
+    made.BitsAllocated, made.BitsStored, made.HighBit = values.dtype.itemsize * 8, bits, bits - 1
+    made.PixelRepresentation = int(values.dtype.kind == "i")
+    made.ImagerPixelSpacing = [1.2, 1.2]
+    for key, value in elements.items():
+        setattr(made, key, value)
+    made.PixelData = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    made["PixelData"].VR = "OW" if values.dtype.itemsize > 1 else "OB"
+    return made
+
+
+def _save(made: FileDataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> None:
+    if syntax in (*_UNCOMPRESSED, DeflatedExplicitVRLittleEndian):
+        if syntax == ExplicitVRBigEndian:
+            made.PixelData = np.frombuffer(made.PixelData, "<u2").astype(">u2").tobytes()
+        made.file_meta.TransferSyntaxUID = syntax
+        order = {
+            "implicit_vr": syntax == ImplicitVRLittleEndian,
+            "little_endian": syntax != ExplicitVRBigEndian,
+        }
+        pydicom.dcmwrite(path, _bare(made), enforce_file_format=True, **order)
+    else:
+        made.compress(syntax, **({"jls_error": 3} if syntax == JPEGLSNearLossless else {}))
+        made.save_as(path, enforce_file_format=True)
+
+
+def _plain(syntax: UID, seed: int, **elements: Any) -> Callable[[Path], None]:
+    return lambda path: _save(dataset(of_bits(grey(seed), 12), 12, **elements), path, syntax)
+
+
+def _signed(path: Path) -> None:
+    values = of_bits(grey(23), 12).astype(np.int16) - 1024
+    made = dataset(values, 16, RescaleSlope="0.5", RescaleIntercept="-100")
+    _save(made, path)
+
+
+def _padded(path: Path) -> None:
+    values = of_bits(grey(24), 12)
+    values[:, :40] = values[-30:] = 65535
+    _save(dataset(values, 16), path)
+
+
+def _overlay(path: Path) -> None:
+    values = of_bits(grey(25), 12)
+    values[20:60, 20:60] |= 1 << 12  # an overlay above the stored bits
+    _save(dataset(values, 12, PixelPaddingValue=0), path)
+
+
+def _tables(path: Path) -> None:
+    made = dataset(of_bits(grey(26), 10), 10)
+    table = Dataset()
+    table.LUTDescriptor = [1024, 0, 12]
+    table.LUTData = np.rint(4095 * np.linspace(0, 1, 1024) ** 0.7).astype("<u2").tobytes()
+    table["LUTData"].VR = "OW"
+    made.VOILUTSequence = [table]
+    _save(made, path)
+
+
+def _lossless_jpeg(path: Path) -> None:
+    plain = path.with_suffix(".plain")
+    _save(dataset(of_bits(grey(27), 12), 12), plain)
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(plain))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    assert writer.Write()
+    plain.unlink()
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+
+
+def _baseline(path: Path) -> None:
+    _encapsulated(path, dataset(eight(28), 8), Image.fromarray(eight(28)))
+
+
+def _baseline_colour(path: Path) -> None:
+    colours = tinted(eight(29))
+    made = dataset(colours, 8, PhotometricInterpretation="YBR_FULL_422")
+    _encapsulated(path, made, Image.fromarray(colours))
+
+
+def _encapsulated(path: Path, made: FileDataset, picture: Image.Image) -> None:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=92)
+    made.PixelData = encapsulate([stream.getvalue()])
+    made["PixelData"].is_undefined_length = True
+    made.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    made.save_as(path, enforce_file_format=True)
+
+
+def _colour_runs(path: Path) -> None:
+    _save(dataset(tinted(eight(30)), 8), path, RLELossless)
+
+
+def _without_meta(path: Path) -> None:
+    """An old file: no preamble, no meta information, implicit."""
+    made = dataset(of_bits(grey(31), 12), 12, PhotometricInterpretation="MONOCHROME1")
+    values = 4095 - np.frombuffer(made.PixelData, "<u2")
+    made.PixelData = values.astype("<u2").tobytes()
+    bare = _bare(made)
+    del bare.file_meta
+    pydicom.dcmwrite(path, bare, implicit_vr=True, little_endian=True, enforce_file_format=False)
+
+
+def _bare(made: FileDataset) -> Dataset:
+    bare = Dataset()
+    bare.update(made)
+    bare.file_meta = made.file_meta
+    return bare
+
+
+_WINDOW = {"WindowCenter": ["1000", "2200"], "WindowWidth": ["50", "3000"]}
+
+DICOM: dict[str, Callable[[Path], None]] = {
+    "implicit.dcm": _plain(ImplicitVRLittleEndian, 12, **_WINDOW),
+    "big-endian.dcm": _plain(ExplicitVRBigEndian, 13),
+    "deflated.dcm": _plain(DeflatedExplicitVRLittleEndian, 14, WindowCenter=2048, WindowWidth=4096),
+    "runs.dcm": _plain(RLELossless, 15, PhotometricInterpretation="MONOCHROME1"),
+    "jpeg-ls.dcm": _plain(JPEGLSLossless, 16, WindowCenter=2048, WindowWidth=3000, VOILUTFunction="SIGMOID"),
+    "jpeg-ls-near.dcm": _plain(JPEGLSNearLossless, 17),
+    "jpeg-2000.dcm": _plain(JPEG2000Lossless, 18, RescaleSlope="2", RescaleIntercept="-1024"),
+    "jpeg-lossless.dcm": _lossless_jpeg,
+    "jpeg-baseline.dcm": _baseline,
+    "jpeg-colour.dcm": _baseline_colour,
+    "signed-rescaled.dcm": _signed,
+    "padded.dcm": _padded,
+    "overlay-bits.dcm": _overlay,
+    "voi-table.dcm": _tables,
+    "colour-runs.dcm": _colour_runs,
+    "old.dcm": _without_meta,
+}

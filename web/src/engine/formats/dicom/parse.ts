@@ -1,0 +1,101 @@
+/** A DICOM file's elements, read by dcmjs; what an old or damaged file lacks is put in its place before. */
+
+import dcmjs from "dcmjs";
+import type { DicomElements } from "dcmjs";
+import { Inflate } from "pako";
+
+import { MAX_PIXELS } from "../../film_values";
+import { FilmError } from "../../types";
+import { joined } from "../jpeg_segments";
+import { DataSet } from "./elements";
+
+const META_START = 132;
+const DEFLATED = "1.2.840.10008.1.2.1.99";
+const EXPLICIT_LITTLE = "1.2.840.10008.1.2.1";
+const EXPLICIT_BIG = "1.2.840.10008.1.2.2";
+const IMPLICIT_LITTLE = "1.2.840.10008.1.2";
+const MOST_EMPTY = 4096; // zero bytes instead of elements
+const MOST_INFLATED = 4 * MAX_PIXELS + (64 << 20);
+const SUFFIXES = [".dcm", ".dicom", ".dic", ".ima"];
+
+/** Tell whether a file is DICOM: by its mark, or by its name where it is too old to have one. */
+export function isDicom(bytes: Uint8Array): boolean {
+  return text(bytes, 128, 132) === "DICM";
+}
+
+export function isNamedDicom(name: string): boolean {
+  return SUFFIXES.some((suffix) => name.toLowerCase().endsWith(suffix));
+}
+
+/** Return a file's elements. */
+export function readDataSet(bytes: Uint8Array, name: string): DataSet {
+  const marked = isDicom(bytes);
+  const start = bytes.subarray(dataStart(bytes, marked)).subarray(0, MOST_EMPTY);
+  if (start.length === MOST_EMPTY && start.every((byte) => byte === 0)) {
+    throw new FilmError(`${name} holds zeros instead of a DICOM film: export or copy it again.`);
+  }
+  const unreadable = new FilmError(`${name} is not a readable DICOM file: export or copy it again.`);
+  let file = bytes;
+  if (!marked || text(bytes, META_START, META_START + 2) !== "\x02\0") file = withMeta(bytes.subarray(marked ? META_START : 0));
+  try {
+    checkInflatedSize(file, name);
+    const whole = file.slice().buffer as ArrayBuffer;
+    const { meta, dict } = quietly(() => dcmjs.data.DicomMessage.readFile(whole, { ignoreErrors: true }));
+    const syntax = String(meta["00020010"]?.Value?.[0] ?? IMPLICIT_LITTLE).replace(/[\0 ]+$/, "");
+    return new DataSet(dict as DicomElements, syntax, syntax !== EXPLICIT_BIG);
+  } catch (error) {
+    throw error instanceof FilmError ? error : unreadable;
+  }
+}
+
+/** Return where the elements begin, after preamble and meta information where there are any. */
+function dataStart(bytes: Uint8Array, marked: boolean): number {
+  if (!marked) return 0;
+  if (text(bytes, META_START, META_START + 4) !== "\x02\0\0\0" || bytes.length < META_START + 12) return META_START;
+  return META_START + 12 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(META_START + 8, true);
+}
+
+/** Put a preamble and the syntax that its first element shows before an old file's elements. */
+function withMeta(elements: Uint8Array): Uint8Array {
+  const explicit = /^[A-Z]{2}$/.test(text(elements, 4, 6));
+  const big = explicit && elements[0] === 0 && elements[1] !== 0;
+  const syntax = explicit ? (big ? EXPLICIT_BIG : EXPLICIT_LITTLE) : IMPLICIT_LITTLE;
+  const padded = syntax.length % 2 ? `${syntax}\0` : syntax;
+  const uid = Uint8Array.from([2, 0, 0x10, 0, 0x55, 0x49, padded.length, 0, ...ascii(padded)]);
+  const head = new Uint8Array(META_START);
+  head.set(ascii("DICM"), 128);
+  const length = Uint8Array.from([2, 0, 0, 0, 0x55, 0x4c, 4, 0, uid.length, 0, 0, 0]);
+  return joined([head, length, uid, elements]);
+}
+
+/** Refuse a deflated file that would inflate beyond any film. */
+function checkInflatedSize(bytes: Uint8Array, name: string): void {
+  const head = text(bytes, 0, Math.min(bytes.length, 1 << 12));
+  if (!head.includes(DEFLATED)) return;
+  let total = 0;
+  const inflate = new Inflate({ raw: true });
+  inflate.onData = (chunk: Uint8Array): void => {
+    total += chunk.length;
+    if (total > MOST_INFLATED) throw new FilmError(`${name} decompresses to more than any film holds: export it uncompressed.`);
+  };
+  inflate.push(bytes.subarray(dataStart(bytes, true)), true);
+}
+
+/** dcmjs tells of each value that bends the standard; a film's own sentence says what matters. */
+function quietly<T>(work: () => T): T {
+  const { log, warn, error } = console;
+  console.log = console.warn = console.error = (): void => {};
+  try {
+    return work();
+  } finally {
+    Object.assign(console, { log, warn, error });
+  }
+}
+
+function text(bytes: Uint8Array, start: number, end: number): string {
+  return String.fromCharCode(...bytes.subarray(start, end));
+}
+
+function ascii(letters: string): number[] {
+  return [...letters].map((letter) => letter.charCodeAt(0));
+}
