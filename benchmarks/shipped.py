@@ -194,7 +194,7 @@ CARD = """# {name}
 
 {table}
 
-- **Limits**: adults, frontal views. Children, lateral views, a removed lung, large effusions and films of other
+{beside}- **Limits**: adults, frontal views. Children, lateral views, a removed lung, large effusions and films of other
   modalities were hardly seen or not at all. A missing warning is no proof of a right mask. Scores on films of other
   hospitals will be lower.{seen}
 """
@@ -233,8 +233,28 @@ def card(name: str, result: dict[str, Any]) -> str:
         made=model.made,
         data=model.data,
         table="\n".join(rows),
+        beside=beside(document),
         seen=SEEN if model.kind == FOUNDATION else "",
     )
+
+
+def beside(document: dict[str, Any]) -> str:
+    """Return the lines of a card about structures and quality; nothing where a bundle has neither."""
+    lines = []
+    if found := document.get("structures"):
+        dice = ", ".join(f"{name} {value:.3f}" for name, value in found["validation_dice"].items())
+        lines.append(
+            f"- **Structures** (right lung, left lung, heart): a head on the frozen encoder, trained on {found['films']} "
+            f"films of jsrt with labels and {found['films_without_heart']} of shenzhen without a heart "
+            f"(`adaloraqat extend`); validation Dice on its grid: {dice}. Test films: docs/structures.md."
+        )
+    if found := document.get("quality"):
+        fitted = found["fitted_to"]
+        lines.append(
+            f"- **Quality**: expected Dice, fitted to {fitted['views']} masks of {fitted['films']} validation films, clean "
+            "and corrupted, from " + ", ".join(found["features"]).replace("_", " ").replace("iou", "IoU") + "."
+        )
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def size(folder: Path) -> int:

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat import Segmenter
+from adaloraqat.bundle import Segmentation
 from adaloraqat.errors import FilmError
+from adaloraqat.measure.clinical import clinical_measures
 from adaloraqat.radiograph import Film, read_film
 
 WEB = Path(__file__).parents[2] / "web"
@@ -21,11 +23,13 @@ WEB = Path(__file__).parents[2] / "web"
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one film's numbers differ, at most; `mask` is the share of pixels that agree. `why`: no numbers."""
+    """How one film's numbers differ, at most; `mask` and `labels` are shares that agree. `why`: no numbers."""
 
     grey: float = 0.0
     model_input: float = 0.0
     mask: float = 1.0
+    labels: float = 1.0
+    ratio: float = 0.0
     quality: float = 0.0
     why: str = ""
     notices: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -91,13 +95,35 @@ def _differences(segmenter: Segmenter, film: Film, said: dict[str, Any], out: Pa
     found = _read(out / f"{number}.input", image.shape)
     result = segmenter.segment(film)
     mask = np.fromfile(out / f"{number}.mask", np.uint8).reshape(film.shape) != 0
+    labels, ratio = _structures(result, said["result"], out / f"{number}.labels")
     return Agreement(
         grey=float(np.abs(grey - film.pixels).max()),
         model_input=float(np.abs(found - image).max()),
         mask=float((mask == result.mask).mean()),
-        quality=abs((said["result"]["quality"] or 0.0) - (result.quality or 0.0)),
+        labels=labels,
+        ratio=ratio,
+        quality=max(
+            abs((said["result"].get(key) or 0.0) - (value or 0.0))
+            for key, value in (("quality", result.quality), ("qualityError", result.quality_error))
+        ),
         notices=(film.notices, tuple(said["notices"])),
         warnings=(tuple(result.warnings), tuple(said["result"]["warnings"])),
+    )
+
+
+def _structures(result: Segmentation, said: dict[str, Any], path: Path) -> tuple[float, float]:
+    """Return the share of labels that agree, and by how much the cardiothoracic ratio differs."""
+    measures = clinical_measures(result)
+    if result.structures is None or measures is None:
+        assert "structures" not in said
+        return 1.0, 0.0
+    labels = np.fromfile(path, np.uint8).reshape(result.mask.shape)
+    ratio = measures["cardiothoracic_ratio"] or 0.0
+    assert said["structures"]["sidesCertain"] == result.structures.sides_certain
+    assert said["structures"]["sidesFrom"] == result.structures.sides_from
+    return (
+        float((labels == result.structures.labels).mean()),
+        abs(said["structures"].get("cardiothoracicRatio", 0.0) - ratio),
     )
 
 

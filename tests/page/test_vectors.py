@@ -59,6 +59,10 @@ def test_same_numbers(name: str, answers: tuple[Path, list[str]], segmenter: Seg
     if found.grey <= 1e-6:
         assert found.model_input <= 1e-4
     assert found.mask >= 0.999
+    assert found.labels >= 0.998
+    if not lossy:
+        assert found.ratio <= 0.01
+        assert found.quality <= 0.01
     assert found.notices[0] == found.notices[1]
     assert found.warnings[0] == found.warnings[1]
 

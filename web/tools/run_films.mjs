@@ -3,7 +3,7 @@
  *
  * JOB.json: {"bundle": folder, "films": [files], "out": folder, "pixels": true or false, "prompt": {...}}. For the
  * film numbered n, out/n.json says size, notices, warnings and result or the sentence of its error; with "pixels"
- * out/n.grey and out/n.input hold float32, and out/n.mask one byte a pixel. The last line counts the films.
+ * out/n.grey and out/n.input hold float32, out/n.mask and out/n.labels one byte a pixel. The last line counts the films.
  */
 import { readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -37,6 +37,11 @@ for (const [n, path] of job.films.entries()) {
     if (segmenter) {
       if (job.pixels) await writeFile(join(job.out, `${n}.input`), bytes(segmenter.input(film).image));
       const { mask, ...result } = await segmenter.segment(film, job.prompt);
+      if (result.structures) {
+        const { labels, ...measures } = result.structures;
+        result.structures = measures;
+        await writeFile(join(job.out, `${n}.labels`), labels);
+      }
       said.result = result;
       await writeFile(join(job.out, `${n}.mask`), mask);
     }

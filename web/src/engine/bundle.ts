@@ -1,5 +1,6 @@
 /** A bundle's document and files, checked before they are used: `bundle/format.py`. */
 
+import type { QualityModel } from "./expected_quality";
 import { checkPreprocessing } from "./preprocess";
 import type { Preprocessing } from "./preprocess";
 import { BundleError } from "./types";
@@ -18,6 +19,8 @@ export interface BundleDocument {
   intended_use: string;
   files: Record<string, { sha256: string; bytes: number }>;
   smallest_part?: number;
+  structures?: { mirrored_limit?: number };
+  quality?: QualityModel | null;
 }
 
 export type Load = (file: string) => Promise<ArrayBuffer>;

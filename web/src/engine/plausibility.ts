@@ -21,6 +21,7 @@ const SEPARATION_MIN = 0.2;
 const OVERLAP_MIN = 0.6;
 const BRIGHTER_MAX = 0.05;
 const QUALITY_MIN = 0.8;
+const DICE_MIN = 0.9; // expected Dice
 const UNDECIDED = [0.25, 0.75];
 const OUTSIDE_MAX = 0.3;
 const UNDECIDED_MAX = 0.35;
@@ -83,13 +84,15 @@ export function filmWarnings(seen: Seen): string[] {
  * @param logits on the film's grid; the mask is where they are positive.
  * @param quality predicted IoU, NaN where the model has none.
  * @param box the prompt that was given; without one both lungs are expected.
+ * @param error of an expected Dice; undefined where `quality` is the predicted IoU.
  */
-export function maskWarnings(seen: Seen, step: number, logits: Grid, mask: Uint8Array, quality: number, box?: Box): string[] {
+export function maskWarnings(seen: Seen, step: number, logits: Grid, mask: Uint8Array, quality: number, box?: Box, error?: number): string[] {
   if (!mask.includes(1)) return ["empty-mask: no lung was found; check the film, and give a box if it shows lungs."];
   const answer = seenAnswer(seen, step, logits, mask, quality, box);
   const found: string[] = [];
   const warn = (applies: boolean, text: string): void => void (applies && found.push(text));
-  warn(quality < QUALITY_MIN, `low-quality: the model expects an overlap (IoU) of only ${quality.toFixed(2)}; check the mask.`);
+  const [measure, least] = error === undefined ? ["IoU", QUALITY_MIN] : ["Dice", DICE_MIN];
+  warn(quality < least, `low-quality: the expected overlap (${measure}) is only ${quality.toFixed(2)}; check the mask.`);
   warn(isUndecided(answer), "undecided: the model is unsure about a large part of the film; check the mask.");
   warn(runsAlongASide(answer.mask), "cut-off: the mask runs along an edge of the film, which may be cropped or rotated.");
   warn(

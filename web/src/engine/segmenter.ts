@@ -1,6 +1,7 @@
 import { readDocument, readFile } from "./bundle";
 import type { BundleDocument, Load } from "./bundle";
 import { connectedComponents, enclosingBox, removeSmallComponents } from "./components";
+import { expectedQuality } from "./expected_quality";
 import { checkedBox, pointTokens } from "./geometry";
 import type { Box, Tokens } from "./geometry";
 import { extremes, roundHalfEven } from "./numeric";
@@ -9,6 +10,7 @@ import { filmWarnings, maskWarnings, thumbnailOf } from "./plausibility";
 import { Frame, preprocess } from "./preprocess";
 import { configure, floats, integers, openGraph, run } from "./runtime";
 import type { Graph } from "./runtime";
+import { structuresOf } from "./structures";
 import { checkSupport } from "./support";
 import { BundleError, FilmError } from "./types";
 import type { BundleInfo, Embedded, EngineOptions, Film, Prompt, Result } from "./types";
@@ -18,6 +20,9 @@ interface Answer {
   quality: number;
 }
 
+const STRUCTURES = "structures.onnx";
+const MIRRORED_LIMIT = 0.5;
+
 /** A bundle ready to segment films: `bundle/segmenter.py`, in the browser. */
 export class Segmenter {
   readonly info: BundleInfo;
@@ -26,6 +31,7 @@ export class Segmenter {
     private readonly document: BundleDocument,
     private readonly encoder: Graph,
     private readonly decoder: Graph,
+    private readonly head?: Graph,
   ) {
     const { prompt, files } = document;
     this.info = {
@@ -49,7 +55,8 @@ export class Segmenter {
     const stored = document.precision.weight_range === "none";
     const graph = async (file: string): Promise<Graph> =>
       openGraph(await readFile(load, document, file), document.name, stored);
-    return new Segmenter(document, await graph("encoder.onnx"), await graph("decoder.onnx"));
+    const head = STRUCTURES in document.files ? await graph(STRUCTURES) : undefined;
+    return new Segmenter(document, await graph("encoder.onnx"), await graph("decoder.onnx"), head);
   }
 
   /** Return the network's input (C, S, S) of a film, and its frame. */
@@ -123,7 +130,15 @@ export class Segmenter {
     return { logits: grid, quality: known ? Math.min(1, Math.max(0, quality.data[0])) : NaN };
   }
 
-  private result(embedded: Embedded, frame: Frame, answer: Answer, box: Box, source: string, started: number): Result {
+  private async structures(embedded: Embedded, frame: Frame, mask: Uint8Array): Promise<ReturnType<typeof structuresOf> | undefined> {
+    if (!this.head || !mask.includes(1)) return undefined;
+    const { structures, mirrored } = await run(this.head, { embedding: floats(embedded.embedding, embedded.dims) });
+    const answer = { planes: structures.data, side: structures.dims[structures.dims.length - 1], mirrored: mirrored.data[0] };
+    const limit = this.document.structures?.mirrored_limit ?? MIRRORED_LIMIT;
+    return structuresOf(mask, answer, frame, embedded.told?.rightEdge, limit, embedded.spacing);
+  }
+
+  private async result(embedded: Embedded, frame: Frame, answer: Answer, box: Box, source: string, started: number): Promise<Result> {
     const logits = frame.logitsToOriginal(answer.logits);
     const mask = new Uint8Array(logits.data.length);
     let areaPx = 0;
@@ -137,16 +152,24 @@ export class Segmenter {
     const pixels = { width: thumbnail.width, height: thumbnail.height, data: thumbnail.grey };
     const seen = { pixels, shape: frame.original, told };
     const given = source === "given" ? box : undefined;
+    const asked = source === "given" || source === "points"; // for something that need not be a pair of lungs
+    const found = asked ? undefined : await this.structures(embedded, frame, mask);
+    const shown = { mask, logits: logits.data, predictedIou: answer.quality, lungs: found?.lungs, embedding: embedded.embedding };
+    const model = this.document.quality;
+    const expected: { quality: number; error?: number } = asked || !model ? { quality: answer.quality } : expectedQuality(model, shown);
+    const doubts = maskWarnings(seen, thumbnail.step, logits, mask, expected.quality, given, expected.error);
     return {
       width: logits.width,
       height: logits.height,
       mask,
-      quality: answer.quality,
+      quality: expected.quality,
+      qualityError: expected.error,
+      structures: found?.structures,
       box,
       boxSource: source,
       areaPx,
       areaMm2: spacing && areaPx * spacing.row * spacing.column,
-      warnings: [...filmWarnings(seen), ...maskWarnings(seen, thumbnail.step, logits, mask, answer.quality, given)],
+      warnings: [...filmWarnings(seen), ...doubts, ...(found?.warnings ?? [])],
       notices: embedded.notices,
       seconds: (performance.now() - started) / 1000,
     };

@@ -39,6 +39,8 @@ export interface Told {
   /** A word for a part that is not the chest. */
   bodyPart?: string;
   onItsSide: boolean;
+  /** Which of the patient's sides the image's right edge shows. */
+  rightEdge?: "L" | "R";
 }
 
 /** A DICOM film's header without its pixels. */
@@ -70,8 +72,12 @@ export interface Result {
   height: number;
   /** (H, W), row by row: 1 in the lungs, else 0. */
   mask: Uint8Array;
-  /** Predicted IoU in [0, 1]; NaN where the model was not trained to predict it. */
+  /** In [0, 1]: the expected Dice where `qualityError` is given, else the predicted IoU; NaN where there is neither. */
   quality: number;
+  /** Standard deviation of the true Dice about the expected one. */
+  qualityError?: number;
+  /** Right lung, left lung and heart, of a model that tells them apart, where no prompt chose something else. */
+  structures?: Structures;
   /** The box that gave the mask; the whole film where none was given. */
   box?: number[];
   /** "given", "whole film", "second pass" or "points". */
@@ -83,6 +89,20 @@ export interface Result {
   notices: string[];
   /** From the film or its embedding to the mask. */
   seconds: number;
+}
+
+/** Lungs and heart of one film, and what is measured on them. */
+export interface Structures {
+  /** (H, W): 0 none, 1 right lung, 2 left lung, 3 heart, which covers the lungs behind it. */
+  labels: Uint8Array;
+  sidesFrom: "header" | "standard view";
+  sidesCertain: boolean;
+  cardiothoracicRatio?: number;
+  rightPx: number;
+  leftPx: number;
+  heartPx: number;
+  rightMm2?: number;
+  leftMm2?: number;
 }
 
 /** What a page shows of a bundle. */

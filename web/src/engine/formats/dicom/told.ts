@@ -17,7 +17,9 @@ const NO_PART = new Set(["", "UNKNOWN", "OTHER", "NONE", "NA", "N/A", "UNDEFINED
 export function toldBy(data: DataSet): Told {
   const orientation = orientationOf(data);
   const onItsSide = orientation !== undefined && "HF".includes(orientation[0]) && !"HF".includes(orientation[1]);
-  return { view: viewOf(data, orientation), bodyPart: bodyPartOf(data), onItsSide };
+  const rightEdge = orientation?.[0];
+  const edge = rightEdge === "L" || rightEdge === "R" ? { rightEdge } as const : {};
+  return { view: viewOf(data, orientation), bodyPart: bodyPartOf(data), onItsSide, ...edge };
 }
 
 function viewOf(data: DataSet, orientation: string[] | undefined): Told["view"] {

@@ -1,0 +1,87 @@
+/** Right lung, left lung and heart, and what is measured on them: `bundle/structures.py`, `measure/clinical`. */
+
+import { removeSmallComponents } from "./components";
+import type { Grid } from "./numeric";
+import type { Frame } from "./preprocess";
+import type { Spacing, Structures } from "./types";
+
+const MIRRORED =
+  "mirrored-or-dextrocardia: the heart appears on the patient's right; the film may be mirrored, so do not rely on right and left.";
+const [RIGHT, LEFT, HEART] = [1, 2, 3];
+
+/** What the head says of an embedding: logits (3, n, n), and one of the film being mirrored. */
+export interface HeadAnswer {
+  planes: Float32Array;
+  side: number;
+  mirrored: number;
+}
+
+/**
+ * Return the structures of a film, both lungs as the head alone sees them, and the warning that they raise.
+ *
+ * @param rightEdge the patient's side that the header says is at the image's right.
+ * @param limit probability from which on a film counts as mirrored.
+ */
+export function structuresOf(
+  mask: Uint8Array,
+  answer: HeadAnswer,
+  frame: Frame,
+  rightEdge: "L" | "R" | undefined,
+  limit: number,
+  spacing?: Spacing,
+): { structures: Structures; lungs: Uint8Array; warnings: string[] } {
+  const cells = answer.side * answer.side;
+  const plane = (k: number): Grid => ({ width: answer.side, height: answer.side, data: answer.planes.slice(k * cells, (k + 1) * cells) });
+  const [atLeft, atRight] = [0, 1].map((k) => frame.logitsToOriginal(plane(k)).data);
+  const heart = frame.logitsToOriginal(removeSmallComponents(plane(2), 1)).data;
+  const turned = rightEdge === "R"; // the header says that the image's left shows the patient's left
+  const probability = 1 / (1 + Math.exp(-answer.mirrored));
+  const certain = (turned ? 1 - probability : probability) < limit;
+  const labels = new Uint8Array(mask.length);
+  const hearts = new Uint8Array(mask.length);
+  const lungs = new Uint8Array(mask.length);
+  const areas = [0, 0, 0, 0];
+  for (let i = 0; i < mask.length; i++) {
+    lungs[i] = Math.max(atLeft[i], atRight[i]) > 0 ? 1 : 0;
+    if (mask[i]) {
+      labels[i] = atLeft[i] >= atRight[i] !== turned ? RIGHT : LEFT;
+      areas[labels[i]]++;
+    }
+    if (heart[i] > 0) {
+      hearts[i] = 1;
+      areas[HEART]++;
+      labels[i] = HEART;
+    }
+  }
+  const [height, width] = frame.original;
+  const pixel = spacing && spacing.row * spacing.column;
+  const structures: Structures = {
+    labels,
+    sidesFrom: rightEdge === undefined ? "standard view" : "header",
+    sidesCertain: certain,
+    cardiothoracicRatio: cardiothoracicRatio(hearts, mask, width, height),
+    rightPx: areas[RIGHT],
+    leftPx: areas[LEFT],
+    heartPx: areas[HEART],
+    rightMm2: pixel && areas[RIGHT] * pixel,
+    leftMm2: pixel && areas[LEFT] * pixel,
+  };
+  return { structures, lungs, warnings: certain ? [] : [MIRRORED] };
+}
+
+/** Return the greatest width of the heart over the greatest of the chest within one row; undefined where unknown. */
+export function cardiothoracicRatio(heart: Uint8Array, lungs: Uint8Array, width: number, height: number): number | undefined {
+  let [first, last, chest] = [width, -1, 0];
+  for (let y = 0; y < height; y++) {
+    let [left, right] = [-1, -1];
+    for (let x = 0; x < width; x++) {
+      const cell = y * width + x;
+      if (heart[cell]) [first, last] = [Math.min(first, x), Math.max(last, x)];
+      if (lungs[cell]) [left, right] = [left < 0 ? x : left, x];
+    }
+    if (right >= 0) chest = Math.max(chest, right + 1 - left);
+  }
+  if (last < 0 || chest === 0) return undefined;
+  const ratio = (last + 1 - first) / chest;
+  return ratio < 1 ? ratio : undefined;
+}
