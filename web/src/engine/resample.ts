@@ -1,8 +1,9 @@
 /**
- * Pillow's `resize` of float32 pictures with `Resampling.BILINEAR`, number for number (`libImaging/Resample.c`).
+ * Pillow's `resize` of float32 pictures with `Resampling.BILINEAR` (`libImaging/Resample.c`).
  *
  * A triangle as wide as the reduction asks for, sampled at pixel centres, summed in float64; first along the rows,
  * then along the columns, with a float32 picture between the two. A pass that would change nothing is left out.
+ * Pillow takes the columns first for some sizes; its numbers then differ by one rounding of that float32 picture.
  */
 
 import type { Grid } from "./numeric";

@@ -14,6 +14,9 @@ const DEFLATED = "1.2.840.10008.1.2.1.99";
 const EXPLICIT_LITTLE = "1.2.840.10008.1.2.1";
 const EXPLICIT_BIG = "1.2.840.10008.1.2.2";
 const IMPLICIT_LITTLE = "1.2.840.10008.1.2";
+const PIXELS = "7FE00010";
+const UNDEFINED = 0xffffffff;
+const DELIMITER = [0xfe, 0xff, 0xdd, 0xe0]; // ends the fragments
 const MOST_EMPTY = 4096; // zero bytes instead of elements
 const MOST_INFLATED = 4 * MAX_PIXELS + (64 << 20);
 const SUFFIXES = [".dcm", ".dicom", ".dic", ".ima"];
@@ -42,10 +45,38 @@ export function readDataSet(bytes: Uint8Array, name: string): DataSet {
     const whole = file.slice().buffer as ArrayBuffer;
     const { meta, dict } = quietly(() => dcmjs.data.DicomMessage.readFile(whole, { ignoreErrors: true }));
     const syntax = String(meta["00020010"]?.Value?.[0] ?? IMPLICIT_LITTLE).replace(/[\0 ]+$/, "");
-    return new DataSet(dict as DicomElements, syntax, syntax !== EXPLICIT_BIG);
+    const elements = dict as DicomElements;
+    const early = syntax !== DEFLATED && endsEarly(file, elements, syntax === EXPLICIT_BIG);
+    if (early === "fragments") throw new FilmError(`${name} holds no DICOM image, or is truncated: give a CR or DX film.`);
+    if (early === "values") elements[PIXELS].Value = [new ArrayBuffer(0)]; // too few, instead of zeros
+    return new DataSet(elements, syntax, syntax !== EXPLICIT_BIG);
   } catch (error) {
     throw error instanceof FilmError ? error : unreadable;
   }
+}
+
+/** Tell what of its pixels a truncated file lacks; dcmjs fills up what is missing with zeros. */
+function endsEarly(file: Uint8Array, elements: DicomElements, big: boolean): "values" | "fragments" | false {
+  const value = elements[PIXELS]?.Value?.[0];
+  if (!(value instanceof ArrayBuffer)) return false;
+  const tag = big ? [0x7f, 0xe0, 0x00, 0x10] : [0xe0, 0x7f, 0x10, 0x00];
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+  for (let at = file.length - 8; at >= 0; at--) {
+    if (file[at] !== tag[0] || file[at + 1] !== tag[1] || file[at + 2] !== tag[2] || file[at + 3] !== tag[3]) continue;
+    for (const place of [at + 4, at + 8]) {
+      // the length stands after the tag, or after the kind of value
+      if (place + 4 > file.length) continue;
+      const length = view.getUint32(place, !big);
+      if (length === value.byteLength && length !== 0) return place + 4 + length > file.length && "values";
+      if (length === UNDEFINED) return !has(file, place, DELIMITER) && "fragments";
+    }
+  }
+  return false;
+}
+
+function has(file: Uint8Array, from: number, mark: number[]): boolean {
+  for (let at = file.length - mark.length; at >= from; at--) if (mark.every((byte, i) => file[at + i] === byte)) return true;
+  return false;
 }
 
 /** Return where the elements begin, after preamble and meta information where there are any. */
