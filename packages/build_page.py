@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def is_installed() -> bool:
-    """Tell whether what the lock file names lies in node_modules already; npm notes there what it installed."""
+    """Tell whether what the lock file names is installed already, as npm notes in node_modules."""
     lock, noted = WEB / "package-lock.json", WEB / "node_modules/.package-lock.json"
     return noted.is_file() and noted.stat().st_mtime >= lock.stat().st_mtime
 
