@@ -46,7 +46,8 @@ def main() -> int:
     """Build; return the exit code."""
     try:
         npm = find_npm()
-        run(npm, "ci", "--no-audit", "--no-fund")
+        if not is_installed():
+            run(npm, "ci", "--no-audit", "--no-fund")
         run(npm, "run", "build")
         contained = json.loads((WEB / "node_modules/.contained.json").read_text(encoding="utf-8"))
         (SITE / LICENCES).write_text(licences(contained), encoding="utf-8")
@@ -56,6 +57,12 @@ def main() -> int:
     size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file())
     print(f"The page is built: {size / 1e6:.1f} MB, {len(contained)} packages of others.", flush=True)
     return 0
+
+
+def is_installed() -> bool:
+    """Tell whether what the lock file names is installed already, as npm notes in node_modules."""
+    lock, noted = WEB / "package-lock.json", WEB / "node_modules/.package-lock.json"
+    return noted.is_file() and noted.stat().st_mtime >= lock.stat().st_mtime
 
 
 def find_npm() -> str:

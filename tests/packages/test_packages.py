@@ -1,4 +1,4 @@
-"""Both packages as they lie here: sizes, licences, and what a reader or a builder stumbles over.
+"""The packages as they lie here: sizes, licences, and what a reader or a builder stumbles over.
 
 `make wheels` builds, installs and uses them; what a look at the files tells is told here.
 """
@@ -56,12 +56,13 @@ def test_licence_metadata_names_what_is_inside() -> None:
     for folder, document in ((ROOT, first), (ROOT / "packages/weights", second)):
         for file in document["license-files"]:
             assert (folder / file).stat().st_size > 500
-    assert (ROOT / "LICENSE").read_bytes() == (ROOT / "packages/weights/LICENSE").read_bytes()
+    for package in ("weights", "page"):
+        assert (ROOT / "LICENSE").read_bytes() == (ROOT / f"packages/{package}/LICENSE").read_bytes()
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["license"] == "Apache-2.0"
 
 
 def test_the_version_stands_in_one_place() -> None:
-    for folder in (ROOT, ROOT / "packages/weights"):
+    for folder in (ROOT, ROOT / "packages/weights", ROOT / "packages/page"):
         assert "version" in project(folder)["dynamic"]
     tracked = subprocess.run(
         ["git", "grep", "-lF", f'version = "{adaloraqat.__version__}"', "--", "*.toml", "*.py", "*.cfg"],
@@ -83,3 +84,26 @@ def test_nothing_is_a_symbolic_link() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_lock_file_of_the_page_names_no_host() -> None:
+    """Whoever builds the page takes its packages from the registry of their own configuration."""
+    lock = (ROOT / "web/package-lock.json").read_text(encoding="utf-8")
+    assert '"integrity"' in lock
+    assert "https://" not in re.sub(r'"(url|funding)": "[^"]*"', "", lock)
+
+
+def test_the_licences_of_what_the_page_contains_are_complete() -> None:
+    licences = ROOT / "packages/page/src/adaloraqat_page/site/licences.txt"
+    if not licences.is_file():
+        pytest.skip("the page is not built: make page")
+    text = licences.read_text(encoding="utf-8")
+    for name in ("onnxruntime-web", "dcmjs", "preact", "@fontsource-variable/inter", "CharLS", "OpenJPEG"):
+        assert name in text
+    stated = project(ROOT / "packages/page")["license"].split(" AND ")
+    found = {
+        part
+        for line in re.findall(r"^\S+ [\d.]+: (.*)$", text, re.M)
+        for part in re.findall(r"[\w.-]+", line)
+    }
+    assert found - {"AND", "OR"} <= set(stated), "packages/page/pyproject.toml names what is inside"

@@ -23,7 +23,7 @@ WEB = Path(__file__).parents[2] / "web"
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one film's numbers differ, at most; `mask` and `labels` are shares that agree. `why`: no numbers."""
+    """How one film's numbers differ, at most; `mask`, `labels`: share that agrees. `why`: no numbers."""
 
     grey: float = 0.0
     model_input: float = 0.0

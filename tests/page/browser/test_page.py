@@ -13,6 +13,8 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from page_dicom import DICOM
+from page_pictures import PICTURES
 from PIL import Image
 
 from adaloraqat import Segmenter
@@ -228,6 +230,21 @@ def test_a_dicom_film_gives_a_segmentation_that_highdicom_reads(
     [algorithm] = segment.algorithm_identification
     assert algorithm.AlgorithmName == "AdaLoRA-QAT lung-field-fast"
     assert read.SeriesDescription.startswith("Research only, not for diagnosis")
+    assert window.requests() == before
+
+
+def test_every_kind_of_film_is_read_in_the_browser_without_a_request(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    kinds = {**PICTURES, **DICOM}
+    for name, write in kinds.items():
+        write(tmp_path / name)
+    window = opened()
+    window.wait_loaded()
+    before = window.requests()
+    window.choose(*(tmp_path / name for name in kinds))
+    window.wait_done(len(kinds))
+    assert window.page.locator(".row[data-stage=failed]").all_inner_texts() == []
     assert window.requests() == before
 
 
