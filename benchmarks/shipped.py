@@ -252,7 +252,9 @@ def beside(document: dict[str, Any]) -> str:
         fitted = found["fitted_to"]
         lines.append(
             f"- **Quality**: expected Dice, fitted to {fitted['views']} masks of {fitted['films']} validation films, clean "
-            "and corrupted, from " + ", ".join(found["features"]).replace("_", " ").replace("iou", "IoU") + "."
+            "and corrupted, from "
+            + ", ".join(found["features"]).replace("_", " ").replace("iou", "IoU")
+            + "."
         )
     return "\n".join(lines) + "\n" if lines else ""
 
