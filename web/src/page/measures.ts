@@ -30,12 +30,17 @@ export function measures(result: Outlined, milliseconds: number | undefined): Me
   return rows;
 }
 
-/** Right and left lung, heart, cardiothoracic ratio: of models that give them (`regions`, `ctr`). */
-function further(result: Outlined): Measure[] {
-  const { regions, ctr } = result as { regions?: { label: string; areaPx: number; areaMm2?: number }[]; ctr?: number };
-  const rows = (regions ?? []).map(({ label, areaPx, areaMm2 }) => ({
-    name: label,
-    value: areaMm2 === undefined ? `${count(areaPx)} px` : `${(areaMm2 / 100).toFixed(1)} cm²`,
-  }));
-  return ctr === undefined ? rows : [...rows, { name: "Cardiothoracic ratio", value: ctr.toFixed(2) }];
+/** Right and left lung, heart and cardiothoracic ratio, of models that tell them apart. */
+function further({ structures }: Outlined): Measure[] {
+  if (!structures) return [];
+  const { sidesCertain, cardiothoracicRatio, rightPx, leftPx, rightMm2, leftMm2, heartPx } = structures;
+  const size = (px: number, mm2: number | undefined): string => (mm2 === undefined ? `${count(px)} px` : `${(mm2 / 100).toFixed(1)} cm²`);
+  const more = sidesCertain ? {} : { more: "uncertain: the film may be mirrored" };
+  const rows: Measure[] = [
+    { name: "Right lung", value: size(rightPx, rightMm2), ...more },
+    { name: "Left lung", value: size(leftPx, leftMm2), ...more },
+  ];
+  if (heartPx === 0) return rows;
+  const ratio = cardiothoracicRatio === undefined ? "–" : cardiothoracicRatio.toFixed(2);
+  return [...rows, { name: "Heart / chest", value: ratio, more: "cardiothoracic ratio" }];
 }

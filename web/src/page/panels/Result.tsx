@@ -48,7 +48,7 @@ function Missing({ film }: { film: Item }) {
 function Found({ film, result }: { film: Item; result: Outlined }) {
   return (
     <>
-      <QualityOf value={result.quality} />
+      <QualityOf value={result.quality} error={result.qualityError} />
       <dl class="measures">
         {measures(result, film.milliseconds).map(({ name, value, more }) => (
           <div class="measure" key={name}>
@@ -71,7 +71,7 @@ function Found({ film, result }: { film: Item; result: Outlined }) {
   );
 }
 
-function QualityOf({ value }: { value: number }) {
+function QualityOf({ value, error }: { value: number; error?: number }) {
   if (Number.isNaN(value)) return <p class="muted">{bundle.value?.name} does not predict the quality of its masks.</p>;
   const dice = (2 * value) / (1 + value);
   return (
@@ -82,7 +82,11 @@ function QualityOf({ value }: { value: number }) {
       </p>
       <div class="expected-words">
         <p>Expected overlap</p>
-        <p class="muted small">Predicted IoU; as Dice {share(dice)}</p>
+        {error === undefined ? (
+          <p class="muted small">Predicted IoU; as Dice {share(dice)}</p>
+        ) : (
+          <p class="muted small">Dice, ± {share(error)}</p>
+        )}
       </div>
       <meter class="expected-bar" min={0} max={1} low={0.8} high={0.9} optimum={1} value={value} aria-label="Expected overlap" />
     </div>

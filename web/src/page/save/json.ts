@@ -1,6 +1,6 @@
 /** Results as `adaloraqat segment --json` prints them: the same keys, units and rounding. */
 import { bundle } from "../state";
-import type { Item } from "../types";
+import type { Item, Outlined } from "../types";
 
 export const ENGINE = "onnxruntime-web";
 
@@ -24,6 +24,7 @@ export function entryOf(film: Item, mask: string | null = null): Record<string, 
     prompts: box && [box],
     proposer: null,
     quality: result && !Number.isNaN(result.quality) ? round(result.quality, 4) : null,
+    quality_error: result?.qualityError === undefined ? null : round(result.qualityError, 4),
     area_px: result?.areaPx ?? null,
     area_mm2: result?.areaMm2 === undefined ? null : round(result.areaMm2, 2),
     spacing_mm: film.spacing ? [film.spacing.row, film.spacing.column] : null,
@@ -31,7 +32,29 @@ export function entryOf(film: Item, mask: string | null = null): Record<string, 
     warnings: result?.warnings ?? [],
     notices: result?.notices ?? film.notices,
     error: film.error ?? null,
+    labels: null,
+    measures: result ? measuresOf(result) : null,
     ...(isByPoints ? { points: points.map(({ x, y, label }) => [x, y, label]) } : {}),
+  };
+}
+
+/** What is measured on structures, with the shell's keys; null of a model that does not tell them apart. */
+function measuresOf({ structures }: Outlined): Record<string, unknown> | null {
+  if (!structures) return null;
+  const { rightPx, leftPx, rightMm2, leftMm2, cardiothoracicRatio: ratio } = structures;
+  const area = (px: number, mm2: number | undefined): Record<string, number | null> => ({
+    area_px: px,
+    area_mm2: mm2 === undefined ? null : round(mm2, 2),
+    area_cm2: mm2 === undefined ? null : round(mm2 / 100, 2),
+  });
+  return {
+    cardiothoracic_ratio: ratio === undefined ? null : round(ratio, 4),
+    right_lung: area(rightPx, rightMm2),
+    left_lung: area(leftPx, leftMm2),
+    lung_ratio: leftPx ? round(rightPx / leftPx, 4) : null,
+    heart_area_px: structures.heartPx,
+    sides_from: structures.sidesFrom,
+    sides_certain: structures.sidesCertain,
   };
 }
 
