@@ -64,7 +64,9 @@ def test_the_page_and_the_installed_bundles_are_served_with_a_strict_policy(serv
         document = json.load(answer)
     names = {model["name"]: model for model in document["models"]}
     assert document["default"] == "lung-field-fast"
-    assert set(names["lung-field"]["files"]) == {"encoder.onnx", "decoder.onnx", "mask_prompt.onnx"}
+    assert set(names["lung-field"]["files"]) == {
+        *("encoder.onnx", "decoder.onnx", "mask_prompt.onnx", "structures.onnx")
+    }
     assert names["lung-open"]["licence"]
     with get(server, "models/lung-field-fast/decoder.onnx") as answer:
         assert answer.read() == (shipped_path("lung-field-fast") / "decoder.onnx").read_bytes()

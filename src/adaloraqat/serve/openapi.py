@@ -213,12 +213,14 @@ _ENTRY = _object(
     prompts={"type": "array", "items": _NUMBERS},
     proposer={"type": ["string", "null"]},
     quality=_NUMBER,
+    quality_error=_NUMBER,
     area_px=_COUNT,
     area_mm2=_NUMBER,
     spacing_mm=_SPACING,
     milliseconds={"type": "number"},
     warnings=_TEXTS,
     notices=_TEXTS,
+    measures={"type": ["object", "null"]},
 )
 _OBJECT = _object(
     label={"type": "integer", "minimum": 1},
@@ -270,6 +272,7 @@ _ANSWER = {
             "prompts": [[0, 0, 1024, 1024]],
             "proposer": None,
             "quality": 0.97,
+            "quality_error": 0.02,
             "area_px": 301200,
             "area_mm2": None,
             "spacing_mm": None,
@@ -277,6 +280,8 @@ _ANSWER = {
             "warnings": [],
             "notices": [],
             "error": None,
+            "labels": None,
+            "measures": None,
         }
     ],
 }

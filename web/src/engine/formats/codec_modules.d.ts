@@ -31,7 +31,11 @@ declare module "dcmjs" {
     };
     DicomMetaDictionary: { nameMap: Record<string, { tag: string } | undefined> };
   };
-  export const log: { setLevel?(level: string): void };
+  export interface Log {
+    getLogger?(name: string): { setLevel(level: string): void };
+    setLevel?(level: string): void;
+  }
+  export const log: Log;
   const all: { data: typeof data; log: typeof log };
   export default all;
 }

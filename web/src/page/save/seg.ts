@@ -103,7 +103,7 @@ function segment(info: BundleInfo, version: string): Record<string, unknown> {
       {
         ...{ AlgorithmName: name, AlgorithmVersion: version, AlgorithmSource: MANUFACTURER },
         AlgorithmFamilyCodeSequence: [code("123110", "DCM", "Artificial Intelligence")],
-        AlgorithmParameters: digests(info).join(","),
+        AlgorithmParameters: [digests(info).join(",")], // dcmjs takes the letters of a bare text for values
       },
     ],
   };
@@ -117,8 +117,8 @@ function frames(source: Record<string, string>): Record<string, unknown> {
     DimensionOrganizationSequence: [{ DimensionOrganizationUID: organization }],
     DimensionIndexSequence: [
       {
-        ...{ DimensionOrganizationUID: organization, DimensionIndexPointer: "0062000B" },
-        ...{ FunctionalGroupPointer: "0062000A", DimensionDescriptionLabel: "Referenced Segment Number" },
+        ...{ DimensionOrganizationUID: organization, DimensionIndexPointer: 0x0062000b },
+        ...{ FunctionalGroupPointer: 0x0062000a, DimensionDescriptionLabel: "Referenced Segment Number" },
       },
     ],
     SharedFunctionalGroupsSequence: [{ SegmentIdentificationSequence: [{ ReferencedSegmentNumber: 1 }] }],

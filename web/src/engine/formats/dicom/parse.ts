@@ -9,6 +9,10 @@ import { FilmError } from "../../types";
 import { joined } from "../jpeg_segments";
 import { DataSet } from "./elements";
 
+// its loggers keep the console that they were made with
+dcmjs.log.getLogger?.("validation.dcmjs").setLevel("silent");
+dcmjs.log.setLevel?.("silent");
+
 const META_START = 132;
 const DEFLATED = "1.2.840.10008.1.2.1.99";
 const EXPLICIT_LITTLE = "1.2.840.10008.1.2.1";
