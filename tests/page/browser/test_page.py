@@ -224,7 +224,9 @@ def test_a_dicom_film_gives_a_segmentation_that_highdicom_reads(
     pixels = read.get_pixels_by_source_instance([dataset.SOPInstanceUID])
     np.testing.assert_array_equal(pixels[0, :, :, 0].astype(bool), mask)
     for key in ("PatientID", "PatientName", "StudyInstanceUID", "PatientSex"):
-        assert (read.get(key) or None) == (dataset.get(key) or None), key  # present, where the film has it not
+        assert (read.get(key) or None) == (dataset.get(key) or None), (
+            key
+        )  # present, where the film has it not
     segment = read.get_segment_description(1)
     assert (segment.segment_label, segment.segmented_property_type.value) == ("Lung", "39607008")
     [algorithm] = segment.algorithm_identification

@@ -26,9 +26,9 @@ export function configure(options: EngineOptions): void {
 }
 
 /** Open one graph. `stored`: its integers are stored weights and no product is one of integers. */
-export async function openGraph(content: ArrayBuffer, name: string, stored: boolean): Promise<Graph> {
+export async function openGraph(content: ArrayBuffer | Uint8Array, name: string, stored: boolean): Promise<Graph> {
   try {
-    return await ort.InferenceSession.create(new Uint8Array(content), {
+    return await ort.InferenceSession.create(content instanceof Uint8Array ? content : new Uint8Array(content), {
       executionProviders: ["wasm"],
       logSeverityLevel: 4,
       extra: stored ? { session: { disable_quant_qdq: "1" } } : {},

@@ -6,6 +6,7 @@ import { checkedBox, pointTokens } from "./geometry";
 import type { Box, Tokens } from "./geometry";
 import { extremes, roundHalfEven } from "./numeric";
 import type { Grid } from "./numeric";
+import { withRequiredInput } from "./onnx_inputs";
 import { filmWarnings, maskWarnings, thumbnailOf } from "./plausibility";
 import { Frame, preprocess } from "./preprocess";
 import { configure, floats, integers, openGraph, run } from "./runtime";
@@ -21,6 +22,8 @@ interface Answer {
 }
 
 const STRUCTURES = "structures.onnx";
+const LABELS = "labels"; // the input that says what each point is
+const BOX_LABELS = BigInt64Array.of(2n, 3n);
 const MIRRORED_LIMIT = 0.5;
 
 /** A bundle ready to segment films: `bundle/segmenter.py`, in the browser. */
@@ -56,7 +59,9 @@ export class Segmenter {
     const graph = async (file: string): Promise<Graph> =>
       openGraph(await readFile(load, document, file), document.name, stored);
     const head = STRUCTURES in document.files ? await graph(STRUCTURES) : undefined;
-    return new Segmenter(document, await graph("encoder.onnx"), await graph("decoder.onnx"), head);
+    const decoder = withRequiredInput(new Uint8Array(await readFile(load, document, "decoder.onnx")), LABELS);
+    const opened = await openGraph(decoder, document.name, stored);
+    return new Segmenter(document, await graph("encoder.onnx"), opened, head);
   }
 
   /** Return the network's input (C, S, S) of a film, and its frame. */
@@ -122,7 +127,10 @@ export class Segmenter {
       embedding: floats(embedded.embedding, embedded.dims),
       boxes: floats(places, [1, places.length]),
     };
-    if (labels) inputs["labels"] = integers(labels, [1, labels.length]);
+    if (this.info.acceptsPoints) {
+      const kinds = labels ?? BOX_LABELS;
+      inputs[LABELS] = integers(kinds, [1, kinds.length]);
+    }
     const { logits, quality } = await run(this.decoder, inputs);
     const side = logits.dims[logits.dims.length - 1];
     const grid = removeSmallComponents({ width: side, height: side, data: logits.data }, this.document.smallest_part ?? 0);
