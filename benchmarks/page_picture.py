@@ -29,7 +29,7 @@ def main() -> None:
         page.wait_for_timeout(500)
         shot = page.screenshot()
     picture = Image.open(io.BytesIO(shot)).convert("RGB")
-    small = picture.resize((1200, 750), Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE)
+    small = picture.resize((1200, 750), Image.Resampling.LANCZOS).quantize(96, dither=Image.Dither.NONE)
     small.save(given.picture, optimize=True)
     size = given.picture.stat().st_size
     print(f"{given.picture}: {size:,} bytes")
