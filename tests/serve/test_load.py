@@ -28,7 +28,7 @@ def test_four_times_its_capacity() -> None:
 
 
 def share_answered(client: Client) -> float:
-    """Return the goodput at four times the capacity, as a share of the capacity; each answer is as promised."""
+    """Return the share of its capacity that is answered at four times as much; each answer is as promised."""
     before = asyncio.run(capacity(client, 3, MEASURE_S))
     answers, goodput = asyncio.run(overload(client, 4 * before, max(OVERLOAD_S, FILMS / before)))
     after = asyncio.run(capacity(client, 3, MEASURE_S))
