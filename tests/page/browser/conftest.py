@@ -39,7 +39,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         server.wait(timeout=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # as long as it is open, an event loop runs in this thread, which later tests need
 def chromium() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
