@@ -39,7 +39,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         server.wait(timeout=60)
 
 
-@pytest.fixture(
+@pytest.fixture(scope="module")  # while it is open, an event loop runs in this thread: not for later tests
     scope="module"
 )  # as long as it is open, an event loop runs in this thread, which later tests need
 def chromium() -> Iterator[Any]:
