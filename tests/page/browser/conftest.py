@@ -40,8 +40,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
 
 
 @pytest.fixture(scope="module")  # while it is open, an event loop runs in this thread: not for later tests
-    scope="module"
-)  # as long as it is open, an event loop runs in this thread, which later tests need
 def chromium() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
