@@ -115,4 +115,5 @@ def test_real_films(
     write_objects(paths, read_source(film), result, segmenter.bundle)
     for path in paths.values():
         assert errors_of(path) - errors_of(film) == set()
-    go_and_come_back(archive, paths, result.mask)
+    assert result.structures is not None  # the default model tells right lung, left lung and heart apart
+    go_and_come_back(archive, paths, result.mask | result.structures.heart)
