@@ -268,10 +268,8 @@ def parse_bundle(folder: Path, document: Mapping[str, Any]) -> Bundle:
     limit = read.structures.get("mirrored_limit", MIRRORED_LIMIT)
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 1:
         raise _damaged(where, f"'structures.mirrored_limit' in its {DOCUMENT} is not a number from 0 to 1")
-    checked = {
-        "preprocessing": _preprocessing(where, read.preprocessing),
-        "quality": _quality(where, read.quality),
-    }
+    preprocessing, quality = _preprocessing(where, read.preprocessing), _quality(where, read.quality)
+    checked = {"preprocessing": preprocessing, "quality": quality}
     return Bundle(folder=folder, **{**vars(read), **checked})
 
 
