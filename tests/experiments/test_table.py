@@ -175,7 +175,7 @@ def test_report_trains_scores_and_reuses(tmp_path: Path, monkeypatch: pytest.Mon
         "name": "t", "title": "Small", "reference": "lung-field", "phantoms": True,
         "columns": ["dice", "speed"],
         "rows": [
-            {"name": "lung-field", "model": "lung-field"},
+            {"name": "lung-field", "model": "lung-field-fast"},
             {"name": "small", "recipe": "small.yaml", "precision": "fp32"},
             {"name": "later", "recipe": "small.yaml", "run": "later", "train": False},
         ],
