@@ -19,11 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import SamModel
 
+from adaloraqat.bundle.format import load_bundle
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import atomic_path, write_json
 from adaloraqat.models.adalora_qat_naming import is_adalora_qat_naming
 from adaloraqat.models.architecture import PUBLISHED_NORM_EPS
 from adaloraqat.models.checkpoint_files import CONFIG, WEIGHTS, read_folder, read_torch
+from adaloraqat.models.from_bundle import state_of_bundle
 from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.lite_medsam import build_lite_medsam, lite_medsam_from_state
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
@@ -34,7 +36,7 @@ from adaloraqat.models.lite_medsam_naming import (
     without_derived,
 )
 from adaloraqat.models.meta_naming import infer_architecture, is_meta_naming, to_transformers
-from adaloraqat.models.published import resolve
+from adaloraqat.models.published import is_bundle, resolve
 from adaloraqat.models.registry import Architecture
 from adaloraqat.models.sam import (
     SHARED_FREQUENCIES,
@@ -59,9 +61,9 @@ def load_base(
     """Read base weights, in eval mode and float32; every tensor of the file is used, and no other.
 
     Args:
-        path: a Hugging Face folder, or a file with Meta's names (Meta, MedSAM) or LiteMedSAM's (MobileSAM). A
-            string may also be "base" or a name of `published.PUBLISHED`, which no folder or file of that name
-            shadows: a path is then "./base", or a `Path`.
+        path: a Hugging Face folder, a bundle's, or a file with Meta's names (Meta, MedSAM) or LiteMedSAM's
+            (MobileSAM). A string may also be "base", a name of `published.PUBLISHED` or that of an installed
+            bundle, which no folder or file of that name shadows: a path is then "./base", or a `Path`.
         image_size: side of the model image, px; position tables are interpolated where it is not the
             file's own (or the architecture's).
         architecture: the config, for a file that does not tell it; it must be the file's, except
@@ -80,7 +82,9 @@ def load_base(
     given = _as_architecture(architecture)
     found: Architecture | None = None
     eps = decoder_norm_eps
-    if source.is_dir():
+    if is_bundle(source):
+        found, state = _from_bundle(source)
+    elif source.is_dir():
         state, found = read_folder(source)
     elif source.is_file():
         state = read_torch(source)
@@ -151,6 +155,16 @@ def _config_json(model: SamModel, config: Architecture) -> dict[str, Any]:
         return {"model_type": config.family, "architecture": config.to_dict(), "dtype": "float32"}
     written = json.loads(model.config.to_json_string(use_diff=False))
     return dict(written, architectures=["SamModel"], dtype="float32")
+
+
+def _from_bundle(folder: Path) -> tuple[Architecture, dict[str, Tensor]]:
+    """Return architecture and tensors of a bundle."""
+    bundle = load_bundle(folder)
+    config = _as_architecture(bundle.architecture) if bundle.prompt.accepts_box else None
+    if config is None or bundle.precision.weight_range != "none":
+        why = "takes no boxes" if config is None else "computes in INT8"
+        raise CheckpointError(f"{bundle.name} {why}: train on from the run that it was exported from.")
+    return config, state_of_bundle(bundle, _empty(config).state_dict())
 
 
 def _as_architecture(value: Mapping[str, Any] | Architecture | None) -> Architecture | None:

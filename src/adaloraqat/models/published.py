@@ -19,7 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from adaloraqat.bundle.shipped import shipped_base
+from adaloraqat.bundle.format import DOCUMENT, load_bundle
+from adaloraqat.bundle.shipped import is_model_name, shipped_base, shipped_path
 from adaloraqat.errors import CheckpointError
 from adaloraqat.files import cache_root
 from adaloraqat.models.published_entry import Hub, Published, Url, WeightFile, Wheel
@@ -196,6 +197,12 @@ def is_name(name: str) -> bool:
     return name == SHIPPED_BASE or find(name) is not None
 
 
+def is_bundle(weights: str | os.PathLike[str]) -> bool:
+    """Whether a base is a bundle: the name of one that is installed, or its folder."""
+    named = isinstance(weights, str) and find(weights) is None and is_model_name(weights)
+    return named or (Path(weights) / DOCUMENT).is_file()
+
+
 def by_file_name(path: str | os.PathLike[str]) -> Published | None:
     """Return the entry of the file of weights that was published under this name; None: there is none."""
     name = Path(path).name
@@ -227,6 +234,8 @@ def preprocessing_of(
         return entry.preprocessing
     if weights == SHIPPED_BASE and isinstance(weights, str):
         return None
+    if is_bundle(weights):
+        return load_bundle(weights).preprocessing
     document = _config_of(Path(weights))
     if "preprocessing" in document:
         return Preprocessing.from_dict(document["preprocessing"])
@@ -311,7 +320,7 @@ def resolve(name: str) -> Path | None:
         return shipped_base()
     entry = find(name)
     if entry is None:
-        return None
+        return shipped_path(name) if is_model_name(name) else None
     found = kept(entry)
     if found is None:
         raise CheckpointError(absent(entry))

@@ -8,6 +8,8 @@ exported graph holds no arithmetic on shapes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -256,10 +258,17 @@ class TinyViT(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> SamVisionEncoderOutput:
         """Encode normalised model images."""
-        image = self.patch_embed(pixel_values)
-        for stage in self.layers:
-            image = stage(image)
-        return SamVisionEncoderOutput(last_hidden_state=self.neck(image.permute(0, 2, 3, 1)))
+        image = pixel_values
+        for _, part in self.parts():
+            image = part(image)
+        return SamVisionEncoderOutput(last_hidden_state=image)
+
+    def parts(self) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+        """Return what the encoder does one after the other: each module, and how it is called."""
+        return [
+            *((module, module) for module in (self.patch_embed, *self.layers)),
+            (self.neck, lambda image: self.neck(image.permute(0, 2, 3, 1))),
+        ]
 
 
 def _stage(architecture: LiteMedSAMArchitecture, number: int) -> Stage:

@@ -5,6 +5,7 @@ repeats the interrupted one exactly. Images are (B, 1, S, S) in [0, 1] before no
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,6 +83,19 @@ class Warp:
         level = self.borders.nan_to_num()[:, None, None, None]
         images = torch.where(framed, images + level * (1 - inside), images)  # soft at the film's edge
         return images, targets, torch.where(framed, torch.ones_like(inside), inside.round())
+
+    @classmethod
+    def none(cls) -> "Warp":
+        """Return the transform that leaves one film where it is."""
+        still = torch.eye(2, 3)[None]
+        return cls(
+            torch.zeros(1, dtype=torch.bool), still, torch.zeros(1, 2, 5, 5), torch.full((1,), math.nan)
+        )
+
+    @classmethod
+    def joined(cls, warps: Sequence["Warp"]) -> "Warp":
+        """Return the transforms of several films as one."""
+        return cls(*(torch.cat(column) for column in zip(*(vars(w).values() for w in warps), strict=True)))
 
     def part(self, rows: slice) -> "Warp":
         """Return the transforms of these films of the batch."""

@@ -20,6 +20,7 @@ from adaloraqat.training.recipe import Clicks, Prompts, Recipe
 
 Balance = Literal["all", "min", "tenth"]
 CALIBRATION_BATCH = 8
+_OF_VIEWS = 7  # sets the seeds of views apart from those of steps
 
 
 class Batch(NamedTuple):
@@ -27,7 +28,8 @@ class Batch(NamedTuple):
 
     `indices` of its films; the `warp` they went through, None for none; `images` (B, 1, S, S) in [0, 1];
     `valid` (B, 1, S, S), 1 on the film; `boxes` (B, 1, 4) in model pixels; `wanted` (B, 1, S, S) soft masks;
-    `clicks`, how many clicks prompt the step, and whether the box does (`with_box`).
+    `clicks`, how many clicks prompt the step, and whether the box does (`with_box`); `views` which of its
+    fixed views each film shows, all 0 where there are none.
     """
 
     indices: list[int]
@@ -38,6 +40,7 @@ class Batch(NamedTuple):
     wanted: Tensor
     clicks: int = 0
     with_box: bool = True
+    views: tuple[int, ...] = ()
 
     def part(self, rows: slice) -> "Batch":
         """Return these films of the batch, with all that was drawn for them."""
@@ -48,6 +51,7 @@ class Batch(NamedTuple):
             valid=self.valid[rows],
             boxes=self.boxes[rows],
             wanted=self.wanted[rows],
+            views=self.views[rows],
         )
 
 
@@ -72,14 +76,52 @@ class Batches:
         generator = torch.Generator().manual_seed(_step_seed(self._recipe.seed, self._number, step))
         indices = self.sampler.batch(self._stage.schedule.batch_size, step)
         images, targets, valid = self._films.batch(indices)
-        images = self._augmentation.vary(images, generator)
-        warp = self._augmentation.draw_warp(len(indices), generator)
+        views = self._views(step)
+        if self._stage.views is None:
+            images = self._augmentation.vary(images, generator)
+            warp = self._augmentation.draw_warp(len(indices), generator)
+        else:
+            images, warp = self._fixed(images, indices, views)
         if warp is not None:
             images, targets, valid = warp(images, targets, valid)
         prompts = self._recipe.prompts
         boxes, wanted = draw_prompts(targets, valid, prompts, generator)
-        batch = Batch(indices, warp, images, valid, boxes, wanted)
+        batch = Batch(indices, warp, images, valid, boxes, wanted, views=views)
         return batch if prompts.clicks is None else clicked(batch, targets, prompts.clicks, generator)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the pictures come again: there is no augmentation, or each film has fixed views."""
+        return self._stage.augmentation == 0 or self._stage.views is not None
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures there are, where they come again: films times views."""
+        return len(self._films) * (self._stage.views or 1)
+
+    def rows(self, batch: Batch) -> list[int]:
+        """Return the number of each picture of a batch among all `pictures`."""
+        count = self._stage.views or 1
+        return [index * count + view for index, view in zip(batch.indices, batch.views, strict=True)]
+
+    def _views(self, step: int) -> tuple[int, ...]:
+        """Return which view each film of a batch shows: the pass through the films decides."""
+        size, count = self._stage.schedule.batch_size, self._stage.views or 1
+        return tuple((step * size + place) // self.sampler.pass_length % count for place in range(size))
+
+    def _fixed(
+        self, images: Tensor, indices: Sequence[int], views: Sequence[int]
+    ) -> tuple[Tensor, Warp | None]:
+        """Vary each film as its view is varied in every epoch; view 0 is the film as it is."""
+        varied, warps = [], []
+        for image, index, view in zip(images.split(1), indices, views, strict=True):
+            seed = _step_seed(self._recipe.seed, self._number, _OF_VIEWS, index, view)
+            generator = torch.Generator().manual_seed(seed)
+            varied.append(self._augmentation.vary(image, generator) if view else image)
+            warp = self._augmentation.draw_warp(1, generator)
+            warps.append(warp if view or warp is None else Warp.none())
+        moved = [warp for warp in warps if warp is not None]
+        return torch.cat(varied), Warp.joined(moved) if moved else None
 
 
 def _step_seed(*parts: int) -> int:

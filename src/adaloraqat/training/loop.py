@@ -17,7 +17,7 @@ from adaloraqat.lowrank.orthogonality import relative_update
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
 from adaloraqat.progress import Item
-from adaloraqat.training.batches import Batches
+from adaloraqat.training.batches import Batch, Batches
 from adaloraqat.training.clicks import step_prompts
 from adaloraqat.training.distillation import (
     Distiller,
@@ -27,6 +27,7 @@ from adaloraqat.training.distillation import (
     remember_masks,
 )
 from adaloraqat.training.films import embed
+from adaloraqat.training.frozen import layout_of, remember_frozen
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import (
     Group,
@@ -93,6 +94,9 @@ class StageTraining:
         self.batches = Batches(context.recipe, number, self.films)
         self.distiller = self._new_distiller()
         self.groups = trainable_groups(model, self.stage, context.recipe.prompts.clicks is not None)
+        self.frozen, self._frozen_validation = remember_frozen(
+            context, self.stage, model, self.preprocessing, self.batches, len(self.validation)
+        )
         extra = self.distiller.parameters() if self.distiller is not None else {}
         self.extra_groups = [Group("encoder", extra, decayed=False)] if extra else []
         self.optimizer = make_optimizer([*self.groups, *self.extra_groups], self.stage)
@@ -234,7 +238,14 @@ class StageTraining:
                 self._pace.tell(f"{name}: scored {start} of {count} validation films {when}")
                 yield start
 
-        return validate(self.model, self.validation, self.preprocessing, paced, self.context.processes)
+        return validate(
+            self.model,
+            self.validation,
+            self.preprocessing,
+            paced,
+            self.context.processes,
+            self._frozen_validation,
+        )
 
     def step(self) -> dict[str, float]:
         """Take one optimiser step on the next batch; return the loss terms, and their sum as `total`."""
@@ -242,7 +253,7 @@ class StageTraining:
         device, processes = self.context.device, self.context.processes
         in_half = schedule.precision == "bfloat16"
         half = torch.autocast(device.type, torch.bfloat16, enabled=in_half)
-        layout = torch.channels_last if in_half else torch.preserve_format  # it moves last bits as well
+        layout = layout_of(stage)
 
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}  # of the loss terms, each part of the batch with its share
@@ -252,9 +263,7 @@ class StageTraining:
                 batch.wanted.to(device),
             )  # drawn on the CPU: alike everywhere
             with half:
-                embedding = embed(
-                    model, batch.images, batch.valid, self.preprocessing, layout
-                )  # (B, D, g, g)
+                embedding = self._embed(batch, layout)  # (B, D, g, g)
                 prompts = step_prompts(model, batch, embedding, boxes, wanted)
                 logits, quality = decode(model, embedding, *prompts)  # (B, 1, 4g, 4g), (B, 1)
             logits = logits.float() if in_half else logits
@@ -283,6 +292,11 @@ class StageTraining:
         progress.step += 1
         self.hooks.after("step", progress.step)
         return {name: float(value) for name, value in sums.items()}
+
+    def _embed(self, batch: Batch, layout: torch.memory_format) -> Tensor:
+        if self.frozen is None:
+            return embed(self.model, batch.images, batch.valid, self.preprocessing, layout)
+        return self.frozen.embed(self.batches.rows(batch), batch.images, batch.valid)
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.groups for parameter in group.parameters.values()]

@@ -22,8 +22,9 @@ Checked = TypeVar("Checked", bound=Strict)
 class BaseModelChoice(Strict):
     """Where training starts: `weights` or an `architecture` at random.
 
-    `weights` is a name ("base", "lite-medsam", "facebook/sam-vit-base", …), which nothing in the working
-    directory shadows, or the path of a folder, a .pth or a run.
+    `weights` is a name ("base", "lite-medsam", "facebook/sam-vit-base", an installed bundle's such as
+    "lung-field", …), which nothing in the working directory shadows, or the path of a folder, a .pth, a run
+    or a bundle.
 
     `preprocessing` changes keys of what the weights want done to a film, such as
     `{grey_range: percentiles}`; `decoder_norm_eps` the epsilon of the decoder's layer norms (absent: the

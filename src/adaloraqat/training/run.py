@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from adaloraqat.bundle.shipped import is_model_name
 from adaloraqat.errors import CheckpointError, FilmError, RecipeError
 from adaloraqat.lowrank.adalora import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
@@ -161,8 +162,8 @@ def load_published(
 
 
 def names_run(weights: str) -> bool:
-    """Whether what a recipe names is a run's folder; a name of published weights never is."""
-    return not is_name(weights) and is_run(Path(weights))
+    """Whether what a recipe names is a run's folder; a name of published weights or of a bundle never is."""
+    return not (is_name(weights) or is_model_name(weights)) and is_run(Path(weights))
 
 
 def _with_preprocessing(structure: Structure, base: BaseModelChoice) -> Structure:

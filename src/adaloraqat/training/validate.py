@@ -12,6 +12,7 @@ from adaloraqat.models.sam import decode
 from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, Preprocessing, read_mask
 from adaloraqat.training.films import FilmSet, embed
+from adaloraqat.training.frozen import FrozenFeatures
 from adaloraqat.training.processes import ALONE, Processes
 
 BATCH = 8
@@ -24,10 +25,12 @@ def validate(
     preprocessing: Preprocessing,
     progress: Progress = no_progress,
     processes: Processes = ALONE,
+    frozen: FrozenFeatures | None = None,
 ) -> dict[str, float]:
     """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
 
-    `progress` counts the batches, which `processes` share; their number changes no score. A film whose truth
+    `progress` counts the batches, which `processes` share; their number changes no score. `frozen` keeps what
+    the frozen layers make of these films, where the stage has some. A film whose truth
     is empty has no ground-truth box and counts only without one. A network that takes no box has no
     `dice_box`.
     """
@@ -38,7 +41,10 @@ def validate(
     for start in progress(processes.own(range(0, len(films), BATCH)), "batches of films"):
         indices = range(start, min(start + BATCH, len(films)))
         images, _, valid = films.batch(indices)
-        embedding = embed(model, images, valid, preprocessing)
+        if frozen is None:
+            embedding = embed(model, images, valid, preprocessing)
+        else:
+            embedding = frozen.embed(indices, images, valid)
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]
         whole = [Box.whole(films.frames[i].original) for i in indices]
         scored.append((start, _scores(model, embedding, films, indices, whole, truths), []))

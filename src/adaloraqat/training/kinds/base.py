@@ -152,6 +152,10 @@ class Stage(Strict):
 
     Then what a teacher makes of a film never changes and is computed once.
 
+    `views` fixes how each film is varied: in that many ways, of which the first is the film as it is; each
+    epoch shows another. Then, as without augmentation, what the frozen layers of the encoder make of a film
+    is computed once, and the epochs after the first `views` need those layers no more.
+
     Attributes:
         adapts: whether the model leaves the stage with AdaLoRA's adapters.
         adds_adapters: whether the stage puts adapters of any kind into the model.
@@ -170,6 +174,7 @@ class Stage(Strict):
     losses: Losses = Losses()
     augmentation: float = Field(default=1.0, ge=0, le=2)
     geometry: bool = True
+    views: int | None = Field(default=None, ge=1, le=1000)
     distillation: Distillation | None = None
     kind: str
 
