@@ -65,5 +65,6 @@ def test_probabilities_may_be_mapped_and_sizes_must_fit():
     assert ssim_map(a * 0.7, b).shape == a.shape
     with pytest.raises(FilmError, match="one size"):
         ssim_map(a, b[1:])
-    with pytest.raises(FilmError, match="11 pixels"):
-        ssim(a[:8], b[:8])
+    for measure in (ssim, ssim_map):
+        with pytest.raises(FilmError, match="11 pixels"):
+            measure(a[:8], b[:8])

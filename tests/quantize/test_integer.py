@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from adaloraqat.bundle.runtimes import onnxruntime_session, openvino_model
-from adaloraqat.export.onnx_export import export_encoder
+from adaloraqat.export.onnx_export import export_encoder, write_onnx
 from adaloraqat.lowrank import AdaptedQKV, add_adapters, merge_adapters
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.calibration import calibrate
@@ -84,6 +84,19 @@ def test_adapters_are_part_of_the_converted_weight(sam, batch, policy):
 def test_without_calibration_there_is_nothing_to_convert(sam):
     with pytest.raises(RuntimeError, match="calibrate"):
         convert(prepare(sam, POLICIES["int8"]))
+
+
+def test_a_graph_takes_another_number_of_tokens_where_it_may_vary(sam, batch, tmp_path):
+    converted = convert(calibrate(prepare(sam, POLICIES["int8"]), [batch]))
+    product = converted.mask_decoder.transformer.layers[0].mlp.lin1
+    assert isinstance(product, IntegerProduct)
+    product.varying = True
+    tokens = torch.randn(3, 2, 7, product.weight.shape[0])  # (boxes, sets, tokens, features)
+    axes = {"in": {0: "boxes", 2: "tokens"}}
+    write_onnx(product, (tokens[:2, :, :5],), tmp_path / "product.onnx", ["in"], ["out"], axes)
+    session = onnxruntime_session(tmp_path / "product.onnx", 1)
+    (found,) = session.run(None, {"in": tokens.numpy()})
+    np.testing.assert_allclose(found, product(tokens).detach(), rtol=0, atol=1e-5)
 
 
 def test_w8_stores_every_matrix_as_integers_of_eight_bits_one_scale_a_channel(sam):

@@ -1,6 +1,7 @@
 """No clause of a sentence contradicts the numbers beside it: random comparisons, parsed as they are read."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,6 +172,34 @@ def test_ranks_and_mean_that_disagree_are_both_told():
     assert "The ranks show a difference" in c.sentence
     assert f"in favour of {A}; that the mean differs is not shown" in c.sentence
     assert f"the mean itself favours {B}" in c.sentence
+
+
+def test_equal_films_beside_a_failure_of_the_second_are_not_called_equivalent_nor_unproved():
+    differences = [0.0005 * (-1) ** i for i in range(20)]
+    failed = [False] * 20
+    c = compare(
+        [0.9 + d for d in differences], [0.9] * 20, [str(i) for i in range(20)], names=(A, B),
+        failed=(failed, [True, *failed[1:]]), margin=MARGIN,
+    )  # fmt: skip
+    assert (c.noninferior, c.equivalent) == (True, False)
+    assert c.equivalence_p < 0.025
+    assert f"equivalent is not claimed, because {B} failed where {A} did not." in c.sentence
+    assert "is not shown (p" not in c.sentence
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (0.0312, "p = 0.031"),
+        (0.0496, "p = 0.0496"),
+        (0.04996, "p = 0.04996"),
+        (0.050004, "p = 0.050004"),
+        (0.0004, "p < 0.001"),
+    ],
+)
+def test_p_has_as_many_decimals_as_its_side_of_5_percent_needs_and_no_more(p, shown):
+    c = compare([0.9 + 0.001 * i for i in range(-9, 11)], [0.9] * 20, [str(i) for i in range(20)])
+    assert f"(Wilcoxon signed-rank, {shown}, " in replace(c, wilcoxon_p=p).sentence
 
 
 def test_a_mean_beyond_0_that_no_rank_shows_is_told_so():

@@ -7,7 +7,7 @@ models, or only one of them shows a difference, both are said.
 import math
 from typing import TYPE_CHECKING
 
-from adaloraqat.measure.statistics.studentised import FEWEST_PATIENTS
+from adaloraqat.measure.statistics.studentised import FEWEST_PATIENTS, ONE_SIDED_ALPHA
 
 if TYPE_CHECKING:
     from adaloraqat.measure.statistics.compare import Comparison
@@ -95,10 +95,13 @@ def _margin(c: "Comparison") -> str:
             f"(two one-sided tests, {_p(c.equivalence_p)})."
         )
     if c.noninferior:
+        equivalence = f"is not shown ({_p(c.equivalence_p)})"
+        if c.equivalence_p < ONE_SIDED_ALPHA:  # the test says so, on the films that both answered
+            equivalence = f"is not claimed, because {second} failed where {first} did not"
         return (
             f"It is shown that {first} is not inferior to {second}: worse, if at all, by less than the "
             f"margin of {margin} fixed beforehand ({_p(c.noninferiority_p)}); "
-            f"that the two are equivalent is not shown ({_p(c.equivalence_p)})."
+            f"that the two are equivalent {equivalence}."
         )
     if _beyond(c):
         return f"The whole interval lies beyond the margin of {margin} fixed beforehand: {first} is inferior."
