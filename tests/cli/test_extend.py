@@ -84,6 +84,25 @@ def test_the_bundle_knows_more_and_its_masks_are_the_same(bundle: Path, extended
     assert facts["validation_dice"]["heart"] > 0.4  # of a one-channel embedding of 16 x 16 cells
 
 
+def test_structures_of_a_bundle_with_the_same_encoder_are_taken_over(
+    run: Run, bundle: Path, extended: Path, films: Path, tmp_path: Path
+) -> None:
+    manifest = films / "manifest.csv"
+    taken = ("--structures-from", extended, "--only", "structures", "--out", "taken")
+    assert run("extend", bundle, "--data", manifest, *taken).code == 0
+    path = films / entries(films)[0]["path_image"]
+    first, second = (Segmenter.load(folder).segment(path) for folder in (extended, tmp_path / "taken"))
+    assert first.structures is not None
+    assert second.structures is not None
+    assert np.array_equal(first.structures.labels, second.structures.labels)
+    assert load_bundle(tmp_path / "taken").structures == load_bundle(extended).structures
+    other = run("extend", "lung-field-fast", "--data", manifest, *taken[:-1], "other")
+    assert (other.code, "has another encoder" in other.err) == (2, True)
+    none = run("extend", extended, "--data", manifest, "--structures-from", bundle, "--out", "none")
+    assert (none.code, "has no structures" in none.err) == (2, True)
+    assert not (tmp_path / "none").exists()
+
+
 def test_what_quality_says_is_near_what_masks_are_worth(extended: Path, films: Path) -> None:
     segmenter = Segmenter.load(extended)
     told, true = [], []

@@ -43,6 +43,14 @@ def extend(
         list[str] | None, typer.Option(help="Use films of this source only (repeatable).")
     ] = None,
     only: Annotated[Part | None, typer.Option(help="Add this alone.", show_default="both")] = None,
+    structures_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Take the structures of this bundle, which has the same encoder; no head is trained.",
+            show_default=False,
+        ),
+    ] = None,
     views: Annotated[
         int, typer.Option(min=1, help="Views of each training film: as it is, mirrored, then varied.")
     ] = 3,
@@ -59,17 +67,20 @@ def extend(
     the expected Dice is fitted to its masks of the validation films, clean and corrupted. Needs the extra
     train.
     """
-    from adaloraqat.bundle import Segmenter
+    from adaloraqat.bundle import Segmenter, load_bundle
     from adaloraqat.datasets.manifest import read_manifest
     from adaloraqat.evaluate.calibration import calibrate_quality
-    from adaloraqat.export.extend_bundle import extend_bundle
+    from adaloraqat.export.extend_bundle import extend_bundle, with_structures_of
     from adaloraqat.training.structure_head import HeadSettings, embed_films, train_structures, validate_head
 
     entries = [entry for entry in read_manifest(data) if source is None or entry.source in source]
     validation = [entry for entry in entries if entry.split == "val"]
     segmenter = Segmenter.load(model, threads=threads)
     bundle = segmenter.bundle
-    if only is not Part.quality:
+    if structures_from is not None:
+        bundle = with_structures_of(bundle, load_bundle(structures_from), out)
+        segmenter = Segmenter.load(bundle.folder, threads=threads)
+    elif only is not Part.quality:
         settings = HeadSettings(views=views, epochs=epochs, seed=seed)
         training = [entry for entry in entries if entry.split == "train"]
 

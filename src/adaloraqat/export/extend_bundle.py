@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
-from adaloraqat.bundle.format import DOCUMENT, STRUCTURES
+from adaloraqat.bundle.format import DOCUMENT, ENCODER, STRUCTURES
+from adaloraqat.errors import BundleError
 from adaloraqat.export.bundle_writer import refuse_foreign, whole_folder
 from adaloraqat.export.onnx_export import write_onnx
 from adaloraqat.training.structure_head import StructureHead
@@ -48,6 +49,37 @@ def extend_bundle(
             export_structures(head, temporary / STRUCTURES, grid)
             names.append(STRUCTURES)
         write_bundle(temporary, {**fields, **facts}, names)
+    return load_bundle(target)
+
+
+def with_structures_of(bundle: Bundle, other: Bundle, folder: str | os.PathLike[str]) -> Bundle:
+    """Write a copy of `bundle` with the head of `other`, whose encoder is the same to the last byte.
+
+    A model whose decoder alone was trained anew keeps its structures so: the head reads the embedding.
+
+    Raises:
+        BundleError: `other` has no structures, or another encoder.
+        OutputError: `folder` is something else than a bundle, or cannot be written.
+    """
+    if not other.has_structures:
+        raise BundleError(f"{other.name} has no structures that {bundle.name} could take.")
+    if bundle.files[ENCODER].sha256 != other.files[ENCODER].sha256:
+        raise BundleError(
+            f"{other.name} has another encoder than {bundle.name}, whose embeddings its head has never seen: "
+            "train a head of its own (leave --structures-from out)."
+        )
+    target = Path(os.path.realpath(folder))
+    refuse_foreign(target)
+    document = json.loads((bundle.folder / DOCUMENT).read_text(encoding="utf-8"))
+    fields = {key: value for key, value in document.items() if key not in ("format_version", "files")}
+    heads = [name for name in other.files if STRUCTURES.split(".")[0] in name]
+    names = [name for name in bundle.files if name not in heads]
+    with whole_folder(target) as temporary:
+        for source, name in [*((bundle, name) for name in names), *((other, name) for name in heads)]:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.folder / name, temporary / name)
+        facts = {"structures": dict(other.structures)}
+        write_bundle(temporary, {**fields, **facts}, [*names, *heads])
     return load_bundle(target)
 
 
