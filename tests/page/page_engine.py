@@ -114,7 +114,7 @@ def _differences(segmenter: Segmenter, film: Film, said: dict[str, Any], out: Pa
 def _structures(
     result: Segmentation, mask: NDArray[np.bool_], said: dict[str, Any], stem: Path
 ) -> tuple[float, float]:
-    """Return the share of pixels on which all structures agree, and by how much the cardiothoracic ratio differs.
+    """Return the share of pixels on which all structures agree, and by how much the ratio differs.
 
     `mask` is the engine's; `stem` with the suffixes right and heart are its files.
     """
@@ -123,7 +123,8 @@ def _structures(
         assert "structures" not in said
         return 1.0, 0.0
     right, heart = (
-        np.fromfile(stem.with_suffix(suffix), np.uint8).reshape(mask.shape) != 0 for suffix in (".right", ".heart")
+        np.fromfile(stem.with_suffix(suffix), np.uint8).reshape(mask.shape) != 0
+        for suffix in (".right", ".heart")
     )
     wanted = result.structures
     agree = (right == wanted.right) & ((mask & ~right) == wanted.left) & (heart == wanted.heart)

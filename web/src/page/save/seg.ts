@@ -117,6 +117,8 @@ function frames(source: Record<string, string>, regions: Region[]): Record<strin
   const purpose = code("121322", "DCM", "Source image for image processing operation");
   const image = { ...source, SpatialLocationsPreserved: "YES", PurposeOfReferenceCodeSequence: [purpose] };
   const derivation = { SourceImageSequence: [image], DerivationCodeSequence: [code("113076", "DCM", "Segmentation")] };
+  const isOne = regions.length === 1;
+  const segmentOf = (number: number): Record<string, unknown> => ({ SegmentIdentificationSequence: [{ ReferencedSegmentNumber: number }] });
   return {
     DimensionOrganizationSequence: [{ DimensionOrganizationUID: organization }],
     DimensionIndexSequence: [
@@ -125,11 +127,11 @@ function frames(source: Record<string, string>, regions: Region[]): Record<strin
         ...{ FunctionalGroupPointer: 0x0062000a, DimensionDescriptionLabel: "Referenced Segment Number" },
       },
     ],
-    SharedFunctionalGroupsSequence: [{}],
+    SharedFunctionalGroupsSequence: [isOne ? segmentOf(1) : {}],
     PerFrameFunctionalGroupsSequence: regions.map((_, index) => ({
       DerivationImageSequence: [derivation],
       FrameContentSequence: [{ DimensionIndexValues: index + 1 }],
-      SegmentIdentificationSequence: [{ ReferencedSegmentNumber: index + 1 }],
+      ...(isOne ? {} : segmentOf(index + 1)),
     })),
   };
 }
