@@ -149,7 +149,7 @@ def test_the_shells_sentences(
 
 
 def hidden_picture() -> bytes:
-    """A mask of 25 megapixels that holds fewer: whoever decodes it before he looks at its size calls it damaged."""
+    """A mask of 25 megapixels that holds fewer: decoded before its size is looked at it is damaged."""
     side = 5_000
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)),
