@@ -115,6 +115,8 @@ def test_sides_where_the_header_tells_them(
         (["F", "R"], {}),  # one that lies on its side
         (UPRIGHT, {"warnings": ["one-part: …"]}),
         (UPRIGHT, {"box_source": "given", "box": Box(0, 0, 40, 96)}),
+        (UPRIGHT, {"box_source": "points"}),
+        (UPRIGHT, {"box_source": "mask"}),
     ],
 )
 def test_no_sides_where_they_are_not_clear(

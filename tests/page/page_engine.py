@@ -95,7 +95,7 @@ def _differences(segmenter: Segmenter, film: Film, said: dict[str, Any], out: Pa
     found = _read(out / f"{number}.input", image.shape)
     result = segmenter.segment(film)
     mask = np.fromfile(out / f"{number}.mask", np.uint8).reshape(film.shape) != 0
-    labels, ratio = _structures(result, said["result"], out / f"{number}.labels")
+    labels, ratio = _structures(result, mask, said["result"], out / str(number))
     return Agreement(
         grey=float(np.abs(grey - film.pixels).max()),
         model_input=float(np.abs(found - image).max()),
@@ -111,18 +111,28 @@ def _differences(segmenter: Segmenter, film: Film, said: dict[str, Any], out: Pa
     )
 
 
-def _structures(result: Segmentation, said: dict[str, Any], path: Path) -> tuple[float, float]:
-    """Return the share of labels that agree, and by how much the cardiothoracic ratio differs."""
+def _structures(
+    result: Segmentation, mask: NDArray[np.bool_], said: dict[str, Any], stem: Path
+) -> tuple[float, float]:
+    """Return the share of pixels on which all structures agree, and by how much the ratio differs.
+
+    `mask` is the engine's; `stem` with the suffixes right and heart are its files.
+    """
     measures = clinical_measures(result)
     if result.structures is None or measures is None:
         assert "structures" not in said
         return 1.0, 0.0
-    labels = np.fromfile(path, np.uint8).reshape(result.mask.shape)
+    right, heart = (
+        np.fromfile(stem.with_suffix(suffix), np.uint8).reshape(mask.shape) != 0
+        for suffix in (".right", ".heart")
+    )
+    wanted = result.structures
+    agree = (right == wanted.right) & ((mask & ~right) == wanted.left) & (heart == wanted.heart)
     ratio = measures["cardiothoracic_ratio"] or 0.0
     assert said["structures"]["sidesCertain"] == result.structures.sides_certain
     assert said["structures"]["sidesFrom"] == result.structures.sides_from
     return (
-        float((labels == result.structures.labels).mean()),
+        float(agree.mean()),
         abs(said["structures"].get("cardiothoracicRatio", 0.0) - ratio),
     )
 

@@ -3,7 +3,7 @@
  *
  * JOB.json: {"bundle": folder, "films": [files], "out": folder, "pixels": true or false, "prompt": {...}}. For the
  * film numbered n, out/n.json says size, notices, warnings and result or the sentence of its error; with "pixels"
- * out/n.grey and out/n.input hold float32, out/n.mask and out/n.labels one byte a pixel. The last line counts the films.
+ * out/n.grey and out/n.input hold float32, out/n.mask, out/n.right and out/n.heart one byte a pixel. The last line counts the films.
  */
 import { readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -38,9 +38,10 @@ for (const [n, path] of job.films.entries()) {
       if (job.pixels) await writeFile(join(job.out, `${n}.input`), bytes(segmenter.input(film).image));
       const { mask, ...result } = await segmenter.segment(film, job.prompt);
       if (result.structures) {
-        const { labels, ...measures } = result.structures;
+        const { right, heart, ...measures } = result.structures;
         result.structures = measures;
-        await writeFile(join(job.out, `${n}.labels`), labels);
+        await writeFile(join(job.out, `${n}.right`), right);
+        await writeFile(join(job.out, `${n}.heart`), heart);
       }
       said.result = result;
       await writeFile(join(job.out, `${n}.mask`), mask);

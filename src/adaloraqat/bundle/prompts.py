@@ -13,12 +13,15 @@ from PIL import Image
 
 from adaloraqat.bundle.format import BOX_LABELS, NO_POINT
 from adaloraqat.bundle.segmentation import Segmentation
-from adaloraqat.errors import FilmError
+from adaloraqat.errors import AdaloraqatError, FilmError
 from adaloraqat.radiograph.geometry import Box
 from adaloraqat.radiograph.preprocess import Frame
 
 MaskLike = Segmentation | NDArray[Any]
 """A mask prompt: an earlier answer, its logits (n, n), or a mask (H, W) on the film's own grid."""
+
+Point = tuple[float, float, int]
+"""x and y in pixels of the film, and what the point says, one of `LABELS`."""
 
 LABELS = (0, 1)
 """What a point says: it lies off what is wanted (0), or on it (1)."""
@@ -28,6 +31,9 @@ SURE = 1e-3
 
 CERTAIN = math.log((1 - SURE) / SURE)
 """The logit of the inside of such a mask."""
+
+
+_SHOWN = 60  # characters of what was given, in a sentence
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,37 @@ class Prompts:
                 "Segmentation.logits gives them: give those, or a bool mask on the film's grid."
             )
         return mask.astype(np.float32)
+
+
+def point_of(text: str, named: str, between: str | None = None) -> Point:
+    """Return the point of a text `X Y LABEL`; whether it lies on the film is for `Prompts.of` to say.
+
+    Args:
+        text: what was given.
+        named: what the sentence calls it, such as "--point".
+        between: what stands between the three; None: any white space.
+
+    Raises:
+        AdaloraqatError: it is none.
+    """
+    try:
+        x, y, label = text.split(between)
+        if label.strip() in map(str, LABELS):
+            return float(x), float(y), int(label)
+    except ValueError:
+        pass
+    form = (between or " ").join(("X", "Y", "LABEL"))
+    raise AdaloraqatError(
+        f"{named} {text[:_SHOWN]} is not {form}: give a pixel of the film, and 1 if it lies inside the "
+        "target or 0 if outside."
+    )
+
+
+def as_arguments(points: Sequence[Point]) -> dict[str, Any]:
+    """Return what `Segmenter.segment` takes for points; nothing for none."""
+    if not points:
+        return {}
+    return {"points": [point[:2] for point in points], "labels": [point[2] for point in points]}
 
 
 def _checked_points(points: ArrayLike | None, shape: tuple[int, int]) -> tuple[tuple[float, float], ...]:

@@ -127,9 +127,6 @@ ScoredSplit = Annotated[Split, typer.Option("--split", help="Films to score.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
-Point = tuple[float, float, int]
-"""x and y in pixels of the film, and what the point says: 1 on what is wanted, 0 off it."""
-
 _SEVERAL = {"--point": 3}
 """Options of several values that may be repeated, which Typer cannot declare."""
 
@@ -147,24 +144,6 @@ def joined(arguments: Sequence[str]) -> list[str]:
             found.append(" ".join(left[:count]))
             del left[:count]
     return found
-
-
-def point(given: str) -> Point:
-    """Return the point of `X Y LABEL`.
-
-    Raises:
-        AdaloraqatError: it is none.
-    """
-    try:
-        x, y, label = given.split()
-        if label in ("0", "1"):
-            return float(x), float(y), int(label)
-    except ValueError:
-        pass
-    raise AdaloraqatError(
-        f"--point {given} is not X Y LABEL: give a pixel of the film, and 1 if it lies inside the target or "
-        "0 if outside."
-    )
 
 
 def named(given: str | Path) -> Path:

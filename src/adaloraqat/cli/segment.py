@@ -13,6 +13,7 @@ import typer
 from adaloraqat.batch import FilmEntry, FilmStamp, Outcome, Settings
 from adaloraqat.batch.measures_csv import MEASURES_CSV, write_measures_csv
 from adaloraqat.bundle import DEFAULT_MODEL, Segmenter, load_bundle
+from adaloraqat.bundle.prompts import point_of
 from adaloraqat.bundle.segmenter import bundle_warnings
 from adaloraqat.bundle.shipped import Choice, choose_model
 from adaloraqat.cli.case import Propagate
@@ -27,7 +28,6 @@ from adaloraqat.cli.options import (
     Workers,
     complete_model,
     named,
-    point,
 )
 from adaloraqat.cli.plan import Job, plan
 from adaloraqat.cli.segment_film import Given, How, Work
@@ -156,7 +156,7 @@ def segment(
     """
     kinds = asked(dicom, deidentify)
     check = strictness(strict, min_quality, keep)
-    clicked = tuple(point(given) for given in points or ())
+    clicked = tuple(point_of(given, "--point") for given in points or ())
     if deidentify and (workers is not None or resume):
         raise OutputError(
             "--deidentify uses a key that is never kept, so that a resumed batch would give a patient two "

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from adaloraqat.batch import FilmEntry
 from adaloraqat.batch.results import Failure
 from adaloraqat.bundle import Segmentation, Segmenter
+from adaloraqat.bundle.prompts import Point, as_arguments
 from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import print_line
 from adaloraqat.cli.dicom import Objects
-from adaloraqat.cli.options import Point
 from adaloraqat.cli.plan import Job, shown
 from adaloraqat.cli.strict import Strictness
 from adaloraqat.errors import FilmError, OutputError
@@ -47,9 +47,7 @@ class Given:
 
     def prompts(self, job: Job, shape: tuple[int, int]) -> dict[str, Any]:
         """Return what `Segmenter.segment` takes for one film of (H, W) pixels."""
-        given: dict[str, Any] = {"box": self.box}
-        if self.points:
-            given |= {"points": [point[:2] for point in self.points], "labels": [p[2] for p in self.points]}
+        given: dict[str, Any] = {"box": self.box, **as_arguments(self.points)}
         if self.mask:
             path = job.outputs(self.mask, overlay=False)[0] if self.mask.is_dir() else self.mask
             given["mask"] = read_mask(path, shape)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adaloraqat.bundle import Bundle, Segmentation
-from adaloraqat.bundle.segmenter import GIVEN
+from adaloraqat.bundle.segmenter import GIVEN, MASK, POINTS
 from adaloraqat.dicom_out.source import Deidentifier, Source, read_source
 from adaloraqat.errors import AdaloraqatError, FilmError, refused_as
 from adaloraqat.extras import install
@@ -75,7 +75,7 @@ def write_objects(
         from adaloraqat.dicom_out.segmentation import segmentation_of
 
         origin = Origin.of(bundle)
-        is_pair = not result.warnings and result.box_source != GIVEN
+        is_pair = not result.warnings and result.box_source not in (GIVEN, POINTS, MASK)
         ratio = None
         if result.structures is not None:
             found = structure_regions(result.structures, result.mask)

@@ -61,7 +61,7 @@ def regions(mask: NDArray[np.bool_], orientation: Sequence[str], is_pair: bool) 
     Args:
         mask: on the film's grid.
         orientation: Patient Orientation: the patient's direction along the rows, then along the columns.
-        is_pair: nothing made the result doubtful, and no box chose a part of the film.
+        is_pair: nothing made the result doubtful, and no prompt chose a part of the film.
     """
     sides = _OF_RIGHT_EDGE.get(orientation[0]) if len(orientation) else None
     if sides is None or not is_pair:

@@ -43,7 +43,7 @@ def read_mask(path: str | os.PathLike[str], shape: tuple[int, int] | None = None
     """
     path = Path(path)
     values = _stored(path)
-    _check_shape(path, values.shape, shape)
+    check_mask_shape(path, values.shape, shape)
     greatest = values.max()
     if not np.isfinite(greatest):  # the maximum of what holds NaN is NaN
         raise FilmError(f"The mask {path.name} holds NaN or infinity: save it as 0 and 255.")
@@ -70,7 +70,7 @@ def read_labels(path: str | os.PathLike[str], shape: tuple[int, int] | None = No
             f"{path.name} is a colour picture ({image.mode}): labels need one channel with 0 to 3."
         )
     values = np.asarray(image)  # of a palette the indices: they are the labels
-    _check_shape(path, values.shape, shape)
+    check_mask_shape(path, values.shape, shape)
     if values.max() > HEART or values.min() < 0:
         raise FilmError(
             f"{path.name} holds values above 3: labels are 0 none, 1 right lung, 2 left lung, 3 heart."
@@ -188,7 +188,12 @@ def _fills_block(mask: NDArray[np.bool_]) -> bool:
     return bool((rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]).any())
 
 
-def _check_shape(path: Path, found: tuple[int, ...], wanted: tuple[int, int] | None) -> None:
+def check_mask_shape(path: Path, found: tuple[int, ...], wanted: tuple[int, int] | None) -> None:
+    """Refuse a mask of `found` (H, W) where its film has `wanted` (H, W); None accepts any.
+
+    Raises:
+        FilmError: they differ.
+    """
     if wanted is not None and tuple(found) != tuple(wanted):
         raise FilmError(
             f"The mask {path.name} has {_size(found)} pixels and its film {_size(wanted)}: "

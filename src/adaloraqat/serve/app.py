@@ -12,10 +12,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 
+from adaloraqat.bundle.prompts import Point, point_of
 from adaloraqat.bundle.segmenter import PROMPTS, bundle_warnings
 from adaloraqat.serve.accept import chosen
+from adaloraqat.serve.body import MASK as MASK_FIELD
 from adaloraqat.serve.body import Bytes, Form, read_form
-from adaloraqat.serve.film import JSON, MASK, OVERLAY, SEG, BoxLike, FilmAnswer, FilmRequest
+from adaloraqat.serve.film import (
+    JSON,
+    MASK,
+    MOST_BOXES,
+    MOST_POINTS,
+    OVERLAY,
+    SEG,
+    BoxLike,
+    FilmAnswer,
+    FilmRequest,
+)
 from adaloraqat.serve.guard import Guard
 from adaloraqat.serve.metrics import TEXT, Metrics
 from adaloraqat.serve.openapi import document, page
@@ -34,7 +46,6 @@ MEDIA_TYPES = {
 RESULT_HEADER = "Adaloraqat-Result"
 """Carries a film's entry beside a picture, so that its warnings are not lost; JSON in ASCII."""
 
-MOST_BOXES = 256
 _BODIES_AT_ONCE = 8  # of the largest size that may be in memory together
 _LONGEST_HEADER = 6000  # characters: clients refuse long ones
 
@@ -58,7 +69,7 @@ class Films:
         """Outline the lungs of one film."""
         output = _output(request, self._outputs)
         with self._bodies.held() as share:
-            form = await self._form(request, share, ("model", "box", "prompt"))
+            form = await self._form(request, share, ("model", "box", "point", "prompt"), takes_mask=True)
             boxes = _boxes(form)
             if len(boxes) > 1:
                 raise Problem(400, "Several boxes are given: give one, or call /segment_boxes.")
@@ -70,6 +81,9 @@ class Films:
                 form.name,
                 _one(form, "model"),
                 box=boxes[0] if boxes else None,
+                points=_points(form),
+                mask=form.mask,
+                mask_name=form.mask_name,
                 prompt=prompt,
                 outputs=frozenset({output}),
             )
@@ -88,10 +102,14 @@ class Films:
             )
             return self.response(asked, output, await self._answer(request, asked))
 
-    async def _form(self, request: Request, share: Any, known: Sequence[str]) -> Form:
+    async def _form(
+        self, request: Request, share: Any, known: Sequence[str], takes_mask: bool = False
+    ) -> Form:
         self._pool.check_room(self._settings.deadline_s)  # before the body: it may be long
         form = await read_form(request, share, self._settings.max_bytes, self._settings.client_s)
-        if any(key not in known for key in form.fields):
+        if takes_mask and MASK_FIELD in form.fields:
+            raise Problem(400, "The mask is no file: send it as a file of the form, in the field mask.")
+        if any(key not in known for key in form.fields) or (form.mask is not None and not takes_mask):
             raise Problem(
                 400, f"There is a field that is not known here: leave out all but {', '.join(known)}."
             )
@@ -220,6 +238,13 @@ def _boxes(form: Form) -> tuple[BoxLike, ...]:
     return tuple(_box(text) for text in form.fields.get("box", ()))
 
 
+def _points(form: Form) -> tuple[Point, ...]:
+    given = form.fields.get("point", ())
+    if len(given) > MOST_POINTS:
+        raise Problem(400, f"Give at most {MOST_POINTS} points.")
+    return tuple(point_of(text, "point", ",") for text in given)
+
+
 def _box(text: str) -> BoxLike:
     try:
         x_min, y_min, x_max, y_max = map(float, text.split(","))
@@ -246,6 +271,7 @@ def _model(name: str, pool: WorkerPool) -> dict[str, Any]:
         "licence": bundle.licence,
         "intended_use": bundle.intended_use,
         "accepts_box": bundle.prompt.accepts_box,
+        "accepts_points": bundle.accepts_points,
         "policy": bundle.precision.policy,
         "warnings": bundle_warnings(bundle),
     }

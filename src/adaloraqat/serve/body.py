@@ -16,6 +16,10 @@ from adaloraqat.serve.problems import Problem, busy
 
 _PIECE = 1 << 18  # bytes between two looks at other requests, while a form is taken apart
 _FIELDS = 1024
+_FILES = 2  # a film and a mask
+MASK = "mask"
+"""The field of a form that holds an earlier mask; files of other fields are films."""
+_PNG = b"\x89PNG\r\n\x1a\n"
 _FIELD_BYTES = 1 << 16
 
 
@@ -61,11 +65,16 @@ class Share:
 
 @dataclass(frozen=True)
 class Form:
-    """What a client sent: a film, what it calls it, and the other fields, of the query too."""
+    """What a client sent: a film, what it calls it, and the other fields, of the query too.
+
+    `mask` is an earlier mask, a PNG, that came with the film; `mask_name` what the client calls it.
+    """
 
     film: bytes = field(repr=False)
     name: str
     fields: Mapping[str, list[str]]
+    mask: bytes | None = field(default=None, repr=False)
+    mask_name: str = MASK
 
 
 async def read_body(request: Request, share: Share, max_bytes: int, seconds: float) -> bytes:
@@ -100,7 +109,8 @@ async def read_form(request: Request, share: Share, max_bytes: int, seconds: flo
     """Return the film and the fields of a request: multipart/form-data, or the film itself as the body.
 
     Raises:
-        Problem: as `read_body`, or 400: a form that cannot be taken apart, or that has not one film.
+        Problem: as `read_body`, or 400: a form that cannot be taken apart, or that has not one film; or
+            422: a mask that is no PNG.
         ClientDisconnect: as `read_body`.
     """
     body = await read_body(request, share, max_bytes, seconds)
@@ -111,9 +121,10 @@ async def read_form(request: Request, share: Share, max_bytes: int, seconds: flo
     if kind != b"multipart/form-data":
         return Form(body, "film", fields)
     films: list[UploadFile] = []
+    masks: list[UploadFile] = []
     for key, part in await _parts(request, body):
         if isinstance(part, UploadFile):
-            films.append(part)
+            (masks if key == MASK else films).append(part)
         else:
             fields.setdefault(key, []).append(part)
     if len(films) != 1:
@@ -122,7 +133,13 @@ async def read_form(request: Request, share: Share, max_bytes: int, seconds: flo
         )
     film = await films[0].read()
     await films[0].close()
-    return Form(film, films[0].filename or "film", fields)
+    if not masks:
+        return Form(film, films[0].filename or "film", fields)
+    mask = await masks[0].read()
+    await masks[0].close()
+    if not mask.startswith(_PNG):
+        raise Problem(422, "The mask is no PNG: send one of 0 and 255, of the film's size.")
+    return Form(film, films[0].filename or "film", fields, mask, masks[0].filename or MASK)
 
 
 async def discard(receive: Receive, most: int, seconds: float) -> None:
@@ -148,8 +165,12 @@ async def _parts(request: Request, body: bytes) -> list[tuple[str, str | UploadF
             yield bytes(view[start : start + _PIECE])
             await asyncio.sleep(0)
 
-    parser = _InMemory(request.headers, pieces(), max_files=1, max_fields=_FIELDS, max_part_size=_FIELD_BYTES)
-    refusal = Problem(400, "The form cannot be taken apart: send multipart/form-data with one film.")
+    parser = _InMemory(
+        request.headers, pieces(), max_files=_FILES, max_fields=_FIELDS, max_part_size=_FIELD_BYTES
+    )
+    refusal = Problem(
+        400, "The form cannot be taken apart: send multipart/form-data with one film, and at most one mask."
+    )
     with refused_as(refusal):
         return (await parser.parse()).multi_items()
 

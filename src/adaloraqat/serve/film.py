@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from adaloraqat.bundle.prompts import Point
 from adaloraqat.errors import AdaloraqatError, FilmError
 
 JSON, MASK, OVERLAY, SEG = "json", "mask", "overlay", "seg"
@@ -10,6 +11,9 @@ OUTPUTS = frozenset({JSON, MASK, OVERLAY, SEG})
 """What a film may be answered with: its entry, and three files."""
 OBJECTS = (SEG, "sr", "pr")
 """What an archive may get of a film; the kinds of `dicom_out.KINDS`."""
+
+MOST_BOXES = MOST_POINTS = 256
+"""How many of each one film may come with."""
 
 BoxLike = tuple[float, float, float, float]
 
@@ -24,6 +28,9 @@ class FilmRequest:
         model: one of the pool's models; None: its first.
         box: (x_min, y_min, x_max, y_max) in pixels of the film, or None.
         boxes: where not None, each of them is answered on its own and `box` says nothing.
+        points: (x, y, label) each, as `Segmenter.segment` takes them with its labels.
+        mask: the bytes of a PNG, an earlier mask to correct; None: none.
+        mask_name: as `name`, of the mask.
         prompt: what stands in for a box, see `Segmenter.segment`.
         outputs: of `OUTPUTS` and `OBJECTS`. With `boxes` only `json` and `mask`, then a picture of labels.
     """
@@ -33,6 +40,9 @@ class FilmRequest:
     model: str | None = None
     box: BoxLike | None = None
     boxes: tuple[BoxLike, ...] | None = None
+    points: tuple[Point, ...] = ()
+    mask: bytes | None = field(default=None, repr=False)
+    mask_name: str = "mask"
     prompt: str = "auto"
     outputs: frozenset[str] = frozenset({JSON})
 

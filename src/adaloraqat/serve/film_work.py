@@ -14,12 +14,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adaloraqat.batch import FilmEntry
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.format import WHOLE
+from adaloraqat.bundle.prompts import as_arguments
 from adaloraqat.errors import AdaloraqatError, BundleError, FilmError
-from adaloraqat.radiograph import read_film, read_header, write_mask, write_overlay, write_png
+from adaloraqat.radiograph import (
+    read_film,
+    read_header,
+    read_mask,
+    write_mask,
+    write_overlay,
+    write_png,
+)
+from adaloraqat.radiograph.formats import picture_size
+from adaloraqat.radiograph.masks import check_mask_shape
 from adaloraqat.serve.film import JSON, MASK, OBJECTS, OVERLAY, FilmAnswer, FilmRequest, TooLarge
 
 FILM, LARGE, DEFECT = "film", "large", "defect"
@@ -116,6 +127,10 @@ class _Work:
 
 
 def _film(segmenter: Segmenter, path: Path, request: FilmRequest) -> FilmAnswer:
+    if request.box is not None:  # what the model does not take is said before anything is read
+        segmenter.check_box()
+    if request.points or request.mask is not None:
+        segmenter.check_points()
     source = None
     objects = [kind for kind in OBJECTS if kind in request.outputs]
     if objects:
@@ -124,7 +139,10 @@ def _film(segmenter: Segmenter, path: Path, request: FilmRequest) -> FilmAnswer:
         check_installed()
         source = read_source(path)  # refused before there is a mask
     film = read_film(path)
-    result = segmenter.segment(film, request.box, request.prompt)
+    prompts = as_arguments(request.points)
+    if request.mask is not None:
+        prompts["mask"] = _mask(path.parent, request.mask, request.mask_name, film.shape)
+    result = segmenter.segment(film, request.box, request.prompt, **prompts)
     files: dict[str, bytes] = {}
     target = path.with_name(f"{path.name}.out")  # no name of a client's ends so: it would have to be ours
     if MASK in request.outputs:
@@ -141,6 +159,16 @@ def _film(segmenter: Segmenter, path: Path, request: FilmRequest) -> FilmAnswer:
         files.update({kind: place.read_bytes() for kind, place in paths.items()})
     entry = FilmEntry.of(result).to_dict()
     return FilmAnswer({**entry, "path": request.name}, files)
+
+
+def _mask(folder: Path, data: bytes, name: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the mask (H, W) of a client's PNG."""
+    within = folder / "prompt.out"  # so that it may have the film's name
+    within.mkdir()
+    path = within / safe_name(name)
+    path.write_bytes(data)
+    check_mask_shape(path, picture_size(path), shape)  # before it is decoded: it may hide a large picture
+    return read_mask(path, shape)
 
 
 def _boxes(segmenter: Segmenter, path: Path, request: FilmRequest) -> FilmAnswer:

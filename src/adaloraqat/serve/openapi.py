@@ -6,6 +6,7 @@ from typing import Any
 
 import adaloraqat
 from adaloraqat.bundle.segmenter import PROMPTS
+from adaloraqat.serve.film import MOST_BOXES, MOST_POINTS
 from adaloraqat.serve.problems import PROBLEM_JSON
 from adaloraqat.serve.settings import ServerSettings
 
@@ -13,6 +14,7 @@ NOT_A_DEVICE = "Not a medical device: for research, never for diagnosis."
 
 _NUMBER = {"type": ["number", "null"]}
 _BOX = {"type": "string", "pattern": r"^\d{1,5}(\.\d+)?(,\d{1,5}(\.\d+)?){3}$", "example": "120,80,900,1000"}
+_POINT = {"type": "string", "pattern": r"^\d{1,5}(\.\d+)?,\d{1,5}(\.\d+)?,[01]$", "example": "400,520,1"}
 _PROBLEMS = {
     400: (
         "The request cannot be understood.",
@@ -24,11 +26,23 @@ _PROBLEMS = {
     408: ("The body came too slowly.", "The body did not arrive within 20 seconds: send it faster."),
     413: ("Too many bytes or pixels.", "The body has more than 64 MiB, the limit of this server."),
     415: ("A compressed body.", "A compressed body is not taken: send the film as it is."),
-    422: ("The film cannot be used.", "film is damaged or truncated: export or copy the film again."),
+    422: (
+        "The film cannot be used, or not with these prompts.",
+        "film is damaged or truncated: export or copy the film again.",
+    ),
     503: (
         "Busy; Retry-After says when to ask again.",
         "All places of the queue are taken: ask again in a moment.",
     ),
+}
+_UNUSABLE = {
+    "a damaged film": _PROBLEMS[422][1],
+    "a point outside the film": "The point (400, 520) lies outside the film of 256 x 256 pixels: give "
+    "pixels of the original film, counted from 0.",
+    "a label that is none": "point 400,520,2 is not X,Y,LABEL: give a pixel of the film, and 1 if it lies "
+    "inside the target or 0 if outside.",
+    "a mask of another size": "The mask mask.png has 96 x 96 pixels and its film 256 x 256: give a mask on "
+    "the film's own grid.",
 }
 
 
@@ -85,11 +99,31 @@ def page(models: Sequence[str]) -> str:
 
 def _segment(models: Sequence[str]) -> dict[str, Any]:
     prompt = {"type": "string", "enum": list(PROMPTS), "default": PROMPTS[0]}
+    points = {
+        "type": "array",
+        "items": _POINT,
+        "maxItems": MOST_POINTS,
+        "description": "X,Y,LABEL each, in pixels of the film: 1 inside what is wanted, 0 outside. Only of "
+        "models that accept points, as the mask.",
+        "example": ["400,520,1", "700,980,0"],
+    }
+    mask = {
+        "type": "string",
+        "format": "binary",
+        "description": "An earlier mask of the film's size, PNG, to correct with points or a box.",
+    }
+    fields = {"model": _model(models), "box": _BOX, "point": points, "prompt": prompt}
+    problems = problem_responses(400, 403, 406, 408, 413, 415, 422, 503)
+    del problems["422"]["content"][PROBLEM_JSON]["example"]
+    problems["422"]["content"][PROBLEM_JSON]["examples"] = {
+        name: {"value": {"title": "Unprocessable Entity", "status": 422, "detail": detail}}
+        for name, detail in _UNUSABLE.items()
+    }
     return {
         "operationId": "segment",
-        "summary": "Outline the lungs of one film.",
-        "parameters": [_query("model", _model(models)), _query("box", _BOX), _query("prompt", prompt)],
-        "requestBody": _body({"model": _model(models), "box": _BOX, "prompt": prompt}),
+        "summary": "Outline the lungs of one film, or what a box, points or an earlier mask ask for.",
+        "parameters": [_query(name, schema) for name, schema in fields.items()],
+        "requestBody": _body({**fields, "mask": mask}),
         "responses": {
             "200": {
                 "description": "The film's entry as `segment --json` has it, its mask, an overlay, or a "
@@ -107,17 +141,17 @@ def _segment(models: Sequence[str]) -> dict[str, Any]:
                     "application/dicom": _BINARY,
                 },
             },
-            **problem_responses(400, 403, 406, 408, 413, 415, 422, 503),
+            **problems,
         },
     }
 
 
 def _segment_boxes(models: Sequence[str]) -> dict[str, Any]:
-    boxes = {"type": "array", "items": _BOX, "minItems": 1, "maxItems": 256}
+    boxes = {"type": "array", "items": _BOX, "minItems": 1, "maxItems": MOST_BOXES}
     return {
         "operationId": "segmentBoxes",
         "summary": "Outline what each of several boxes encloses.",
-        "parameters": [_query("model", _model(models)), {**_query("box", boxes), "explode": True}],
+        "parameters": [_query("model", _model(models)), _query("box", boxes)],
         "requestBody": _body({"model": _model(models), "box": boxes}),
         "responses": {
             "200": {
@@ -167,7 +201,8 @@ def _body(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": schema}
+    several = {"explode": True} if schema["type"] == "array" else {}
+    return {"name": name, "in": "query", "required": False, "schema": schema, **several}
 
 
 def _model(models: Sequence[str]) -> dict[str, Any]:
@@ -229,6 +264,10 @@ _OBJECT = _object(
     area_px=_COUNT,
     area_mm2=_NUMBER,
 )
+_ENTRY["properties"]["points"] = {  # there only where points were given
+    "type": "array",
+    "items": {**_NUMBERS, "minItems": 3, "maxItems": 3},
+}
 _BOXES_ENTRY = _object(
     path=_STRING,
     width=_COUNT,
@@ -244,6 +283,7 @@ _ONE_MODEL = _object(
     licence=_STRING,
     intended_use=_STRING,
     accepts_box={"type": "boolean"},
+    accepts_points={"type": "boolean"},
     policy=_STRING,
     warnings=_TEXTS,
 )

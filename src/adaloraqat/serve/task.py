@@ -59,8 +59,10 @@ class Task:
         return DeadlinePassed(f"The film was not done within {self.allowed:g} seconds: ask again later.")
 
     def sha256(self) -> str:
-        """Return what a film is known by when it comes again."""
-        return hashlib.sha256(self.request.data).hexdigest()
+        """Return what a film, with the mask that came along, is known by when it comes again."""
+        digest = hashlib.sha256(self.request.data)
+        digest.update(self.request.mask or b"")
+        return digest.hexdigest()
 
 
 def poison() -> PoisonFilm:

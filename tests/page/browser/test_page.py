@@ -16,12 +16,16 @@ import pytest
 from page_dicom import DICOM
 from page_pictures import PICTURES
 from PIL import Image
+from typer.testing import CliRunner
 
 from adaloraqat import Segmenter
 from adaloraqat.batch.film_entry import FilmEntry
 from adaloraqat.batch.results_csv import COLUMNS
+from adaloraqat.cli.main import app
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.radiograph import Box
+
+FAST, WHOLE = "lung-field-fast", "lung-whole-fast"
 
 DROP = """([name, content]) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
@@ -205,12 +209,8 @@ def test_a_batch_of_fifty_becomes_a_table_that_is_sorted_by_quality(
 def test_a_dicom_film_gives_a_segmentation_that_highdicom_reads(
     opened: Callable[..., Any], tmp_path: Path
 ) -> None:
-    write_phantoms(tmp_path, 1, seed=5, size=256, dicom=True)
-    [film] = (tmp_path / "images").glob("*.dcm")
+    film = dicom_film(tmp_path, PatientName="Sørensen^Åse", SpecificCharacterSet="ISO_IR 100")
     dataset = pydicom.dcmread(film)
-    dataset.PatientName = "Sørensen^Åse"
-    dataset.SpecificCharacterSet = "ISO_IR 100"
-    dataset.save_as(film)
     window = opened()
     window.wait_loaded()
     before = window.requests()
@@ -220,19 +220,94 @@ def test_a_dicom_film_gives_a_segmentation_that_highdicom_reads(
     mask = mask_of(window.saved("Mask", tmp_path))
     path = window.saved("DICOM SEG", tmp_path)
     assert path.name == f"{film.stem}_seg.dcm"
+    right, left, _ = segments(path, dataset)
+    np.testing.assert_array_equal(right | left, mask)
+    assert not (right & left).any()
     read = highdicom.seg.segread(path)
-    pixels = read.get_pixels_by_source_instance([dataset.SOPInstanceUID])
-    np.testing.assert_array_equal(pixels[0, :, :, 0].astype(bool), mask)
     for key in ("PatientID", "PatientName", "StudyInstanceUID", "PatientSex"):
         assert (read.get(key) or None) == (dataset.get(key) or None), (
             key
         )  # present, where the film has it not
-    segment = read.get_segment_description(1)
-    assert (segment.segment_label, segment.segmented_property_type.value) == ("Lung", "39607008")
-    [algorithm] = segment.algorithm_identification
-    assert algorithm.AlgorithmName == "AdaLoRA-QAT lung-field-fast"
-    assert read.SeriesDescription.startswith("Research only, not for diagnosis")
     assert window.requests() == before
+
+
+def test_a_segmentation_is_the_shells_segment_by_segment(opened: Callable[..., Any], tmp_path: Path) -> None:
+    """Sure sides, sides that the heart contradicts, and a model that tells no structures apart."""
+    usual = dicom_film(tmp_path / "usual", PatientOrientation=["L", "F"])
+    turned = dicom_film(tmp_path / "turned", PatientOrientation=["R", "F"])
+    window = opened()
+    window.wait_loaded()
+    page = window.page
+    window.choose(usual)
+    window.wait_done(1)
+    sides = ["Right lung", "Left lung"]
+    assert labels_as_in_the_shell(window, usual, FAST) == [*sides, "Heart"]
+    page.get_by_role("button", name="Box", exact=True).click()
+    drag(page, (0.05, 0.1), (0.95, 0.9))
+    page.get_by_text("your box", exact=True).wait_for()
+    box = json.loads(window.saved("JSON", tmp_path).read_text())["results"][0]["box"]
+    assert labels_as_in_the_shell(window, usual, FAST, "--box", *box) == ["Lung"]
+    page.get_by_role("button", name="Delete the box").click()
+    page.get_by_text("the model itself").wait_for()
+    window.choose(turned)
+    window.wait_done(2)
+    page.locator(".row-button").last.click()
+    page.get_by_text("mirrored-or-dextrocardia").wait_for()
+    assert labels_as_in_the_shell(window, turned, FAST) == ["Lung", "Heart"]
+    page.get_by_label("Model").select_option(WHOLE)
+    page.wait_for_selector('[data-check="passed"]')
+    window.wait_done(2)
+    assert labels_as_in_the_shell(window, turned, WHOLE) == sides[::-1]
+
+
+def dicom_film(folder: Path, **elements: Any) -> Path:
+    """Write a phantom as DICOM, with these elements."""
+    write_phantoms(folder, 1, seed=5, size=256, dicom=True)
+    [film] = (folder / "images").glob("*.dcm")
+    dataset = pydicom.dcmread(film)
+    for key, value in elements.items():
+        setattr(dataset, key, value)
+    dataset.save_as(film)
+    return film
+
+
+def segments(path: Path, film: pydicom.Dataset) -> np.ndarray:
+    """Return the segments of a film's segmentation, (segments, H, W) bool, as highdicom reads them."""
+    pixels = highdicom.seg.segread(path).get_pixels_by_source_instance([film.SOPInstanceUID])
+    return np.moveaxis(pixels[0], -1, 0).astype(bool)
+
+
+CHANGING = (
+    *("SOPInstanceUID", "SeriesInstanceUID", "DimensionOrganizationUID"),
+    *("InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime"),
+    *("SpecificCharacterSet", "ContributingEquipmentSequence", "PixelData"),
+)
+"""What is new in each object, or says which library wrote it; the pixels are compared by themselves."""
+
+
+def told(path: Path) -> dict[str, Any]:
+    """Return all that an object says but what changes; a UID that it refers to stays."""
+    dataset = pydicom.dcmread(path)
+    for key in CHANGING:
+        dataset.pop(key, None)
+    for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        del dataset[sequence][0].DimensionOrganizationUID
+    return json.loads(dataset.to_json())
+
+
+def labels_as_in_the_shell(window: Any, film: Path, model: str, *options: object) -> list[str]:
+    """Compare the segmentation that the page saves with the shell's; return the labels of its segments."""
+    out = film.parent / f"shell-{model}-{len(options)}"
+    command = ["segment", film, "--model", model, "--dicom", "seg", "--out", out, "-q", *options]
+    assert CliRunner().invoke(app, list(map(str, command)), catch_exceptions=False).exit_code == 0
+    shell = out / f"{film.stem}_seg.dcm"
+    page = window.saved("DICOM SEG", out.with_name(f"page-{out.name}"))
+    assert told(page) == told(shell)
+    dataset = pydicom.dcmread(film)
+    ours, theirs = segments(page, dataset), segments(shell, dataset)
+    assert ours.shape == theirs.shape
+    assert min((ours == theirs).mean(axis=(1, 2))) >= 0.999
+    return [segment.SegmentLabel for segment in pydicom.dcmread(page).SegmentSequence]
 
 
 def test_every_kind_of_film_is_read_in_the_browser_without_a_request(

@@ -7,7 +7,6 @@ import type { Spacing, Structures } from "./types";
 
 const MIRRORED =
   "mirrored-or-dextrocardia: the heart appears on the patient's right; the film may be mirrored, so do not rely on right and left.";
-const [RIGHT, LEFT, HEART] = [1, 2, 3];
 
 /** What the head says of an embedding: logits (3, n, n), and one of the film being mirrored. */
 export interface HeadAnswer {
@@ -37,34 +36,32 @@ export function structuresOf(
   const turned = rightEdge === "R"; // the header says that the image's left shows the patient's left
   const probability = 1 / (1 + Math.exp(-answer.mirrored));
   const certain = (turned ? 1 - probability : probability) < limit;
-  const labels = new Uint8Array(mask.length);
+  const right = new Uint8Array(mask.length);
   const hearts = new Uint8Array(mask.length);
   const lungs = new Uint8Array(mask.length);
-  const areas = [0, 0, 0, 0];
+  let [rightPx, leftPx, heartPx] = [0, 0, 0];
   for (let i = 0; i < mask.length; i++) {
     lungs[i] = Math.max(atLeft[i], atRight[i]) > 0 ? 1 : 0;
-    if (mask[i]) {
-      labels[i] = atLeft[i] >= atRight[i] !== turned ? RIGHT : LEFT;
-      areas[labels[i]]++;
-    }
-    if (heart[i] > 0) {
-      hearts[i] = 1;
-      areas[HEART]++;
-      labels[i] = HEART;
-    }
+    hearts[i] = heart[i] > 0 ? 1 : 0;
+    heartPx += hearts[i];
+    if (!mask[i]) continue;
+    right[i] = atLeft[i] >= atRight[i] !== turned ? 1 : 0;
+    if (right[i]) rightPx++;
+    else leftPx++;
   }
   const [height, width] = frame.original;
   const pixel = spacing && spacing.row * spacing.column;
   const structures: Structures = {
-    labels,
+    right,
+    heart: hearts,
     sidesFrom: rightEdge === undefined ? "standard view" : "header",
     sidesCertain: certain,
     cardiothoracicRatio: cardiothoracicRatio(hearts, mask, width, height),
-    rightPx: areas[RIGHT],
-    leftPx: areas[LEFT],
-    heartPx: areas[HEART],
-    rightMm2: pixel && areas[RIGHT] * pixel,
-    leftMm2: pixel && areas[LEFT] * pixel,
+    rightPx,
+    leftPx,
+    heartPx,
+    rightMm2: pixel && rightPx * pixel,
+    leftMm2: pixel && leftPx * pixel,
   };
   return { structures, lungs, warnings: certain ? [] : [MIRRORED] };
 }

@@ -93,8 +93,10 @@ export interface Result {
 
 /** Lungs and heart of one film, and what is measured on them. */
 export interface Structures {
-  /** (H, W): 0 none, 1 right lung, 2 left lung, 3 heart, which covers the lungs behind it. */
-  labels: Uint8Array;
+  /** (H, W): 1 in the patient's right lung; the left one is the rest of the film's mask. */
+  right: Uint8Array;
+  /** (H, W): 1 in the whole heart, which may overlap the lungs. */
+  heart: Uint8Array;
   sidesFrom: "header" | "standard view";
   sidesCertain: boolean;
   cardiothoracicRatio?: number;

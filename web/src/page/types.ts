@@ -1,5 +1,5 @@
 /** What the page keeps of each film, and the words that its parts share. */
-import type { DicomHeader, Prompt, Result, Spacing } from "../engine/api";
+import type { DicomHeader, Prompt, Result, Spacing, Structures } from "../engine/api";
 
 export type Stage = "waiting" | "reading" | "outlining" | "done" | "failed";
 
@@ -9,9 +9,16 @@ export interface Window {
   width: number;
 }
 
-/** A result without its mask, which is kept as one bit a pixel. */
-export interface Outlined extends Omit<Result, "mask"> {
+/** A result whose masks are kept as one bit a pixel. */
+export interface Outlined extends Omit<Result, "mask" | "structures"> {
   bits: Uint8Array;
+  structures?: OutlinedStructures;
+}
+
+/** Structures whose masks are kept as one bit a pixel. */
+export interface OutlinedStructures extends Omit<Structures, "right" | "heart"> {
+  rightBits: Uint8Array;
+  heartBits: Uint8Array;
 }
 
 /** What a film was asked for with: the steps so far, and which of them counts. */

@@ -1,12 +1,12 @@
 /** The work: films one after the other, and new answers where a person drew a box or a point. */
-import type { Prompt } from "../engine/api";
+import type { Prompt, Structures } from "../engine/api";
 import { pack } from "./bits";
 import { engine, openModel, sentence } from "./engine";
 import { usualWindow } from "./grey";
 import { forget, forgetEmbeddings, keep, pixelsOf, type Pixels } from "./pixels";
 import { announcement, asTable, bundle, chosen, films, obstacle, pane, update } from "./state";
 import { thumbnailOf } from "./thumbnail";
-import { isGiven, type Item } from "./types";
+import { isGiven, type Item, type OutlinedStructures } from "./types";
 
 let next = 1;
 let isRunning = false;
@@ -125,11 +125,15 @@ async function read(item: Item): Promise<Pixels> {
 async function answer(id: number, pixels: Pixels, prompt: Prompt): Promise<void> {
   const worker = await engine();
   pixels.embedded ??= await worker.embed(pixels.film);
-  const { mask, ...rest } = await worker.decode(pixels.embedded, prompt);
+  const { mask, structures, ...rest } = await worker.decode(pixels.embedded, prompt);
   const film = films.value.find((one) => one.id === id);
   if (!film) return;
   const thumbnail = thumbnailOf(pixels.film, film.window ?? usualWindow(pixels.film.grey), mask);
-  update(id, { result: { ...rest, bits: pack(mask) }, thumbnail });
+  update(id, { result: { ...rest, bits: pack(mask), structures: structures && packed(structures) }, thumbnail });
+}
+
+function packed({ right, heart, ...measured }: Structures): OutlinedStructures {
+  return { ...measured, rightBits: pack(right), heartBits: pack(heart) };
 }
 
 /** See that the pixels of a film are at hand. */

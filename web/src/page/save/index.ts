@@ -1,6 +1,5 @@
 /** Files that a person saves. They are made in memory and handed to the browser; nothing is sent. */
 import { zipSync } from "fflate";
-import { unpack } from "../bits";
 import { usualWindow } from "../grey";
 import { pixelsOf } from "../pixels";
 import { bundle, films, inverted, update, version } from "../state";
@@ -22,8 +21,7 @@ export async function save(film: Item, kind: Kind): Promise<string> {
   if (kind === "overlay") return hand(`${stem}_overlay.png`, await overlay(film, result), "image/png");
   const { segmentationOf } = await import("./seg");
   if (!film.dicom || !bundle.value) throw new Error("only a DICOM film has a patient and a study.");
-  const mask = unpack(result.bits, result.width * result.height);
-  const object = segmentationOf(film.dicom, { ...result, mask }, bundle.value, version.value);
+  const object = segmentationOf(film.dicom, result, bundle.value, version.value);
   return hand(`${stem}_seg.dcm`, object, "application/dicom");
 }
 

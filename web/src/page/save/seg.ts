@@ -1,7 +1,9 @@
-/** A film's mask as DICOM segmentation, with the attributes that the shell's (highdicom's) has. */
+/** A film's result as DICOM segmentation, with the segments and attributes that the shell's (highdicom's) has. */
 import { data } from "dcmjs";
-import type { BundleInfo, DicomHeader, Result } from "../../engine/api";
+import type { BundleInfo, DicomHeader } from "../../engine/api";
 import { pack } from "../bits";
+import type { Outlined } from "../types";
+import { regionsOf, STRUCTURE, type Code, type Region } from "./regions";
 
 const SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4";
 const EXPLICIT_LITTLE = "1.2.840.10008.1.2.1";
@@ -31,7 +33,7 @@ const { DicomDict, DicomMetaDictionary } = data as unknown as {
  *
  * Throws an Error with a sentence where the film does not say which object, series or study it is.
  */
-export function segmentationOf(header: DicomHeader, result: Result, info: BundleInfo, version: string): Uint8Array {
+export function segmentationOf(header: DicomHeader, result: Outlined, info: BundleInfo, version: string): Uint8Array {
   const film = header.elements;
   const uid = (tag: string, name: string): string => {
     const value = String(film[tag]?.Value?.[0] ?? "");
@@ -40,15 +42,16 @@ export function segmentationOf(header: DicomHeader, result: Result, info: Bundle
   };
   const source = { ReferencedSOPClassUID: uid("00080016", "SOPClassUID"), ReferencedSOPInstanceUID: uid("00080018", "SOPInstanceUID") };
   uid("0020000D", "StudyInstanceUID");
+  const regions = regionsOf(header, result);
   const instance = newUid();
   const own = {
     ...equipment(info, version),
     ...{ SOPClassUID: SEGMENTATION_STORAGE, SOPInstanceUID: instance, SeriesInstanceUID: newUid() },
     ReferencedSeriesSequence: [{ SeriesInstanceUID: uid("0020000E", "SeriesInstanceUID"), ReferencedInstanceSequence: [source] }],
     SourceImageSequence: [source],
-    ...content(result),
-    SegmentSequence: [segment(info, version)],
-    ...frames(source),
+    ...content(result, regions),
+    SegmentSequence: regions.map((region, index) => segment(index + 1, region, info, version)),
+    ...frames(source, regions),
   };
   const taken: Record<string, Element> = {};
   for (const [tag, vr] of ALWAYS) taken[tag] = film[tag]?.Value ? film[tag] : { vr, Value: [] };
@@ -56,7 +59,7 @@ export function segmentationOf(header: DicomHeader, result: Result, info: Bundle
   const written = new DicomDict(meta(instance));
   const elements = { ...taken, ...DicomMetaDictionary.denaturalizeDataset(own) };
   written.dict = Object.fromEntries(Object.entries(elements).sort(([a], [b]) => (a < b ? -1 : 1)));
-  written.dict["7FE00010"] = { vr: "OB", Value: [even(pack(result.mask))] };
+  written.dict["7FE00010"] = { vr: "OB", Value: [even(pack(joined(regions)))] };
   return new Uint8Array(written.write());
 }
 
@@ -83,22 +86,22 @@ function equipment(info: BundleInfo, version: string): Record<string, unknown> {
   };
 }
 
-function content({ width, height }: Result): Record<string, unknown> {
+function content({ width, height }: Outlined, regions: Region[]): Record<string, unknown> {
   return {
-    ...{ SamplesPerPixel: 1, PhotometricInterpretation: "MONOCHROME2", NumberOfFrames: 1, Rows: height, Columns: width },
+    ...{ SamplesPerPixel: 1, PhotometricInterpretation: "MONOCHROME2", NumberOfFrames: regions.length, Rows: height, Columns: width },
     ...{ BitsAllocated: 1, BitsStored: 1, HighBit: 0, PixelRepresentation: 0, LossyImageCompression: "00" },
-    ...{ SegmentationType: "BINARY", SegmentsOverlap: "NO", PresentationLUTShape: "IDENTITY" },
+    ...{ SegmentationType: "BINARY", SegmentsOverlap: overlap(regions) ? "YES" : "NO", PresentationLUTShape: "IDENTITY" },
     ...{ ContentLabel: "LUNGS", ContentDescription: RESEARCH, ContentCreatorName: "AdaLoRA-QAT^" },
   };
 }
 
-function segment(info: BundleInfo, version: string): Record<string, unknown> {
+function segment(number: number, { label, kind, side }: Region, info: BundleInfo, version: string): Record<string, unknown> {
   const name = `AdaLoRA-QAT ${info.name}`.slice(0, 64);
   return {
-    ...{ SegmentNumber: 1, SegmentLabel: "Lung", SegmentDescription: `${info.outlines}. ${RESEARCH}.`.slice(0, 1024) },
+    ...{ SegmentNumber: number, SegmentLabel: label, SegmentDescription: `${info.outlines}. ${RESEARCH}.`.slice(0, 1024) },
     ...{ SegmentAlgorithmType: "AUTOMATIC", SegmentAlgorithmName: name },
-    SegmentedPropertyCategoryCodeSequence: [code("91723000", "SCT", "Anatomical Structure")],
-    SegmentedPropertyTypeCodeSequence: [code("39607008", "SCT", "Lung")],
+    SegmentedPropertyCategoryCodeSequence: [snomed(STRUCTURE)],
+    SegmentedPropertyTypeCodeSequence: [{ ...snomed(kind), ...(side && { SegmentedPropertyTypeModifierCodeSequence: [snomed(side)] }) }],
     SegmentationAlgorithmIdentificationSequence: [
       {
         ...{ AlgorithmName: name, AlgorithmVersion: version, AlgorithmSource: MANUFACTURER },
@@ -109,10 +112,13 @@ function segment(info: BundleInfo, version: string): Record<string, unknown> {
   };
 }
 
-function frames(source: Record<string, string>): Record<string, unknown> {
+function frames(source: Record<string, string>, regions: Region[]): Record<string, unknown> {
   const organization = newUid();
   const purpose = code("121322", "DCM", "Source image for image processing operation");
   const image = { ...source, SpatialLocationsPreserved: "YES", PurposeOfReferenceCodeSequence: [purpose] };
+  const derivation = { SourceImageSequence: [image], DerivationCodeSequence: [code("113076", "DCM", "Segmentation")] };
+  const isOne = regions.length === 1;
+  const segmentOf = (number: number): Record<string, unknown> => ({ SegmentIdentificationSequence: [{ ReferencedSegmentNumber: number }] });
   return {
     DimensionOrganizationSequence: [{ DimensionOrganizationUID: organization }],
     DimensionIndexSequence: [
@@ -121,18 +127,21 @@ function frames(source: Record<string, string>): Record<string, unknown> {
         ...{ FunctionalGroupPointer: 0x0062000a, DimensionDescriptionLabel: "Referenced Segment Number" },
       },
     ],
-    SharedFunctionalGroupsSequence: [{ SegmentIdentificationSequence: [{ ReferencedSegmentNumber: 1 }] }],
-    PerFrameFunctionalGroupsSequence: [
-      {
-        DerivationImageSequence: [{ SourceImageSequence: [image], DerivationCodeSequence: [code("113076", "DCM", "Segmentation")] }],
-        FrameContentSequence: [{ DimensionIndexValues: 1 }],
-      },
-    ],
+    SharedFunctionalGroupsSequence: [isOne ? segmentOf(1) : {}],
+    PerFrameFunctionalGroupsSequence: regions.map((_, index) => ({
+      DerivationImageSequence: [derivation],
+      FrameContentSequence: [{ DimensionIndexValues: index + 1 }],
+      ...(isOne ? {} : segmentOf(index + 1)),
+    })),
   };
 }
 
 function code(value: string, scheme: string, meaning: string): Record<string, string> {
   return { CodeValue: value, CodingSchemeDesignator: scheme, CodeMeaning: meaning };
+}
+
+function snomed([value, meaning]: Code): Record<string, string> {
+  return code(value, "SCT", meaning);
 }
 
 /** The SHA-256 of the graphs that hold the weights, as the shell names them. */
@@ -155,6 +164,20 @@ function now(): { date: string; time: string } {
     date: `${at.getFullYear()}${two(at.getMonth() + 1)}${two(at.getDate())}`,
     time: `${two(at.getHours())}${two(at.getMinutes())}${two(at.getSeconds())}`,
   };
+}
+
+/** The frames, one after the other: in a binary segmentation they are packed without a gap. */
+function joined(regions: Region[]): Uint8Array {
+  const size = regions[0].mask.length;
+  const masks = new Uint8Array(regions.length * size);
+  regions.forEach(({ mask }, index) => masks.set(mask, index * size));
+  return masks;
+}
+
+/** Whether a pixel lies in several segments: behind the heart there is lung. */
+function overlap([first, ...others]: Region[]): boolean {
+  const seen = first.mask.slice();
+  return others.some(({ mask }) => mask.some((inside, cell) => inside === 1 && seen[cell]++ > 0));
 }
 
 /** Values have an even number of bytes. */
