@@ -2,7 +2,7 @@
 
     python benchmarks/shipped.py --data MANIFEST --select CANDIDATE ... [--runs runs]
     python benchmarks/shipped.py --data MANIFEST --install NAME ...
-    python benchmarks/shipped.py --data MANIFEST [--tables reports]
+    python benchmarks/shipped.py --data MANIFEST [--tables reports] [--only NAME ...]
 
 MANIFEST holds jsrt, shenzhen and covid_v7 with the splits that `adaloraqat data split films.csv --out MANIFEST
 --fractions 0.7,0.15,0.15` makes (test: 36, 83 and 52 films); runs/ holds a run for each of recipes/lung-*.yaml.
@@ -10,7 +10,8 @@ MANIFEST holds jsrt, shenzhen and covid_v7 with the splits that `adaloraqat data
 First `--select`, which scores candidates (bundles and runs) on the validation films alone and writes
 benchmarks/results/selection.json; then `--install`, which puts the chosen run's bundle where its package ships it; then
 the last, which scores the test films and writes benchmarks/results/shipped.json, docs/results.md and the cards, and
-appends the tables that `adaloraqat report recipes/tables/N.yaml` left below reports/.
+appends the tables that `adaloraqat report recipes/tables/N.yaml` left below reports/. With `--only` the models named are
+scored, and the rows of the others stay; comparisons between models are left out then.
 """
 
 import argparse
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--tables", type=Path, default=ROOT / "reports")
     parser.add_argument("--select", nargs="+", default=[], metavar="CANDIDATE")
+    parser.add_argument("--only", nargs="+", default=[], choices=list(MODELS))
     parser.add_argument("--install", nargs="+", default=[], choices=["base", *MODELS])
     options = parser.parse_args()
     for name in options.install:
@@ -99,7 +101,7 @@ def main() -> None:
     if options.select:
         select(options.select, options.runs, options.data)
     if not (options.install or options.select):
-        score(options.runs, options.data, options.tables)
+        score(options.runs, options.data, options.tables, options.only)
 
 
 def select(candidates: list[str], runs: Path, data: Path) -> None:
@@ -127,10 +129,10 @@ def select(candidates: list[str], runs: Path, data: Path) -> None:
     target.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def score(runs: Path, data: Path, reports: Path) -> None:
+def score(runs: Path, data: Path, reports: Path, only: list[str]) -> None:
     """Score the shipped models and their weights in FP32 on the test films; write results, page and cards."""
-    models: list[object] = list(MODELS)
-    for name in MODELS:  # weights without quantisation, as bundles NAME-fp32
+    models: list[object] = only or list(MODELS)
+    for name in list(models):  # weights without quantisation, as bundles NAME-fp32
         bundle = runs / f"{name}-fp32"
         if (runs / name).is_dir():
             if not newer(bundle / "bundle.json", runs / name / "result.json"):
@@ -139,6 +141,8 @@ def score(runs: Path, data: Path, reports: Path) -> None:
     out = runs / "shipped-scores"
     adaloraqat("evaluate", *models, "--data", data, "--out", out)
     evaluation = json.loads((out / "evaluation.json").read_text())
+    if only:
+        evaluation = merged(evaluation, only)
     sizes = {name: size(shipped_path(name)) for name in MODELS}
     sizes["base"] = size(shipped_base())
     result = {
@@ -157,6 +161,17 @@ def score(runs: Path, data: Path, reports: Path) -> None:
     results.write_text("\n".join([page(result), TABLES + ("\n\n" + "\n".join(made) if made else kept)]))
     for name in MODELS:
         (shipped_path(name) / "README.md").write_text(card(name, result))
+
+
+def merged(scored: dict[str, Any], only: list[str]) -> dict[str, Any]:
+    """Return what was scored before, with the rows of the models in `only`, and their FP32 rows, replaced."""
+    before = json.loads((ROOT / "benchmarks/results/shipped.json").read_text())["evaluation"]
+    same = ("films", "fingerprint", "tolerances", "interval_level", "seed")
+    if any(before[key] != scored[key] for key in same):
+        raise SystemExit("the films or settings are not those of shipped.json: score all models")
+    stale = {f"{name}-fp32" for name in only}
+    kept = {name: rows for name, rows in before["models"].items() if name not in stale}
+    return {**{key: scored[key] for key in same}, "models": kept | scored["models"]}
 
 
 def newer(made: Path, source: Path) -> bool:
