@@ -56,12 +56,17 @@ OPEN = """may be used commercially under CC BY 4.0 (the films and masks) and Apa
 MODELS = {
     "lung-field": Model(
         FOUNDATION,
-        "AdaLoRA, 360 steps of 4 films.",
+        "AdaLoRA, 360 steps of 4 films; then the decoder alone, 700 steps of 8 on the stored encoder\n"
+        "  (`recipes/lung-field-decoder.yaml`).",
         "jsrt (168 films) and shenzhen (388 films).",
         precision="w8",
     ),
     "lung-whole": Model(
-        FOUNDATION, "AdaLoRA, 240 steps of 4 films.", "covid_v7 (235 films).", precision="w8"
+        FOUNDATION,
+        "AdaLoRA, 240 steps of 4 films; then the decoder alone, 480 steps of 8 on the stored encoder, best on validation\n"
+        "  after 60 (`recipes/lung-whole-decoder.yaml`).",
+        "covid_v7 (235 films).",
+        precision="w8",
     ),
     "lung-field-fast": Model(
         SMALL,

@@ -157,8 +157,9 @@ def test_its_place_and_its_steps_are_refused_before_anything_is_written(
 def test_a_recipe_keeps_the_keys_of_every_kind(document: dict[str, Any]) -> None:
     written = parse_recipe(document).model_dump(mode="json")["stages"]
     assert written[1]["pull"] == 0.25
-    assert list(written[0])[:8] == [
-        *("name", "schedule", "learning_rates", "losses", "augmentation", "geometry", "distillation", "kind")
+    assert list(written[0])[:9] == [
+        *("name", "schedule", "learning_rates", "losses", "augmentation", "geometry", "views"),
+        *("distillation", "kind"),
     ]
 
 
