@@ -84,3 +84,10 @@ def test_all_measures_of_a_film() -> None:
 
 def test_a_model_without_structures_measures_nothing() -> None:
     assert clinical_measures(_result(None)) is None
+
+
+def test_the_ratio_is_given_to_four_digits() -> None:
+    left = block(2, 18, 24, 35)  # a chest of 31 columns
+    found = clinical_measures(_result(Structures(RIGHT, left, HEART, RIGHT | left, "header", 0.1, True)))
+    assert found is not None
+    assert found["cardiothoracic_ratio"] == 0.2903  # 9 / 31 = 0.29032

@@ -216,3 +216,20 @@ def test_no_common_film_is_all_that_is_said():
     assert c.n == 0
     assert "there is no film that neither failed on." in c.sentence
     assert "too few" not in c.sentence
+
+
+def test_ranks_that_favour_the_other_model_than_the_mean_are_said_to_disagree():
+    found = compare(0.9 + np.linspace(0.01, 0.02, 20), [0.9] * 20, [str(i) for i in range(20)], names=(A, B))
+    assert found.p is not None
+    assert found.p < 0.05
+    assert found.effect_size is not None
+    turned = replace(found, effect_size=-found.effect_size)
+    assert "A difference is shown" in found.sentence
+    assert "Ranks and mean disagree" in turned.sentence
+    assert "A difference is shown" not in turned.sentence
+
+
+def test_a_negative_number_that_rounds_to_nought_is_given_more_digits():
+    found = compare(0.9 + np.linspace(0.01, 0.02, 20), [0.9] * 20, [str(i) for i in range(20)], names=(A, B))
+    tiny = replace(found, mean_difference=-0.00004, interval=(-0.01, 0.01))
+    assert re.search(r"−0\.00004 ", tiny.sentence)
