@@ -38,8 +38,7 @@ def test_the_shipped_models_answer_as_recorded(model, films):
         assert np.mean(result.mask != golden) <= TURNED, path.name
         assert result.box_source == entry["box_source"]
         assert result.warnings == entry["warnings"]
-        # recorded when `quality` still was the predicted IoU
-        assert result.predicted_iou == pytest.approx(entry["quality"], abs=5 * LAST_DIGITS)
+        assert result.quality == pytest.approx(entry["quality"], abs=5 * LAST_DIGITS)
 
 
 @pytest.mark.slow
