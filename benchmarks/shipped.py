@@ -62,11 +62,7 @@ MODELS = {
         precision="w8",
     ),
     "lung-whole": Model(
-        FOUNDATION,
-        "AdaLoRA, 240 steps of 4 films; then the decoder alone, 480 steps of 8 on the stored encoder, best on validation\n"
-        "  after 60 (`recipes/lung-whole-decoder.yaml`).",
-        "covid_v7 (235 films).",
-        precision="w8",
+        FOUNDATION, "AdaLoRA, 240 steps of 4 films.", "covid_v7 (235 films).", precision="w8"
     ),
     "lung-field-fast": Model(
         SMALL,
