@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,9 @@ def extend_bundle(
     Raises:
         OutputError: `folder` is something else than a bundle, or cannot be written.
     """
-    target = Path(os.path.realpath(folder))
-    refuse_foreign(target)
-    document = json.loads((bundle.folder / DOCUMENT).read_text(encoding="utf-8"))
-    fields = {key: value for key, value in document.items() if key not in ("format_version", "files")}
-    names = [name for name in bundle.files if head is None or STRUCTURES not in name]
-    with whole_folder(target) as temporary:
-        for name in names:
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle.folder / name, temporary / name)
-        if head is not None:
-            export_structures(head, temporary / STRUCTURES, grid)
-            names.append(STRUCTURES)
-        write_bundle(temporary, {**fields, **facts}, names)
-    return load_bundle(target)
+    kept = [name for name in bundle.files if head is None or STRUCTURES not in name]
+    write = None if head is None else lambda path: export_structures(head, path, grid)
+    return _rewritten(bundle, folder, facts, kept, {} if write is None else {STRUCTURES: write})
 
 
 def with_structures_of(bundle: Bundle, other: Bundle, folder: str | os.PathLike[str]) -> Bundle:
@@ -68,18 +58,32 @@ def with_structures_of(bundle: Bundle, other: Bundle, folder: str | os.PathLike[
             f"{other.name} has another encoder than {bundle.name}, whose embeddings its head has never seen: "
             "train a head of its own (leave --structures-from out)."
         )
+    heads = [name for name in other.files if STRUCTURES.split(".")[0] in name]
+    kept = [name for name in bundle.files if name not in heads]
+    added = {name: partial(shutil.copyfile, other.folder / name) for name in heads}
+    return _rewritten(bundle, folder, {"structures": dict(other.structures)}, kept, added)
+
+
+def _rewritten(
+    bundle: Bundle,
+    folder: str | os.PathLike[str],
+    facts: Mapping[str, Any],
+    kept: Sequence[str],
+    added: Mapping[str, Callable[[Path], object]],
+) -> Bundle:
+    """Write the `kept` files of a bundle, others that write themselves, and its document with `facts`."""
     target = Path(os.path.realpath(folder))
     refuse_foreign(target)
     document = json.loads((bundle.folder / DOCUMENT).read_text(encoding="utf-8"))
     fields = {key: value for key, value in document.items() if key not in ("format_version", "files")}
-    heads = [name for name in other.files if STRUCTURES.split(".")[0] in name]
-    names = [name for name in bundle.files if name not in heads]
+    files: dict[str, Callable[[Path], object]] = {
+        name: partial(shutil.copyfile, bundle.folder / name) for name in kept
+    }
     with whole_folder(target) as temporary:
-        for source, name in [*((bundle, name) for name in names), *((other, name) for name in heads)]:
+        for name, write in {**files, **added}.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.folder / name, temporary / name)
-        facts = {"structures": dict(other.structures)}
-        write_bundle(temporary, {**fields, **facts}, [*names, *heads])
+            write(temporary / name)
+        write_bundle(temporary, {**fields, **facts}, [*kept, *added])
     return load_bundle(target)
 
 
