@@ -36,11 +36,15 @@ demo-foundation: $(STAMP)
 	$(BIN)/adaloraqat weights path lite-medsam >/dev/null 2>&1 || $(BIN)/adaloraqat weights get lite-medsam --no-bundle
 	$(BIN)/adaloraqat demo --foundation --out demo-foundation
 
+# As many processes as there are cores, each computing in one thread; the tests of a file share what they prepare.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
 test: $(STAMP) page-where-node-is
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(STAMP) page-where-node-is
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests benchmarks packages docs/site_hooks

@@ -2,7 +2,8 @@
 
 `python benchmarks/automatic_prompt.py --data split.csv --split val`, then `--split test` (about 2 s a film on
 2 cores): Dice of the mask on the film's own grid, for the whole film as box, the true box, one true box a lung,
-one proposed box, and one proposed box a lung; and the time and memory of the proposal. The split is made by
+one proposed box, and one proposed box a lung; and the time and memory of the proposal. On validation films also the
+candidates from which the proposer and its margin were chosen (`CANDIDATES`, `MARGINS`). The split is made by
 `adaloraqat data split MANIFEST --out split.csv --fractions 0.7,0.15,0.15`. Needs `adaloraqat weights get
 lite-medsam`. Writes benchmarks/results/automatic_prompt.json, where both splits stand.
 
@@ -21,13 +22,16 @@ from machine import machine
 
 from adaloraqat import Segmenter
 from adaloraqat.bundle.format import PROPOSED_BOX, PROPOSED_LUNGS
-from adaloraqat.bundle.proposer import boxes_of, propose_boxes
+from adaloraqat.bundle.proposer import boxes_of, propose_boxes, widened
 from adaloraqat.datasets.manifest import read_manifest, select
 from adaloraqat.measure.overlap import dice
 from adaloraqat.radiograph import Box, read_film, read_mask
 
 RESULTS = Path(__file__).parent / "results" / "automatic_prompt.json"
 WHOLE, TRUE_BOX, TRUE_LUNGS = "whole film", "true box", "true box a lung"
+CANDIDATES = ("lung-field-fast", "lung-whole-fast")
+MARGINS = (0.0, 0.01, 0.02, 0.03)  # on each side of one box, in its width and height
+CHOICE = "val"  # the split that they are scored on
 
 
 def main() -> None:
@@ -39,6 +43,8 @@ def main() -> None:
     arguments = parser.parse_args()
     films = select(read_manifest(arguments.data), arguments.split)
     model = Segmenter.load(arguments.model, threads=arguments.threads)
+    candidates = CANDIDATES if arguments.split == CHOICE else ()
+    proposers = {name: Segmenter.load(name, threads=arguments.threads) for name in candidates}
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     times: dict[str, list[float]] = defaultdict(list)
     alone = _memory()
@@ -48,6 +54,12 @@ def main() -> None:
         started = time.perf_counter()
         prompts = {kind: propose_boxes(model.proposer, film, kind) for kind in (PROPOSED_BOX, PROPOSED_LUNGS)}
         times["proposal"].append((time.perf_counter() - started) / 2)
+        for name, proposer in proposers.items():
+            boxes = boxes_of(proposer.segment(film).mask, PROPOSED_BOX)
+            for margin in MARGINS:
+                prompts[f"{name}, margin {margin:g}"] = tuple(
+                    widened(box, margin).checked(film.shape) for box in boxes
+                )
         prompts = {kind: boxes or (Box.whole(film.shape),) for kind, boxes in prompts.items()}
         prompts |= {
             WHOLE: (Box.whole(film.shape),),

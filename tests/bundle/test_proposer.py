@@ -9,7 +9,7 @@ from tiny_bundle import two_lungs, write_tiny_bundle
 
 from adaloraqat import Segmenter
 from adaloraqat.bundle.format import load_bundle
-from adaloraqat.bundle.proposer import propose_boxes
+from adaloraqat.bundle.proposer import MARGIN, boxes_of, propose_boxes
 from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.radiograph import Film
 
@@ -62,6 +62,18 @@ def test_one_box_round_both_lungs(tmp_path: Path) -> None:
     assert result.box == pytest.approx(
         (left[0], min(left[1], right[1]), right[2], max(left[3], right[3])), abs=8
     )
+
+
+def test_a_proposed_box_leaves_a_margin_on_every_side_within_the_film(tmp_path: Path) -> None:
+    """A box that cuts a lung costs a promptable model more than one that is a little too wide."""
+    proposer = segmenter(tmp_path / "lungs")
+    film = Film.from_array(LUNGS)
+    [tight] = boxes_of(proposer.segment(film).mask, "proposed-box")
+    [box] = propose_boxes(proposer, film, "proposed-box")
+    across, down = MARGIN * (tight.x_max - tight.x_min), MARGIN * (tight.y_max - tight.y_min)
+    wide = (tight.x_min - across, tight.y_min - down, tight.x_max + across, tight.y_max + down)
+    assert MARGIN > 0
+    assert box == pytest.approx((max(0, wide[0]), max(0, wide[1]), min(160, wide[2]), min(128, wide[3])))
 
 
 def test_the_whole_film_and_a_given_box_go_before_a_proposal(tmp_path: Path) -> None:

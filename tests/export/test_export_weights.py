@@ -44,7 +44,7 @@ def test_export_of_a_base_gives_a_bundle_that_proposes_boxes(weights: Path, tmp_
     [film] = write_phantoms(tmp_path / "films", 1, seed=4)
     result = Segmenter.load(tmp_path / "bundle").segment(film.path_image)
     assert result.box_source == "proposed"
-    assert result.proposer == "lung-field-fast"
+    assert result.proposer == "lung-whole-fast"
     whole = Segmenter.load(tmp_path / "bundle").segment(film.path_image, prompt="whole")
     assert whole.box_source == "whole film"
 
