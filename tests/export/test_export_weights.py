@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -73,3 +74,37 @@ def test_what_is_for_others_is_refused(weights: Path, tmp_path: Path) -> None:
         done = CliRunner().invoke(app, ["export", str(weights), "--out", str(tmp_path / "out"), *more])
         assert done.exit_code == 2, more
         assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_is_exported_in_another_precision_and_keeps_what_it_says(
+    weights: Path, tmp_path: Path
+) -> None:
+    """The bundle stands in for the weights it holds: the same integers and ranges come out of both."""
+    write_phantoms(tmp_path / "films", 4, seed=5)
+    manifest = str(tmp_path / "films" / "manifest.csv")
+
+    def export(source: Path, out: Path, *options: str) -> dict[str, Any]:
+        done = CliRunner().invoke(app, ["export", str(source), "--out", str(out), *options])
+        assert done.exit_code == 0, done.output
+        document: dict[str, Any] = json.loads((out / "bundle.json").read_text())
+        return document
+
+    integers = ("--precision", "w8a8", "--data", manifest, "--name", "small")
+    before = export(weights, tmp_path / "float")
+    document = export(tmp_path / "float", tmp_path / "from-bundle", *integers)
+    export(weights, tmp_path / "from-weights", *integers)
+    assert document["precision"]["policy"] == "w8a8"
+    assert document["precision"]["weight_range"] == "portable"
+    assert document["training"]["exported_from"] == before["name"]
+    assert document["training"]["precision_before"] == "fp32"
+    for key in ("outlines", "licence", "intended_use", "preprocessing"):
+        assert document[key] == before[key], key
+    assert document["prompt"]["automatic"] == before["prompt"]["automatic"] == "proposed-box"
+    assert document["parity"]
+    [film] = write_phantoms(tmp_path / "one", 1, seed=6)
+    box = (10, 10, 200, 200)
+    one, other = (
+        Segmenter.load(tmp_path / name).segment(film.path_image, box)
+        for name in ("from-bundle", "from-weights")
+    )
+    assert (one.mask == other.mask).mean() > 0.999

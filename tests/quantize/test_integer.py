@@ -21,7 +21,7 @@ def _answers(model, batch):
         return embedding, *decode(model, embedding, boxes)
 
 
-@pytest.mark.parametrize("policy", ["fp32", "paper", "int8", "w8"])
+@pytest.mark.parametrize("policy", ["fp32", "paper", "int8", "w8", "w8a8"])
 def test_the_integer_model_computes_what_the_fake_quantised_one_does(sam, batch, policy):
     prepared = calibrate(prepare(sam, POLICIES[policy]), [batch])
     converted = convert(prepared)
@@ -65,7 +65,7 @@ def test_the_prepared_model_survives_conversion(sam, batch):
     assert set(prepared.state_dict()) == names
 
 
-@pytest.mark.parametrize("policy", ["fp32", "paper", "int8", "w8"])
+@pytest.mark.parametrize("policy", ["fp32", "paper", "int8", "w8", "w8a8"])
 def test_adapters_are_part_of_the_converted_weight(sam, batch, policy):
     add_adapters(sam, 4, 0)
     for module in sam.modules():

@@ -37,6 +37,17 @@ _INT8 = {
 }
 
 
+_W8A8 = {
+    "vision_encoder.pos_embed": "float16 storage",
+    "vision_encoder.patch_embed.projection": "int8 storage per channel",
+    "vision_encoder.layers.0.attn.qkv": "int8 per channel",
+    "vision_encoder.layers.0.attn.proj": "int8 per channel",
+    "vision_encoder.layers.1.mlp.lin2": "int8 per channel",
+    "vision_encoder.neck.conv2": "int8 convolution",
+    "mask_decoder.upscale_conv1": "int8 storage per channel",
+    "mask_decoder.transformer.final_attn_token_to_image.out_proj": "int8 per channel",
+    "mask_decoder.mask_tokens": "float32",
+}
 _REFERENCE = {
     "vision_encoder.pos_embed": "float32",
     "vision_encoder.patch_embed.projection": "float32",
@@ -62,7 +73,7 @@ def test_parameters_are_counted_by_precision(sam):
 
 
 @pytest.mark.parametrize(
-    ("policy", "expected"), [("paper", _PAPER), ("int8", _INT8), ("reference", _REFERENCE)]
+    ("policy", "expected"), [("paper", _PAPER), ("int8", _INT8), ("w8a8", _W8A8), ("reference", _REFERENCE)]
 )
 def test_the_shipped_tables_say_what_the_paper_and_the_documents_say(sam, policy, expected):
     described = POLICIES[policy].describe(sam)

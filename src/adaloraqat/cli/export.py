@@ -39,8 +39,8 @@ def export(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A run folder, base weights (a name such as lite-medsam, a folder or a file), or a "
-            "checkpoint of AdaLoRA-QAT's public code (.pth).",
+            help="A run folder, base weights (a name such as lite-medsam, a folder or a file), a bundle in "
+            "floating point or w8 (lung-field), or a checkpoint of AdaLoRA-QAT's public code (.pth).",
             show_default=False,
         ),
     ],
@@ -50,7 +50,7 @@ def export(
         typer.Option(
             metavar="POLICY",
             help=f"{one_of(Precision)}; auto keeps in float the layers that INT8 harms most.",
-            show_default="of a run: as trained, else int8; of weights: fp32; of a checkpoint: reference",
+            show_default="of a run: as trained, else int8; of a checkpoint: reference; else fp32",
         ),
     ] = None,
     max_drop: Annotated[
@@ -148,11 +148,11 @@ def export(
 def _kind(source: str) -> str:
     """Return what there is to export: names go before paths, and a run before other folders."""
     from adaloraqat.models.adalora_qat_checkpoint import is_adalora_qat_file
-    from adaloraqat.models.published import is_name
+    from adaloraqat.models.published import is_bundle, is_name
     from adaloraqat.training.run import is_run
 
     path = Path(source)
-    if is_name(source):
+    if is_name(source) or is_bundle(source):
         return WEIGHTS
     if path.is_file():
         pickled = path.suffix in _PYTORCH or path.suffix == ".bin"

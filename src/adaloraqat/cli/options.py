@@ -45,6 +45,7 @@ class Policy(StrEnum):
     int8 = "int8"
     qmedsam = "qmedsam"
     w8 = "w8"
+    w8a8 = "w8a8"
     reference = "reference"
     reference_weights = "reference-weights"
 
@@ -57,6 +58,7 @@ class Precision(StrEnum):
     int8 = "int8"
     qmedsam = "qmedsam"
     w8 = "w8"
+    w8a8 = "w8a8"
     reference = "reference"
     reference_weights = "reference-weights"
     auto = "auto"

@@ -1,4 +1,4 @@
-"""From base weights alone, by name, folder or file, to a bundle that segments at once."""
+"""From base weights or a finished bundle, by name, folder or file, to a bundle that segments at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.bundle import Bundle
+from adaloraqat.bundle import Bundle, load_bundle
 from adaloraqat.bundle.cpu import weight_range_warning
-from adaloraqat.bundle.format import PROPOSED_BOX, PROPOSED_LUNGS, WHOLE, Prompt
+from adaloraqat.bundle.format import MASK_PROMPT, PROPOSED_BOX, PROPOSED_LUNGS, WHOLE, Prompt
 from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.manifest import split_for_export
 from adaloraqat.errors import RecipeError
-from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign
+from adaloraqat.export.bundle_writer import INTENDED_USE, LICENCE, export_bundle, refuse_foreign
 from adaloraqat.export.export_run import (
     Pair,
     Report,
@@ -26,7 +26,7 @@ from adaloraqat.export.export_run import (
 from adaloraqat.export.films import calibration_films, validation_films
 from adaloraqat.export.mask_parity import parity_shortfalls
 from adaloraqat.models.families import SegmentationModel
-from adaloraqat.models.published import SHIPPED_BASE, Published, by_file_name, find
+from adaloraqat.models.published import SHIPPED_BASE, Published, by_file_name, find, is_bundle
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
@@ -52,11 +52,13 @@ def export_weights(
     openvino: bool = False,
     report: Report = logger.info,
 ) -> Bundle:
-    """Write weights that nobody adapted here as a bundle.
+    """Write weights that nobody adapted here, or those of a bundle, as a bundle of another precision.
 
     A promptable model was not trained on whole films: without a box its bundle takes boxes that the small
     shipped model proposes, one for both lungs or one a lung, whichever validates better on `manifest` (one
-    for both without films: it was better for LiteMedSAM on the validation films of three sources).
+    for both without films: it was better for LiteMedSAM on the validation films of three sources). A bundle
+    keeps its prompt, its passes, its words and its licence; structures and quality were made for its own
+    embeddings and masks, and are left out.
 
     Args:
         weights: as for `load_base`.
@@ -96,27 +98,38 @@ def export_weights(
     model, _ = in_precision(float_model, policy, None, batches)
     pairs = validation_films(validation, preprocessing, usable)
     entry = find(weights) or by_file_name(weights)
-    prompt, smallest_part, metrics = _prompt(model, preprocessing, weights, entry, pairs, report)
+    given = load_bundle(weights) if is_bundle(weights) else None
+    metrics: dict[str, Any] = {}
+    if given is not None:
+        prompt, smallest_part = given.prompt, given.smallest_part
+        if given.has_structures or given.quality:
+            report(f"structures and quality of {given.name} are left out: `adaloraqat extend` makes new ones")
+    else:
+        prompt, smallest_part, metrics = _prompt(model, preprocessing, weights, entry, pairs, report)
     report("writing the graphs" + (f" and measuring parity on {len(pairs)} films" if pairs else ""))
     bundle = export_bundle(
         model,
         out,
         policy=policy,
         preprocessing=preprocessing,
-        name=name or (entry.name if entry else Path(weights).stem),
-        outlines=OUTLINES if prompt.automatic != WHOLE else "the lungs as outlined in the training masks",
+        name=name or (given.name if given else entry.name if entry else Path(weights).stem),
+        outlines=_outlines(prompt, given),
         second_pass=prompt.second_pass,
         smallest_part=smallest_part,
         quality_trained=prompt.quality_trained,
-        training=_training(weights, entry, policy, len(usable.left_out)),
+        training=_training(weights, entry, policy, len(usable.left_out), given),
+        ranks=dict(given.ranks) if given else None,
         metrics=metrics,
         prompt={
-            key: value for key, value in prompt.to_dict().items() if key in ("automatic", "masks_trained")
+            key: value
+            for key, value in prompt.to_dict().items()
+            if key in ("automatic", "proposer", "masks_trained")
         },
         openvino=openvino,
-        accepts_points=weights != SHIPPED_BASE,
+        accepts_points=MASK_PROMPT in given.files if given else weights != SHIPPED_BASE,
         parity=(lambda written: measure_parity(model, preprocessing, written, pairs)) if pairs else None,
-        licence=_licence(weights, entry),
+        licence=given.licence if given else _licence(weights, entry),
+        intended_use=given.intended_use if given else INTENDED_USE,
     )
     for sentence in parity_shortfalls(bundle.parity):
         logger.warning("%s", sentence)
@@ -162,9 +175,23 @@ def _whole_film(
     return model_segmenter(model, preprocessing, Prompt(second_pass, True), smallest_part=smallest_part)
 
 
+def _outlines(prompt: Prompt, given: Bundle | None) -> str:
+    if given is not None:
+        return given.outlines
+    return OUTLINES if prompt.automatic != WHOLE else "the lungs as outlined in the training masks"
+
+
 def _training(
-    weights: str, entry: Published | None, policy: PrecisionPolicy, left_out: int
+    weights: str, entry: Published | None, policy: PrecisionPolicy, left_out: int, given: Bundle | None
 ) -> dict[str, Any]:
+    if given is not None:
+        made = {"exported_from": given.name, "precision_before": given.precision.policy}
+        return {
+            **given.training,
+            **made,
+            "post_training_quantisation": policy.quantizes,
+            "films_left_out": left_out,
+        }
     document: dict[str, Any] = {
         "weights": entry.name if entry else Path(weights).name,
         "stage": "none: not adapted here",

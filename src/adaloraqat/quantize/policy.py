@@ -11,6 +11,10 @@ That code rounds no activation: `reference-weights` does not either, and stores 
 The `w8` table is ours: every weight is stored as INT8, one scale an output channel and all 8 bits, and
 multiplied in floating point. A file is as small as with integer arithmetic, and answers as FP32 does on
 every CPU.
+The `w8a8` table is ours too, for encoders with pretrained convolutions: every weight is stored as INT8, and
+the products of attention blocks, neck and decoder, nearly all of the work, multiply integers. The other
+convolutions multiply in floating point: with one range a tensor, their activations are what INT8 harms
+(docs/quantisation.md).
 """
 
 from __future__ import annotations
@@ -276,6 +280,22 @@ _W8 = (
 )
 
 
+_W8A8 = (
+    ("vision_encoder.layers.*.attn.qkv", "int8 per channel"),
+    ("vision_encoder.layers.*.attn.proj", "int8 per channel"),
+    ("vision_encoder.layers.*.mlp.lin?", "int8 per channel"),
+    ("vision_encoder.patch_embed.*", "int8 storage per channel"),
+    ("vision_encoder.*.c", "int8 storage per channel"),
+    ("vision_encoder.neck.conv?", "int8 convolution"),
+    *_TOKENS,
+    ("mask_decoder.upscale_conv?", "int8 storage per channel"),
+    ("mask_decoder.*", "int8 per channel"),
+    ("prompt_encoder.mask_embed.conv?", "int8 storage per channel"),
+    ("prompt_encoder.*_embed*", "float16 storage"),
+    *_TABLES,
+)
+
+
 def _reference(precision: str) -> tuple[tuple[str, str], ...]:
     return (
         ("vision_encoder.layers.*.attn.proj", precision),
@@ -292,6 +312,7 @@ POLICIES: dict[str, PrecisionPolicy] = {
     "int8": PrecisionPolicy("int8", _INT8),
     "qmedsam": PrecisionPolicy("qmedsam", _QMEDSAM),
     "w8": PrecisionPolicy("w8", _W8, "full"),
+    "w8a8": PrecisionPolicy("w8a8", _W8A8),
     "reference": PrecisionPolicy("reference", _reference("int8 per tensor"), "full", divide=True),
     "reference-weights": PrecisionPolicy(
         "reference-weights", _reference("int8 storage"), "full", divide=True
