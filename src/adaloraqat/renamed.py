@@ -40,6 +40,18 @@ MODULES: dict[str, tuple[str, dict[str, str]]] = {
 }
 """Old module: (new module, {old name: new name} of what was renamed in it as well)."""
 
+MODULES |= {
+    f"adaloraqat.{old}": (f"adaloraqat.{new}", {})
+    for new, merged in {
+        "serve.film": ("serve.task",),
+        "serve.guard": ("serve.metrics",),
+        "serve.sender": ("serve.outgoing",),
+        "serve.server": ("serve.protocol",),
+    }.items()
+    for old in merged
+}
+"""Modules that are part of another one now, under their own names."""
+
 
 class _Finder:
     """Finds modules under their old names; Python asks it after all others."""

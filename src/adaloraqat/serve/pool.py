@@ -27,11 +27,12 @@ from adaloraqat.serve.film import (
     FilmRequest,
     PoisonFilm,
     QueueFull,
+    Task,
     TooLarge,
     WorkerDefect,
+    poison,
 )
 from adaloraqat.serve.film_work import SetUp, scratch_of
-from adaloraqat.serve.task import Task, poison
 
 __all__ = [
     "DeadlinePassed",
