@@ -16,8 +16,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MODULES: dict[str, tuple[str, dict[str, str]]] = {
+    "adaloraqat.batch.measures_csv": ("adaloraqat.batch.csv_files", {"COLUMNS": "MEASURES_COLUMNS"}),
     "adaloraqat.batch.table": (
-        "adaloraqat.batch.results_csv",
+        "adaloraqat.batch.csv_files",
         {"TABLE": "RESULTS_CSV", "write_table": "write_results_csv"},
     ),
     "adaloraqat.bundle.challenge": ("adaloraqat.challenge", {}),
@@ -43,6 +44,8 @@ MODULES: dict[str, tuple[str, dict[str, str]]] = {
 MODULES |= {
     f"adaloraqat.{old}": (f"adaloraqat.{new}", {})
     for new, merged in {
+        "batch.csv_files": ("batch.results_csv",),
+        "radiograph.formats.base": ("radiograph.formats.picture",),
         "serve.film": ("serve.task",),
         "serve.guard": ("serve.metrics",),
         "serve.sender": ("serve.outgoing",),
