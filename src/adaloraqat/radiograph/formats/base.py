@@ -22,6 +22,8 @@ from adaloraqat.errors import FilmError, refused_as
 from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_most, check_size, scaled
 
 _FILTERS = threading.RLock()  # warning filters belong to the whole process
+ORIENTATION, LYING = 274, (5, 6, 7, 8)
+"""The EXIF tag of how a picture is turned, and those of its values that exchange height and width."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,6 @@ def quiet() -> Iterator[None]:
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-ORIENTATION, LYING = 274, (5, 6, 7, 8)
-"""The EXIF tag of how a picture is turned, and those of its values that exchange height and width."""
 
 
 class Picture(Format):
