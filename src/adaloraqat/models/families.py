@@ -15,6 +15,7 @@ from transformers import SamModel
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.models import sam
+from adaloraqat.models.baselines import build_deeplab_v3_plus, build_segformer, build_unet
 from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.lite_medsam import build_lite_medsam
 from adaloraqat.models.prompt_free import PromptFreeModel
@@ -25,30 +26,12 @@ SegmentationModel: TypeAlias = SamModel | PromptFreeModel
 """What the training loop, the validation and the export take; LiteMedSAM is a `SamModel` too."""
 
 
-def _unet(architecture: Mapping[str, Any]) -> PromptFreeModel:
-    from adaloraqat.models.unet import build_unet
-
-    return build_unet(architecture)
-
-
-def _segformer(architecture: Mapping[str, Any]) -> PromptFreeModel:
-    from adaloraqat.models.segformer import build_segformer
-
-    return build_segformer(architecture)
-
-
-def _deeplab_v3_plus(architecture: Mapping[str, Any]) -> PromptFreeModel:
-    from adaloraqat.models.deeplab_v3_plus import build_deeplab_v3_plus
-
-    return build_deeplab_v3_plus(architecture)
-
-
 FAMILIES: dict[str, Callable[[Mapping[str, Any]], SegmentationModel]] = {
     "sam": sam.build_sam,
     "lite_medsam": build_lite_medsam,
-    "unet": _unet,
-    "segformer": _segformer,
-    "deeplab_v3_plus": _deeplab_v3_plus,
+    "unet": build_unet,
+    "segformer": build_segformer,
+    "deeplab_v3_plus": build_deeplab_v3_plus,
 }
 """Builders by family; each takes the whole architecture and returns random weights (torch's generator)."""
 
