@@ -37,23 +37,31 @@ MODULES: dict[str, tuple[str, dict[str, str]]] = {
         "adaloraqat.datasets.index",
         {"prepare": "index_films", "Prepared": "Indexed"},
     ),
-    "adaloraqat.dicom_out.outline": ("adaloraqat.dicom_out.contours", {"outlines": "contours"}),
+    "adaloraqat.models.published_hub": ("adaloraqat.models.published_fetch", {"download": "from_hub"}),
+    "adaloraqat.dicom_out.outline": ("adaloraqat.dicom_out.presentation", {"outlines": "contours"}),
 }
 """Old module: (new module, {old name: new name} of what was renamed in it as well)."""
 
 MODULES |= {
-    f"adaloraqat.{old}": (f"adaloraqat.{new}", {})
+    f"adaloraqat.{new.rpartition('.')[0]}.{old}": (f"adaloraqat.{new}", {})
     for new, merged in {
-        "batch.csv_files": ("batch.results_csv",),
-        "radiograph.formats.base": ("radiograph.formats.picture",),
-        "serve.film": ("serve.task",),
-        "serve.guard": ("serve.metrics",),
-        "serve.sender": ("serve.outgoing",),
-        "serve.server": ("serve.protocol",),
+        "batch.csv_files": "results_csv",
+        "dicom_out.presentation": "contours",
+        "experiments.table": "rows",
+        "measure.statistics.compare": "sentences",
+        "models.baselines": "deeplab_v3_plus segformer unet",
+        "models.checkpoint_files": "foreign_checkpoint",
+        "radiograph.formats.base": "picture",
+        "radiograph.formats.dicom": "dicom_objects",
+        "radiograph.formats.dicom_header": "dicom_elements dicom_spacing dicom_words",
+        "serve.film": "task",
+        "serve.guard": "metrics",
+        "serve.sender": "outgoing",
+        "serve.server": "protocol",
     }.items()
-    for old in merged
+    for old in merged.split()
 }
-"""Modules that are part of another one now, under their own names."""
+"""Modules that are part of another one of their room now."""
 
 
 class _Finder:

@@ -16,6 +16,19 @@ _SPLIT = {
     "spacing_mm": ("spacing_row_mm", "spacing_column_mm"),
 }
 COLUMNS = (*_PLAIN, *_SPLIT["box"], *_SPLIT["spacing_mm"], "milliseconds", "warnings", "failure", "error")
+MEASURES_CSV = "measures.csv"
+_AREAS = ("area_px", "area_mm2", "area_cm2")
+_LUNGS = ("right_lung", "left_lung")
+_MEASURED = ("cardiothoracic_ratio", "lung_ratio", "heart_area_px", "sides_from", "sides_certain")
+MEASURES_COLUMNS = (
+    "path",
+    *_MEASURED,
+    *(f"{lung}_{area}" for lung in _LUNGS for area in _AREAS),
+    "quality",
+    "quality_error",
+    "warnings",
+    "error",
+)
 
 
 def write_results_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -38,21 +51,6 @@ def _results_row(line: Mapping[str, Any]) -> dict[str, Any]:
         if values is not None and len(values) == len(columns):  # a volume's spacing has three
             row |= dict(zip(columns, values, strict=True))
     return row | {"warnings": " | ".join(entry["warnings"]), "failure": line["failure"]}
-
-
-MEASURES_CSV = "measures.csv"
-_AREAS = ("area_px", "area_mm2", "area_cm2")
-_LUNGS = ("right_lung", "left_lung")
-_MEASURED = ("cardiothoracic_ratio", "lung_ratio", "heart_area_px", "sides_from", "sides_certain")
-MEASURES_COLUMNS = (
-    "path",
-    *_MEASURED,
-    *(f"{lung}_{area}" for lung in _LUNGS for area in _AREAS),
-    "quality",
-    "quality_error",
-    "warnings",
-    "error",
-)
 
 
 def write_measures_csv(path: Path, entries: Iterable[FilmEntry]) -> None:

@@ -31,6 +31,13 @@ from adaloraqat.serve.settings import ServerSettings, is_loopback
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 """What /metrics is called in Content-Type."""
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
+log = logging.getLogger("adaloraqat")
+OPEN_PATHS = ("/healthz", "/readyz")
+"""What answers without a token, and however much there is to do: it tells only that the server is there."""
+_READING = ("GET", "HEAD", "OPTIONS")
+_DISCARD_S = 2.0
+_CLIENT_GONE = 499  # in the log and the metrics only; as nginx has it
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "adaloraqat"}
 
 
 class Metrics:
@@ -75,17 +82,6 @@ class _Pool(Collector):
         ):
             yield GaugeMetricFamily(f"adaloraqat_{name}", text, value)
         yield CounterMetricFamily("adaloraqat_worker_deaths", "Workers that died or were ended.", pool.deaths)
-
-
-log = logging.getLogger("adaloraqat")
-
-OPEN_PATHS = ("/healthz", "/readyz")
-"""What answers without a token, and however much there is to do: it tells only that the server is there."""
-
-_READING = ("GET", "HEAD", "OPTIONS")
-_DISCARD_S = 2.0
-_CLIENT_GONE = 499  # in the log and the metrics only; as nginx has it
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "adaloraqat"}
 
 
 class Guard:

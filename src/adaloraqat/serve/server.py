@@ -23,6 +23,10 @@ from adaloraqat.serve.pool import WorkerPool
 from adaloraqat.serve.problems import PROBLEM_JSON, problem_body
 from adaloraqat.serve.settings import ServerSettings
 
+_KEEP_ALIVE_S = 10
+_HEADER_BYTES = 16 << 10
+_POOL_DRAIN_S = 1.0  # all that had a client was answered before
+
 
 class TimedProtocol(H11Protocol):
     """A connection by HTTP/1.1 of uvicorn and h11; subclass with `header_s` set."""
@@ -89,11 +93,6 @@ class TimedProtocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
-
-
-_KEEP_ALIVE_S = 10
-_HEADER_BYTES = 16 << 10
-_POOL_DRAIN_S = 1.0  # all that had a client was answered before
 
 
 def bind(host: str, port: int) -> socket.socket:
