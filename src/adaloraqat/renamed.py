@@ -38,6 +38,7 @@ MODULES: dict[str, tuple[str, dict[str, str]]] = {
         {"prepare": "index_films", "Prepared": "Indexed"},
     ),
     "adaloraqat.models.published_hub": ("adaloraqat.models.published_fetch", {"download": "from_hub"}),
+    "adaloraqat.training.schema": ("adaloraqat.training.recipe", {"PUBLISHED": "SCHEMA"}),
     "adaloraqat.dicom_out.outline": ("adaloraqat.dicom_out.presentation", {"outlines": "contours"}),
 }
 """Old module: (new module, {old name: new name} of what was renamed in it as well)."""
@@ -51,9 +52,11 @@ MODULES |= {
         "measure.statistics.compare": "sentences",
         "models.baselines": "deeplab_v3_plus segformer unet",
         "models.checkpoint_files": "foreign_checkpoint",
+        "models.families": "interpolate",
         "radiograph.formats.base": "picture",
         "radiograph.formats.dicom": "dicom_objects",
         "radiograph.formats.dicom_header": "dicom_elements dicom_spacing dicom_words",
+        "serve.body": "upload",
         "serve.film": "task",
         "serve.guard": "metrics",
         "serve.sender": "outgoing",
