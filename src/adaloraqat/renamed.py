@@ -56,6 +56,7 @@ MODULES |= {
         "radiograph.formats.base": "picture",
         "radiograph.formats.dicom": "dicom_objects",
         "radiograph.formats.dicom_header": "dicom_elements dicom_spacing dicom_words",
+        "report.text": "formats numbers",
         "serve.body": "upload",
         "serve.film": "task",
         "serve.guard": "metrics",
