@@ -47,6 +47,7 @@ MODULES |= {
     f"adaloraqat.{new.rpartition('.')[0]}.{old}": (f"adaloraqat.{new}", {})
     for new, merged in {
         "batch.csv_files": "results_csv",
+        "batch.workers": "worker_process",
         "dicom_out.presentation": "contours",
         "experiments.table": "rows",
         "measure.statistics.compare": "sentences",

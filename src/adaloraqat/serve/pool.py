@@ -16,8 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.batch.worker_process import DEAD, READY, REFUSED, WorkerProcess
-from adaloraqat.batch.workers import ATTEMPTS, STARTS
+from adaloraqat.batch.workers import ATTEMPTS, DEAD, READY, REFUSED, STARTS, WorkerProcess
 from adaloraqat.bundle import Bundle, load_bundle
 from adaloraqat.errors import AdaloraqatError, FilmError
 from adaloraqat.radiograph.film import MAX_PIXELS
