@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from adaloraqat.errors import refused_as
-from adaloraqat.serve.database import FULL_DISK, StoreFull
+from adaloraqat.serve.film import FULL_DISK, StoreFull
 from adaloraqat.serve.problems import Problem, busy
 
 _PIECE = 1 << 18  # bytes between two looks at other requests, while a form is taken apart

@@ -21,6 +21,9 @@ MOST_BOXES = MOST_POINTS = 256
 FILM, LARGE, DEFECT = "film", "large", "defect"
 """Why there is no answer: the film or what was asked of it; its size; an error of this package."""
 
+FULL_DISK = "The server's disk has no space for more films: try again later, or free some of it."
+_RETRY_S = 30.0
+
 BoxLike = tuple[float, float, float, float]
 
 
@@ -92,6 +95,13 @@ class QueueFull(AdaloraqatError):
     def __init__(self, sentence: str, retry_after_s: float = 1.0) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+
+
+class StoreFull(QueueFull):
+    """The disk or the queue has no place for more films now; nothing of what was offered was taken."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, _RETRY_S)
 
 
 class DeadlinePassed(AdaloraqatError):
