@@ -39,6 +39,10 @@ MODULES: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "adaloraqat.models.published_hub": ("adaloraqat.models.published_fetch", {"download": "from_hub"}),
     "adaloraqat.training.schema": ("adaloraqat.training.recipe", {"PUBLISHED": "SCHEMA"}),
+    "adaloraqat.datasets.covid19_radiography": (
+        "adaloraqat.datasets.covid_collections",
+        {"CLASSES": "RADIOGRAPHY_CLASSES"},
+    ),
     "adaloraqat.dicom_out.outline": ("adaloraqat.dicom_out.presentation", {"outlines": "contours"}),
 }
 """Old module: (new module, {old name: new name} of what was renamed in it as well)."""
@@ -48,6 +52,7 @@ MODULES |= {
     for new, merged in {
         "batch.csv_files": "results_csv",
         "batch.workers": "worker_process",
+        "datasets.covid_collections": "covid_qu_ex qata_cov19",
         "dicom_out.presentation": "contours",
         "experiments.table": "rows",
         "measure.statistics.compare": "sentences",
