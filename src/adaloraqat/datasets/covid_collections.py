@@ -36,8 +36,9 @@ from adaloraqat.radiograph.formats import PICTURE_SUFFIXES
 
 LICENCES = {
     "qata_cov19": "films and outlines: as on the Kaggle page of QaTa-COV19; research with citation",
-    "covid19_radiography": "films: of their collections (BIMCV, RSNA, Kermany, SIRM and others); research with "
-    "citation",
+    "covid19_radiography": (
+        "films: of their collections (BIMCV, RSNA, Kermany, SIRM and others); research with citation"
+    ),
     "covid_qu_ex": "as on the Kaggle page of COVID-QU-Ex; films of their collections; research with citation",
 }
 RADIOGRAPHY_CLASSES = {
