@@ -16,8 +16,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MODULES: dict[str, tuple[str, dict[str, str]]] = {
+    "adaloraqat.batch.measures_csv": ("adaloraqat.batch.csv_files", {"COLUMNS": "MEASURES_COLUMNS"}),
     "adaloraqat.batch.table": (
-        "adaloraqat.batch.results_csv",
+        "adaloraqat.batch.csv_files",
         {"TABLE": "RESULTS_CSV", "write_table": "write_results_csv"},
     ),
     "adaloraqat.bundle.challenge": ("adaloraqat.challenge", {}),
@@ -36,9 +37,41 @@ MODULES: dict[str, tuple[str, dict[str, str]]] = {
         "adaloraqat.datasets.index",
         {"prepare": "index_films", "Prepared": "Indexed"},
     ),
-    "adaloraqat.dicom_out.outline": ("adaloraqat.dicom_out.contours", {"outlines": "contours"}),
+    "adaloraqat.models.published_hub": ("adaloraqat.models.published_fetch", {"download": "from_hub"}),
+    "adaloraqat.training.schema": ("adaloraqat.training.recipe", {"PUBLISHED": "SCHEMA"}),
+    "adaloraqat.datasets.covid19_radiography": (
+        "adaloraqat.datasets.covid_collections",
+        {"CLASSES": "RADIOGRAPHY_CLASSES"},
+    ),
+    "adaloraqat.dicom_out.outline": ("adaloraqat.dicom_out.presentation", {"outlines": "contours"}),
 }
 """Old module: (new module, {old name: new name} of what was renamed in it as well)."""
+
+MODULES |= {
+    f"adaloraqat.{new.rpartition('.')[0]}.{old}": (f"adaloraqat.{new}", {})
+    for new, merged in {
+        "batch.csv_files": "results_csv",
+        "batch.workers": "worker_process",
+        "datasets.covid_collections": "covid_qu_ex qata_cov19",
+        "dicom_out.presentation": "contours",
+        "experiments.table": "rows",
+        "measure.statistics.compare": "sentences",
+        "models.baselines": "deeplab_v3_plus segformer unet",
+        "models.checkpoint_files": "foreign_checkpoint",
+        "models.families": "interpolate",
+        "radiograph.formats.base": "picture",
+        "radiograph.formats.dicom": "dicom_objects",
+        "radiograph.formats.dicom_header": "dicom_elements dicom_spacing dicom_words",
+        "report.text": "formats numbers",
+        "serve.body": "upload",
+        "serve.film": "task",
+        "serve.guard": "metrics",
+        "serve.sender": "outgoing",
+        "serve.server": "protocol",
+    }.items()
+    for old in merged.split()
+}
+"""Modules that are part of another one of their room now."""
 
 
 class _Finder:

@@ -8,7 +8,7 @@ from dicom_films import lungs
 from drawn_back import edge, farthest, filled, walked
 from numpy.typing import NDArray
 
-from adaloraqat.dicom_out.contours import MOST_POINTS, contours, pieces
+from adaloraqat.dicom_out.presentation import MOST_POINTS, contours, pieces
 
 
 def frame() -> NDArray[np.bool_]:

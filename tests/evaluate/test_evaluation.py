@@ -15,8 +15,8 @@ from adaloraqat.datasets.manifest import Entry, fingerprint
 from adaloraqat.errors import AdaloraqatError, FilmError
 from adaloraqat.evaluate.comparisons import comparisons
 from adaloraqat.evaluate.evaluation import Options, evaluate
+from adaloraqat.evaluate.predictions import mask_path
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, of_manifest, read_rows
-from adaloraqat.evaluate.score import mask_path
 from adaloraqat.measure.film_scores import score_film
 from adaloraqat.radiograph import read_mask
 

@@ -15,8 +15,8 @@ from adaloraqat.errors import OutputError, RecipeError
 from adaloraqat.experiments.demo import DemoPlan, judge, run_demo
 from adaloraqat.experiments.demo_folder import MARKER, DemoFiles, claim
 from adaloraqat.radiograph import read_mask
-from adaloraqat.report.numbers import megabytes, signed
 from adaloraqat.report.page import write_report
+from adaloraqat.report.text import megabytes, signed
 from adaloraqat.training.recipe import SHIPPED_RECIPES, parse_recipe
 
 

@@ -5,7 +5,7 @@ import torch
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.models import sam
-from adaloraqat.models.interpolate import resize_model, resize_positions, resize_relative_positions
+from adaloraqat.models.families import resize_model, resize_positions, resize_relative_positions
 from adaloraqat.models.sam import TINY
 
 WITH_TABLES = dataclasses.replace(TINY, use_rel_pos=True, channels=3)

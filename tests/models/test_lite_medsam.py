@@ -11,8 +11,7 @@ from tiny_vit_reference import PublishedTinyViT
 from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.export.float_weights import write_float_weights
 from adaloraqat.models.checkpoints import load_base, save_base
-from adaloraqat.models.families import build
-from adaloraqat.models.interpolate import resize_model
+from adaloraqat.models.families import build, resize_model
 from adaloraqat.models.lite_medsam import LiteMedSam, build_lite_medsam
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 from adaloraqat.models.lite_medsam_naming import infer_lite_medsam, tiny_vit_name, without_derived

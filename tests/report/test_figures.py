@@ -11,8 +11,8 @@ from PIL import Image
 
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import ManifestError, RecipeError
+from adaloraqat.evaluate.predictions import mask_path
 from adaloraqat.evaluate.rows import FilmRow
-from adaloraqat.evaluate.score import mask_path
 from adaloraqat.measure.similarity import ssim_map
 from adaloraqat.quantize.error_analysis import LayerErrors
 from adaloraqat.radiograph import Film, write_mask

@@ -23,12 +23,12 @@ from adaloraqat.radiograph import Film
 from adaloraqat.report.audit_page import write_audit_page
 from adaloraqat.report.figures import accuracy_against, box_plots, quality_calibration
 from adaloraqat.report.film_figures import films_figure, similarity_figure
-from adaloraqat.report.formats import markdown_table, plain
 from adaloraqat.report.pictures import ModelMask, ShownFilm
 from adaloraqat.report.robustness import robustness_of, write_tables
 from adaloraqat.report.style import svg_text
 from adaloraqat.report.table import Method, to_markdown
 from adaloraqat.report.table_page import write_page
+from adaloraqat.report.text import markdown_table, plain
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))  # the handmade bundle
 

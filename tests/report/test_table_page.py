@@ -12,8 +12,8 @@ import pytest
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.evaluate.machine import environment
+from adaloraqat.evaluate.predictions import mask_path
 from adaloraqat.evaluate.rows import FilmRow
-from adaloraqat.evaluate.score import mask_path
 from adaloraqat.experiments.recipe import Row, TableRecipe
 from adaloraqat.experiments.table import build_table
 from adaloraqat.quantize.error_analysis import LayerErrors

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from adaloraqat.errors import AdaloraqatError, OutputError
-from adaloraqat.serve.database import Database, StoreFull
+from adaloraqat.serve.database import Database
+from adaloraqat.serve.film import StoreFull
 from adaloraqat.serve.job import KEPT_FOR, Limits, WaitingFilm, Wish
 from adaloraqat.serve.store import KEPT_AFTER_FETCH, MOST_TRIES, SAME_FOR, Store
 
@@ -173,7 +174,8 @@ def test_full(open_store: Open, jobs_dir: Path, limits: Limits) -> None:
 FILL = """
 import io, resource, signal, sys
 from pathlib import Path
-from adaloraqat.serve.database import Database, StoreFull
+from adaloraqat.serve.database import Database
+from adaloraqat.serve.film import StoreFull
 from adaloraqat.serve.store import Limits, Store, Wish
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = Store(Database(Path(sys.argv[1])), Limits(free_bytes=0))

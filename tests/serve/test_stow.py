@@ -14,8 +14,7 @@ from archive import free_port, wait_for
 
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.serve.job import Wish
-from adaloraqat.serve.outgoing import GIVEN_UP_AFTER, OutgoingQueue
-from adaloraqat.serve.sender import Sender
+from adaloraqat.serve.sender import GIVEN_UP_AFTER, OutgoingQueue, Sender
 from adaloraqat.serve.store import Store
 from adaloraqat.serve.stow import Outcome, StowClient
 

@@ -10,17 +10,17 @@ import pytest
 import yaml
 
 from adaloraqat.errors import RecipeError
-from adaloraqat.training import parse_recipe, schema
+from adaloraqat.training import parse_recipe, recipe
 from adaloraqat.training.recipe import SHIPPED_RECIPES
 
-PUBLISHED = json.loads(Path(schema.__file__).with_name(schema.PUBLISHED).read_text(encoding="utf-8"))
+PUBLISHED = json.loads(Path(recipe.__file__).with_name(recipe.SCHEMA).read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(PUBLISHED)
 PAPER = yaml.safe_load((SHIPPED_RECIPES / "paper.yaml").read_text())
 
 
 def test_the_published_file_is_the_generated_one() -> None:
     jsonschema.Draft202012Validator.check_schema(PUBLISHED)
-    generated = schema.recipe_schema()
+    generated = recipe.recipe_schema()
     assert generated == PUBLISHED, "write json.dumps(recipe_schema(), indent=2, ensure_ascii=False) to it"
 
 

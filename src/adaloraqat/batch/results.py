@@ -16,8 +16,7 @@ from typing import Any, Literal, NamedTuple, Self
 import adaloraqat
 from adaloraqat.batch.film_entry import FilmEntry
 from adaloraqat.batch.lock import FolderLock
-from adaloraqat.bundle import Bundle
-from adaloraqat.bundle.format import DOCUMENT
+from adaloraqat.bundle.format import DOCUMENT, Bundle
 from adaloraqat.errors import OutputError
 from adaloraqat.files import atomic_path, sha256
 

@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 
 from adaloraqat.bundle.expected_quality import QualityModel
 from adaloraqat.bundle.shipped import is_model_name, kept_bundle, names_told, shipped_path
-from adaloraqat.bundle.structures import MIRRORED_LIMIT
 from adaloraqat.errors import BundleError
 from adaloraqat.files import sha256, write_json
 from adaloraqat.radiograph.preprocess import Preprocessing
@@ -26,6 +25,8 @@ MASK_PROMPT = "mask_prompt.onnx"
 """In bundles that take points and masks beside boxes: what a mask adds to the embedding."""
 STRUCTURES = "structures.onnx"
 """In bundles that tell right lung, left lung and heart apart: what an embedding says of them."""
+MIRRORED_LIMIT = 0.5
+"""Probability from which on a film counts as mirrored, unless its bundle says otherwise."""
 BOX_LABELS = (2, 3)
 """What SAM calls the two corners of a box among points; 1 is a point on what is wanted, 0 one off it."""
 NO_POINT = -1

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle.components import remove_small_components
-from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, Frame
+from adaloraqat.bundle.format import MIRRORED_LIMIT
+from adaloraqat.radiograph.masks import HEART, LEFT_LUNG, RIGHT_LUNG
+from adaloraqat.radiograph.preprocess import Frame
 
 HEADER, STANDARD_VIEW = "header", "standard view"
 MIRRORED = (
     "mirrored-or-dextrocardia: the heart appears on the patient's right; the film may be mirrored, so do "
     "not rely on right and left."
 )
-MIRRORED_LIMIT = 0.5
-"""Probability from which on a film counts as mirrored, unless its bundle says otherwise."""
 
 
 @dataclass(frozen=True)

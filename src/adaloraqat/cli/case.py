@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaloraqat.batch import FilmEntry
+from adaloraqat.batch.film_entry import FilmEntry
 from adaloraqat.bundle import Segmenter
 from adaloraqat.cli.console import progress
 from adaloraqat.errors import OutputError

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.batch import FilmEntry, Outcome, ResultsFile, Settings, run_batch
-from adaloraqat.batch.measures_csv import MEASURES_CSV, write_measures_csv
-from adaloraqat.batch.results_csv import RESULTS_CSV, write_results_csv
+from adaloraqat.batch.csv_files import MEASURES_CSV, RESULTS_CSV, write_measures_csv, write_results_csv
 from adaloraqat.batch.run import left_to_do
 from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
 from adaloraqat.cli.plan import Job, Refusal, shown

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adaloraqat.batch import FilmEntry, FilmStamp, Outcome, Settings
-from adaloraqat.batch.measures_csv import MEASURES_CSV, write_measures_csv
+from adaloraqat.batch.csv_files import MEASURES_CSV, write_measures_csv
 from adaloraqat.bundle import DEFAULT_MODEL, Segmenter, load_bundle
 from adaloraqat.bundle.prompts import point_of
 from adaloraqat.bundle.segmenter import bundle_warnings

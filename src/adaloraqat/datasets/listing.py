@@ -1,6 +1,6 @@
 """What a reader finds in a publisher's archive, before anything is decoded or written.
 
-Readers of sources only list: which film, which mask, which patient. `prepare.py` then turns a listing into
+Readers of sources only list: which film, which mask, which patient. `index.py` then turns a listing into
 entries of a manifest, and writes those masks that exist in no file of their own.
 """
 

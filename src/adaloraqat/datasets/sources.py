@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.datasets import (
-    covid19_radiography,
-    covid_qu_ex,
+    covid_collections,
     folder,
     jsrt,
     montgomery_shenzhen,
     nnunet,
-    qata_cov19,
     siim_acr,
     v7_covid19,
 )
@@ -94,13 +92,13 @@ def _challenge(reader: str) -> Callable[[Path, Any], Listing]:
 _ALL = (
     Source("jsrt", "JSRT", jsrt.list_jsrt, ("lung-field", "heart", "clavicles"),
            {"lung-field": (247,), "heart": (247,), "clavicles": (247,)}, jsrt.LICENCE),
-    Source("qata_cov19", "QaTa-COV19", qata_cov19.list_qata_cov19, ("infection",),
-           {"infection": (9258,)}, qata_cov19.LICENCE),
+    Source("qata_cov19", "QaTa-COV19", covid_collections.list_qata_cov19, ("infection",),
+           {"infection": (9258,)}, covid_collections.LICENCES["qata_cov19"]),
     Source("covid19_radiography", "COVID-19 Radiography Database",
-           covid19_radiography.list_covid19_radiography, ("lungs",), {"lungs": (21165,)},
-           covid19_radiography.LICENCE),
-    Source("covid_qu_ex", "COVID-QU-Ex", covid_qu_ex.list_covid_qu_ex, ("lungs", "infection"),
-           {"lungs": (33920,), "infection": (2913, 5826)}, covid_qu_ex.LICENCE),
+           covid_collections.list_covid19_radiography, ("lungs",), {"lungs": (21165,)},
+           covid_collections.LICENCES["covid19_radiography"]),
+    Source("covid_qu_ex", "COVID-QU-Ex", covid_collections.list_covid_qu_ex, ("lungs", "infection"),
+           {"lungs": (33920,), "infection": (2913, 5826)}, covid_collections.LICENCES["covid_qu_ex"]),
     Source("siim_acr", "SIIM-ACR Pneumothorax", siim_acr.list_siim_acr, ("pneumothorax",),
            {"pneumothorax": (10675, 12047)}, siim_acr.LICENCE),
     Source("montgomery", "Montgomery", montgomery_shenzhen.reader("montgomery"), ("lung-field",),

@@ -62,3 +62,12 @@ def mask_name(identity: str) -> str:
     ('a_b_mask.png', 'a-b-c14cddc0_mask.png')
     """
     return f"{plain_name(identity)}_mask.png"
+
+
+def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
+    """Return where a model's mask of one film is saved; there is none where the model failed.
+
+    It is always below `out`, whatever the model and the film are called.
+    """
+    folder = model if Path(model).name == model != ".." else plain_name(model)
+    return out / "masks" / folder / prompt / mask_name(identity)

@@ -25,10 +25,9 @@ from adaloraqat.bundle.engine import FloatArray
 from adaloraqat.bundle.prompted_model import Embedded
 from adaloraqat.bundle.prompts import Prompts
 from adaloraqat.datasets.manifest import Entry
-from adaloraqat.datasets.names import plain_name
 from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.evaluate.films import UnreadFilms, scored_spacing
-from adaloraqat.evaluate.predictions import Predictions, mask_name
+from adaloraqat.evaluate.predictions import Predictions, mask_path
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, film_row, of_manifest
 from adaloraqat.evaluate.store import Store
 from adaloraqat.measure.clicks import Click, next_click
@@ -111,15 +110,6 @@ def score(
         for name in models
         for condition in settings.conditions
     }
-
-
-def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
-    """Return where a model's mask of one film is saved; there is none where the model failed.
-
-    It is always below `out`, whatever the model and the film are called.
-    """
-    folder = model if Path(model).name == model != ".." else plain_name(model)
-    return out / "masks" / folder / prompt / mask_name(identity)
 
 
 def jitter_prompt(jitter: int) -> str:

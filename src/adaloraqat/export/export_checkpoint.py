@@ -21,13 +21,12 @@ from adaloraqat.errors import OutputError, RecipeError
 from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
 from adaloraqat.export.checkpoint_sizes import rounded_layers, size_sentences, sizes
 from adaloraqat.export.export_run import (
-    Pair,
     Report,
     choose_passes,
     measure_parity,
     policy_in_range,
 )
-from adaloraqat.export.films import calibration_films, validation_films
+from adaloraqat.export.films import Pair, calibration_films, validation_films
 from adaloraqat.export.float_weights import write_float_weights
 from adaloraqat.export.mask_parity import agreement, parity_shortfalls
 from adaloraqat.export.sensitivity import AUTO

@@ -14,8 +14,9 @@ from adaloraqat.bundle import Bundle, Segmenter
 from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest
-from adaloraqat.errors import FilmError, ManifestError, OutputError, RecipeError
+from adaloraqat.errors import ManifestError, OutputError, RecipeError
 from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign
+from adaloraqat.export.films import CALIBRATION_FILMS, PARITY_FILMS, Pair, read_pairs
 from adaloraqat.export.float_weights import write_float_weights
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import installed_engines, mask_parity, parity_shortfalls
@@ -28,7 +29,7 @@ from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.progress import Report
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
-from adaloraqat.radiograph import Box, Film, Preprocessing, read_film, read_mask
+from adaloraqat.radiograph import Box, Preprocessing
 from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.recipe import Recipe, public_document
@@ -39,14 +40,11 @@ from adaloraqat.training.torch_engine import knows_points, masks_trained, qualit
 
 logger = logging.getLogger(__name__)
 
-PARITY_FILMS = 32
-CALIBRATION_FILMS = 32
 SMALLEST_PART = 0.1
 SECOND_PASS_MUST_GAIN = 5e-4  # Dice; less is noise on some thirty films
 SPECKS_MAY_GO_FOR = 0.0005
 """Validation Dice that removing specks may cost: it hardly counts them, but HD95 and a reader's eye do."""
 DEFAULT_MAX_DROP = 0.002
-Pair = tuple[Entry, Film, np.ndarray[Any, np.dtype[np.bool_]]]
 
 
 def export_run(
@@ -361,20 +359,3 @@ def _calibration(run: LoadedRun, training: Sequence[Entry], usable: UsableFilms,
 def _calibration_films(recipe: Recipe) -> int:
     counts = [stage.calibrated_on for stage in recipe.stages if stage.calibrated_on]
     return counts[-1] if counts else CALIBRATION_FILMS
-
-
-def read_pairs(entries: Sequence[Entry], usable: UsableFilms) -> list[Pair]:
-    """Return the films that can be read, and their masks, on their own grid.
-
-    Raises:
-        FilmError: there are entries, and not one can be read.
-    """
-    pairs, unusable = [], {}
-    for entry in entries:
-        try:
-            film = read_film(entry.path_image)
-            pairs.append((entry, film, read_mask(entry.path_mask, film.shape)))
-        except FilmError as error:
-            unusable[entry.id] = str(error)
-    usable.without(entries, unusable)
-    return pairs

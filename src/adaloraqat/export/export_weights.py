@@ -16,14 +16,13 @@ from adaloraqat.datasets.manifest import split_for_export
 from adaloraqat.errors import RecipeError
 from adaloraqat.export.bundle_writer import INTENDED_USE, LICENCE, export_bundle, refuse_foreign
 from adaloraqat.export.export_run import (
-    Pair,
     Report,
     choose_passes,
     mean_dice,
     measure_parity,
     policy_in_range,
 )
-from adaloraqat.export.films import calibration_films, validation_films
+from adaloraqat.export.films import Pair, calibration_films, validation_films
 from adaloraqat.export.mask_parity import parity_shortfalls
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.published import SHIPPED_BASE, Published, by_file_name, find, is_bundle

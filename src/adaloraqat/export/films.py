@@ -1,15 +1,22 @@
-"""The films that an export of weights calibrates and validates on; a large model gets fewer, one by one."""
+"""The films that an export calibrates and validates on; large weights without a run get fewer, one by one."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from adaloraqat.datasets.manifest import Entry, evenly_spread
-from adaloraqat.export.export_run import CALIBRATION_FILMS, PARITY_FILMS, Pair, read_pairs
+from adaloraqat.errors import FilmError
 from adaloraqat.progress import Report
-from adaloraqat.radiograph import Preprocessing
+from adaloraqat.radiograph import Film, Preprocessing, read_film, read_mask
 from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.run_films import UsableFilms
+
+PARITY_FILMS = 32
+CALIBRATION_FILMS = 32
+Pair = tuple[Entry, Film, np.ndarray[Any, np.dtype[np.bool_]]]
+"""A film of a manifest, read, and its mask (H, W)."""
 
 _LARGE = 512
 """Side in px from which films are calibrated one by one, and fewer validate: a ViT-B takes 13 s for each."""
@@ -47,3 +54,20 @@ def validation_films(
     """
     count = _LARGE_FILMS if preprocessing.image_size >= _LARGE else PARITY_FILMS
     return read_pairs(evenly_spread(validation, count), usable)
+
+
+def read_pairs(entries: Sequence[Entry], usable: UsableFilms) -> list[Pair]:
+    """Return the films that can be read, and their masks, on their own grid.
+
+    Raises:
+        FilmError: there are entries, and not one can be read.
+    """
+    pairs, unusable = [], {}
+    for entry in entries:
+        try:
+            film = read_film(entry.path_image)
+            pairs.append((entry, film, read_mask(entry.path_mask, film.shape)))
+        except FilmError as error:
+            unusable[entry.id] = str(error)
+    usable.without(entries, unusable)
+    return pairs

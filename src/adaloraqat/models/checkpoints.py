@@ -25,8 +25,8 @@ from adaloraqat.files import atomic_path, write_json
 from adaloraqat.models.adalora_qat_naming import is_adalora_qat_naming
 from adaloraqat.models.architecture import PUBLISHED_NORM_EPS
 from adaloraqat.models.checkpoint_files import CONFIG, WEIGHTS, read_folder, read_torch
+from adaloraqat.models.families import resize_model
 from adaloraqat.models.from_bundle import state_of_bundle
-from adaloraqat.models.interpolate import resize_model
 from adaloraqat.models.lite_medsam import build_lite_medsam, lite_medsam_from_state
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 from adaloraqat.models.lite_medsam_naming import (

@@ -6,6 +6,7 @@ They appear whole or not at all (`adaloraqat.downloads`).
 from __future__ import annotations
 
 import http.client
+import shutil
 import tempfile
 import urllib.error
 import urllib.request
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat import downloads
+from adaloraqat import hub as the_hub
 from adaloraqat.errors import CheckpointError, OutputError
 from adaloraqat.files import sha256, write_json
-from adaloraqat.models import published_hub
 from adaloraqat.models.published import RECORD, Kept, absent, kept, weights_folder
 from adaloraqat.models.published_entry import (
     FULL_DISK,
@@ -36,6 +37,9 @@ from adaloraqat.progress import Report
 from adaloraqat.renamed import renamed_arguments
 
 _SECONDS = 60.0  # without a byte, and a connection counts as lost
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Files of weights: the first that a repository holds. The second is a pickle, read with `weights_only`."""
 
 
 @renamed_arguments(say="report")
@@ -110,7 +114,7 @@ def _download(entry: Published, revision: str | None, staging: Path, report: Rep
     origin = entry.origin
     if isinstance(origin, Hub):
         report(f"Downloading {entry.name} ({size_of(entry.file)}) from the Hugging Face Hub.")
-        commit, names = published_hub.download(entry.name, origin, revision, staging)
+        commit, names = from_hub(entry.name, origin, revision, staging)
         if revision is None:
             _check_stated(entry, staging)
         return _record(entry, staging, names, commit)
@@ -164,16 +168,16 @@ def _sources(entry: Published) -> str:
 
 
 def _copy_folder(entry: Published, folder: Path, staging: Path) -> list[str]:
-    weights = next((name for name in published_hub.WEIGHTS if (folder / name).is_file()), None)
-    if not isinstance(entry.origin, Hub) or weights is None or not (folder / published_hub.CONFIG).is_file():
+    weights = next((name for name in WEIGHTS if (folder / name).is_file()), None)
+    if not isinstance(entry.origin, Hub) or weights is None or not (folder / CONFIG).is_file():
         raise CheckpointError(f"The folder {folder.name} does not hold {entry.name}: give {_sources(entry)}.")
-    for name in (published_hub.CONFIG, weights):
+    for name in (CONFIG, weights):
         digest = _readable_sha256(folder / name)
         expected = WeightFile(name, (folder / name).stat().st_size, digest)
         with (folder / name).open("rb") as stream:
             copy_checked(stream, staging / name, expected, name)
     _check_stated(entry, staging)
-    return [published_hub.CONFIG, weights]
+    return [CONFIG, weights]
 
 
 def _check_stated(entry: Published, staging: Path) -> None:
@@ -247,3 +251,41 @@ def _readable_sha256(path: Path) -> str:
 
 def _is_torch(path: Path) -> bool:
     return zipfile.is_zipfile(path)
+
+
+def from_hub(name: str, hub: Hub, revision: str | None, folder: Path) -> tuple[str, list[str]]:
+    """Fetch `config.json` and the file of weights into `folder`; return the commit and the files' names.
+
+    Args:
+        name: what messages call the weights.
+        hub: the repository, and the commit that is taken where `revision` is None.
+        revision: a commit, branch or tag.
+        folder: empty.
+
+    Raises:
+        CheckpointError: no client, no network, no such repository, revision or file, no access, or a file
+            that came otherwise than the Hub says.
+        OSError: the folder cannot be written.
+    """
+    wanted = revision or hub.revision
+    request = the_hub.Request(
+        name,
+        hub.repository,
+        wanted,
+        CheckpointError,
+        "or give a folder that was downloaded elsewhere with --from",
+    )
+    api = the_hub.client(request)
+    with the_hub.told(request):
+        facts = api.model_info(hub.repository, revision=wanted, files_metadata=True)
+        files = {sibling.rfilename: sibling for sibling in facts.siblings or []}
+        weights = next((file for file in WEIGHTS if file in files), None)
+        if facts.sha is None or weights is None or CONFIG not in files:
+            raise CheckpointError(
+                f"{hub.repository} at {wanted} holds no {CONFIG} with {' or '.join(WEIGHTS)}: choose another "
+                "--revision."
+            )
+        for file in (CONFIG, weights):
+            the_hub.fetch(api, request, facts.sha, files[file], folder)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
+    return facts.sha, [CONFIG, weights]

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.formats import open_picture
+from adaloraqat.radiograph.formats.base import on_black
 from adaloraqat.radiograph.formats.npz import read_npz_mask
-from adaloraqat.radiograph.formats.picture import on_black
 from adaloraqat.radiograph.formats.png import QUICK, write_png
 from adaloraqat.radiograph.geometry import Box
 from adaloraqat.radiograph.preprocess import Preprocessing

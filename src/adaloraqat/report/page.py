@@ -12,8 +12,8 @@ from PIL import Image
 from adaloraqat.errors import RecipeError
 from adaloraqat.files import write_text
 from adaloraqat.report import style
-from adaloraqat.report.numbers import megabytes, signed
 from adaloraqat.report.pictures import Look, ShownFilm, panels
+from adaloraqat.report.text import megabytes, signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

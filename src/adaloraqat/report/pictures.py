@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import AdaloraqatError
+from adaloraqat.evaluate.predictions import mask_path
 from adaloraqat.evaluate.rows import FilmRow
-from adaloraqat.evaluate.score import mask_path
 from adaloraqat.files import atomic_path
 from adaloraqat.radiograph import Film, Preprocessing, read_film, read_mask
 from adaloraqat.renamed import renamed_names

@@ -8,10 +8,9 @@ import numpy as np
 
 from adaloraqat.export.sensitivity import Proposal
 from adaloraqat.quantize.error_analysis import ErrorSummary, LayerErrors, pooled, summarise
-from adaloraqat.report.formats import csv_text
-from adaloraqat.report.numbers import p_value, signed, true_minus
 from adaloraqat.report.page import png_address, png_width, read_finished
 from adaloraqat.report.style import PALETTE, new_figure, style
+from adaloraqat.report.text import csv_text, p_value, signed, true_minus
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

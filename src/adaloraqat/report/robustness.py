@@ -7,9 +7,8 @@ from typing import Any
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX
 from adaloraqat.files import write_text
 from adaloraqat.radiograph.corrupt import CLEAN
-from adaloraqat.report.formats import csv_text, markdown_table, plain
-from adaloraqat.report.numbers import DASH, signed, with_interval
 from adaloraqat.report.page import read_finished
+from adaloraqat.report.text import DASH, csv_text, markdown_table, plain, signed, with_interval
 
 
 def write_tables(document: Mapping[str, Any], out: Path) -> None:

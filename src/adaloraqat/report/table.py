@@ -11,8 +11,18 @@ from adaloraqat.bundle import Bundle
 from adaloraqat.errors import RecipeError
 from adaloraqat.evaluate.rows import FilmRow
 from adaloraqat.measure.film_scores import measure_label
-from adaloraqat.report.formats import csv_text, markdown_table, plain, tex, tex_stacked, tex_tabular
-from adaloraqat.report.numbers import DASH, p_value, signed, with_interval
+from adaloraqat.report.text import (
+    DASH,
+    csv_text,
+    markdown_table,
+    p_value,
+    plain,
+    signed,
+    tex,
+    tex_stacked,
+    tex_tabular,
+    with_interval,
+)
 
 PROMPT_WORDS = {"no_box": "no box", "true_box": "box of the truth"}
 DIFFERENCE = "Δ Dice [95 % CI]"

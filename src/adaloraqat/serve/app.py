@@ -28,8 +28,7 @@ from adaloraqat.serve.film import (
     FilmAnswer,
     FilmRequest,
 )
-from adaloraqat.serve.guard import Guard
-from adaloraqat.serve.metrics import TEXT, Metrics
+from adaloraqat.serve.guard import TEXT, Guard, Metrics
 from adaloraqat.serve.openapi import document, page
 from adaloraqat.serve.pool import WorkerPool
 from adaloraqat.serve.problems import Problem

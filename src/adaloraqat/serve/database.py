@@ -18,15 +18,13 @@ from typing import BinaryIO
 
 from adaloraqat.batch.lock import FolderLock
 from adaloraqat.errors import OutputError
-from adaloraqat.serve.film import QueueFull
+from adaloraqat.serve.film import FULL_DISK, StoreFull
 
 FILE = "jobs.sqlite3"
 VERSION = 1
 _APPLICATION = 0x41514A31  # "AQJ1": tells a jobs file from any other SQLite file
 _OURS = re.compile(r"[0-9a-f]{32}-\d+(-[a-z0-9_]+)?")
 _CHUNK = 1 << 20
-FULL_DISK = "The server's disk has no space for more films: try again later, or free some of it."
-_RETRY_S = 30.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -51,13 +49,6 @@ CREATE TABLE outgoing (
     FOREIGN KEY (job, number) REFERENCES films(job, number));
 CREATE INDEX due_objects ON outgoing (due);
 """
-
-
-class StoreFull(QueueFull):
-    """The disk or the queue has no place for more films now; nothing of what was offered was taken."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence, _RETRY_S)
 
 
 class Database:

@@ -23,7 +23,7 @@ from pynetdicom.sop_class import Verification
 
 from adaloraqat.errors import AdaloraqatError
 from adaloraqat.radiograph.formats.decoders import DECODERS
-from adaloraqat.serve.database import StoreFull
+from adaloraqat.serve.film import StoreFull
 from adaloraqat.serve.job import Wish
 from adaloraqat.serve.store import Store
 

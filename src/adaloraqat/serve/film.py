@@ -1,8 +1,11 @@
-"""What is asked of the server for one film, what it answers, and why it may not."""
+"""One film in the server: what is asked of it, what is answered or why not, and its way through the pool."""
 
+import hashlib
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from adaloraqat.batch.workers import ATTEMPTS
 from adaloraqat.bundle.prompts import Point
 from adaloraqat.errors import AdaloraqatError, FilmError
 
@@ -14,6 +17,12 @@ OBJECTS = (SEG, "sr", "pr")
 
 MOST_BOXES = MOST_POINTS = 256
 """How many of each one film may come with."""
+
+FILM, LARGE, DEFECT = "film", "large", "defect"
+"""Why there is no answer: the film or what was asked of it; its size; an error of this package."""
+
+FULL_DISK = "The server's disk has no space for more films: try again later, or free some of it."
+_RETRY_S = 30.0
 
 BoxLike = tuple[float, float, float, float]
 
@@ -60,6 +69,14 @@ class FilmAnswer:
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a film has no answer: `FILM`, `LARGE` or `DEFECT`, and a sentence (of a defect: type, place)."""
+
+    kind: str
+    sentence: str
+
+
 class TooLarge(FilmError):
     """The film has more pixels than this server takes."""
 
@@ -80,9 +97,74 @@ class QueueFull(AdaloraqatError):
         self.retry_after_s = retry_after_s
 
 
+class StoreFull(QueueFull):
+    """The disk or the queue has no place for more films now; nothing of what was offered was taken."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, _RETRY_S)
+
+
 class DeadlinePassed(AdaloraqatError):
     """The film was not done in the time that it had."""
 
 
 class WorkerDefect(RuntimeError):
     """A defect of this package met in a worker: the exception's type and place, nothing of the film."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A request in the pool, waiting or in work.
+
+    `deadline` is on the monotonic clock, `allowed` its seconds.
+    """
+
+    request: FilmRequest
+    deadline: float
+    allowed: float
+    future: "Future[FilmAnswer]" = field(default_factory=Future)
+    claimed: bool = False
+
+    def claim(self) -> bool:
+        """Tell whether there is still somebody who waits for it; nobody can cancel it afterwards."""
+        if not self.claimed:
+            self.claimed = self.future.set_running_or_notify_cancel()
+        return self.claimed
+
+    def fail(self, error: Exception) -> None:
+        """End it without an answer, where it has not ended yet."""
+        if self.claim() and not self.future.done():
+            self.future.set_exception(error)
+
+    def settle(self, reply: Any) -> None:
+        """End it with what its process said, where its deadline has not passed."""
+        if self.future.done():
+            return
+        if isinstance(reply, FilmAnswer):
+            self.future.set_result(reply)
+        elif not isinstance(reply, Refusal):
+            self.fail(WorkerDefect("a worker answered something else"))
+        elif reply.kind == LARGE:
+            self.fail(TooLarge(reply.sentence))
+        elif reply.kind == FILM:
+            self.fail(FilmError(reply.sentence))
+        else:
+            self.fail(WorkerDefect(reply.sentence))
+
+    def late(self) -> DeadlinePassed:
+        """Return what is told at the deadline."""
+        return DeadlinePassed(f"The film was not done within {self.allowed:g} seconds: ask again later.")
+
+    def sha256(self) -> str:
+        """Return what a film, with the mask that came along, is known by when it comes again."""
+        digest = hashlib.sha256(self.request.data)
+        digest.update(self.request.mask or b"")
+        return digest.hexdigest()
+
+
+def poison() -> PoisonFilm:
+    """Return what is told of a film that ended as many processes as it is tried."""
+    return PoisonFilm(
+        f"The process for this film crashed {ATTEMPTS} times: the film may be damaged, or too large for "
+        "the memory; it is not tried again."
+    )

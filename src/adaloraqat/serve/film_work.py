@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaloraqat.batch import FilmEntry
-from adaloraqat.bundle import Segmenter
+from adaloraqat.batch.film_entry import FilmEntry
 from adaloraqat.bundle.format import WHOLE
 from adaloraqat.bundle.prompts import as_arguments
+from adaloraqat.bundle.segmenter import Segmenter
 from adaloraqat.errors import AdaloraqatError, BundleError, FilmError
 from adaloraqat.radiograph import (
     read_film,
@@ -31,21 +31,22 @@ from adaloraqat.radiograph import (
 )
 from adaloraqat.radiograph.formats import picture_size
 from adaloraqat.radiograph.masks import check_mask_shape
-from adaloraqat.serve.film import JSON, MASK, OBJECTS, OVERLAY, FilmAnswer, FilmRequest, TooLarge
-
-FILM, LARGE, DEFECT = "film", "large", "defect"
-"""Why there is no answer: the film or what was asked of it; its size; an error of this package."""
+from adaloraqat.serve.film import (
+    DEFECT,
+    FILM,
+    JSON,
+    LARGE,
+    MASK,
+    OBJECTS,
+    OVERLAY,
+    FilmAnswer,
+    FilmRequest,
+    Refusal,
+    TooLarge,
+)
 
 _LONGEST = 100  # characters of a name
 _WARM = 64  # px: the side of the film that each model sees before the first request
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a film has no answer: one of the kinds above, and the sentence (of a defect: type and place)."""
-
-    kind: str
-    sentence: str
 
 
 @dataclass(frozen=True)

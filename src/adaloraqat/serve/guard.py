@@ -8,8 +8,12 @@ of another origin, are refused before their body is read.
 import hmac
 import logging
 import time
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -20,19 +24,64 @@ from adaloraqat.errors import AdaloraqatError
 from adaloraqat.serve.body import discard
 from adaloraqat.serve.film import WorkerDefect
 from adaloraqat.serve.film_work import place_of
-from adaloraqat.serve.metrics import Metrics
+from adaloraqat.serve.pool import WorkerPool
 from adaloraqat.serve.problems import Problem, busy, problem_of, problem_response
 from adaloraqat.serve.settings import ServerSettings, is_loopback
 
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+"""What /metrics is called in Content-Type."""
+_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 log = logging.getLogger("adaloraqat")
-
 OPEN_PATHS = ("/healthz", "/readyz")
 """What answers without a token, and however much there is to do: it tells only that the server is there."""
-
 _READING = ("GET", "HEAD", "OPTIONS")
 _DISCARD_S = 2.0
 _CLIENT_GONE = 499  # in the log and the metrics only; as nginx has it
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "adaloraqat"}
+
+
+class Metrics:
+    """What /metrics tells, nothing of any film: calls counted by route and status, and how the pool is."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "adaloraqat_requests", "Requests answered.", ("route", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "adaloraqat_request_seconds",
+            "Time from a request's header to its answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.registry.register(_Pool(pool))
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """Note one request; `route` as it is declared, so that there are few."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return the page."""
+        return generate_latest(self.registry)
+
+
+class _Pool(Collector):
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterable[Metric]:
+        pool = self._pool
+        for name, text, value in (
+            ("waiting_films", "Films that wait for a worker.", pool.waiting),
+            ("films_in_work", "Films that a worker has.", pool.in_work),
+            ("ready_workers", "Workers that have their models loaded.", pool.ready_workers),
+            ("workers", "Workers that there are to be.", pool.workers),
+        ):
+            yield GaugeMetricFamily(f"adaloraqat_{name}", text, value)
+        yield CounterMetricFamily("adaloraqat_worker_deaths", "Workers that died or were ended.", pool.deaths)
 
 
 class Guard:

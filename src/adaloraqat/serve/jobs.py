@@ -21,13 +21,13 @@ from adaloraqat.errors import AdaloraqatError
 from adaloraqat.serve.accept import chosen
 from adaloraqat.serve.app import MEDIA_TYPES, Extension, Films
 from adaloraqat.serve.background import Background
+from adaloraqat.serve.body import read_films
 from adaloraqat.serve.film import JSON, MASK, OVERLAY, SEG, FilmAnswer, FilmRequest
 from adaloraqat.serve.job import JobState, Result, Wish
 from adaloraqat.serve.jobs_openapi import paths
 from adaloraqat.serve.pool import WorkerPool
 from adaloraqat.serve.problems import Problem
 from adaloraqat.serve.settings import ServerSettings
-from adaloraqat.serve.upload import read_films
 
 _KINDS = (JSON, MASK, OVERLAY, SEG)
 _HEARTBEAT_S = 15.0

@@ -16,8 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.batch.worker_process import DEAD, READY, REFUSED, WorkerProcess
-from adaloraqat.batch.workers import ATTEMPTS, STARTS
+from adaloraqat.batch.workers import ATTEMPTS, DEAD, READY, REFUSED, STARTS, WorkerProcess
 from adaloraqat.bundle import Bundle, load_bundle
 from adaloraqat.errors import AdaloraqatError, FilmError
 from adaloraqat.radiograph.film import MAX_PIXELS
@@ -27,11 +26,12 @@ from adaloraqat.serve.film import (
     FilmRequest,
     PoisonFilm,
     QueueFull,
+    Task,
     TooLarge,
     WorkerDefect,
+    poison,
 )
 from adaloraqat.serve.film_work import SetUp, scratch_of
-from adaloraqat.serve.task import Task, poison
 
 __all__ = [
     "DeadlinePassed",

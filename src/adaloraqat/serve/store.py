@@ -19,7 +19,8 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from adaloraqat.errors import AdaloraqatError
-from adaloraqat.serve.database import FULL_DISK, Database, StoreFull, remove
+from adaloraqat.serve.database import Database, remove
+from adaloraqat.serve.film import FULL_DISK, StoreFull
 from adaloraqat.serve.job import KEPT_FOR, JobState, Limits, Result, WaitingFilm, Wish
 
 log = logging.getLogger("adaloraqat")

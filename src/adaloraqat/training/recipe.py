@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from adaloraqat.errors import RecipeError
 from adaloraqat.renamed import renamed_names
 from adaloraqat.training.kinds.base import KINDS, Kind, Stage, Strict
 
 Checked = TypeVar("Checked", bound=Strict)
+
+SCHEMA = "recipe.schema.json"
+"""The schema of a recipe as a file beside this one; editors complete and check by it."""
 
 
 class BaseModelChoice(Strict):
@@ -263,6 +274,22 @@ def _override(document: dict[str, Any], override: str) -> None:
         raise RecipeError(
             f"--set {override}: the recipe has no place {key}; stages count from 0, as in stages.0.name."
         ) from error
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the schema (JSON Schema, draft 2020-12) of a recipe whose stages are of this package's kinds.
+
+    What depends on several keys at once, such as the order of stages, is checked by `load_recipe` alone.
+    """
+    own = [kind for kind in KINDS.values() if kind.__module__.startswith("adaloraqat.")]
+    stage: Any = Annotated[reduce(operator.or_, own), Field(discriminator="kind")]
+    # a recipe learns its kinds only when it is read; a schema must name them
+    named = create_model("Recipe", __base__=Recipe, stages=(tuple[stage, ...], Field(min_length=1)))
+    schema = {**named.model_json_schema(), "title": "A recipe of adaloraqat", "description": Recipe.__doc__}
+    for kind in own:
+        # without it a stage would be of several kinds at once, by their defaults
+        schema["$defs"][kind.__name__].setdefault("required", []).append("kind")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 if not TYPE_CHECKING:  # type checkers still report unknown names

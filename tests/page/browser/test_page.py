@@ -19,8 +19,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from adaloraqat import Segmenter
+from adaloraqat.batch.csv_files import COLUMNS
 from adaloraqat.batch.film_entry import FilmEntry
-from adaloraqat.batch.results_csv import COLUMNS
 from adaloraqat.cli.main import app
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.radiograph import Box

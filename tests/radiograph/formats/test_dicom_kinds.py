@@ -22,7 +22,7 @@ from pydicom.uid import (
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import read_film, read_header
 from adaloraqat.radiograph.film import Film, Told, possible_spacing
-from adaloraqat.radiograph.formats.dicom_words import told_by
+from adaloraqat.radiograph.formats.dicom_header import told_by
 
 SIDE = 120
 _Y, _X = np.mgrid[0:SIDE, 0:SIDE]

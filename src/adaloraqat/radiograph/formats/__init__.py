@@ -12,14 +12,13 @@ from PIL import Image
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
-from adaloraqat.radiograph.formats.base import Format, Header, quiet
+from adaloraqat.radiograph.formats.base import Bmp, Format, Header, Picture, WebP, opened, quiet
 from adaloraqat.radiograph.formats.dicom import Dicom
 from adaloraqat.radiograph.formats.inputs import FilmSource, as_file, film_of_object
 from adaloraqat.radiograph.formats.jpeg import Jpeg
 from adaloraqat.radiograph.formats.jsrt import Jsrt
 from adaloraqat.radiograph.formats.nifti import Nifti
 from adaloraqat.radiograph.formats.npz import Npz
-from adaloraqat.radiograph.formats.picture import Bmp, Picture, WebP, opened
 from adaloraqat.radiograph.formats.png import Png
 from adaloraqat.radiograph.formats.tiff import Tiff
 from adaloraqat.radiograph.inverted import righted
@@ -53,7 +52,7 @@ ONE_FILM_SUFFIXES = PICTURE_SUFFIXES | DICOM_SUFFIXES
 """What ends the names of files that hold one film and nothing else: they need not be opened to know it."""
 
 PILLOW_NAMES = tuple(form.pillow[0] for form in PICTURES)
-"""What Pillow may open a picture as, see `picture.opened`."""
+"""What Pillow may open a picture as, see `base.opened`."""
 
 _BY_PILLOW_NAME = {name: form for form in PICTURES for name in form.pillow}
 

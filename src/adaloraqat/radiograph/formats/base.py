@@ -1,4 +1,8 @@
-"""What a film's file format is to all others: one class, listed in `radiograph.formats.FORMATS`."""
+"""What a film's file format is to all others: one class, listed in `radiograph.formats.FORMATS`.
+
+`Format` is the base of all, `Picture` of those that Pillow decodes (1 to 16 bits, palette, colour, alpha,
+float); BMP and WebP are hardly more than that.
+"""
 
 import threading
 import warnings
@@ -7,11 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from adaloraqat.radiograph.film import Film
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
+
+from adaloraqat.errors import FilmError, refused_as
+from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_most, check_size, scaled
 
 _FILTERS = threading.RLock()  # warning filters belong to the whole process
+ORIENTATION, LYING = 274, (5, 6, 7, 8)
+"""The EXIF tag of how a picture is turned, and those of its values that exchange height and width."""
 
 
 @dataclass(frozen=True)
@@ -81,3 +93,120 @@ def quiet() -> Iterator[None]:
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+class Picture(Format):
+    """A picture format; a subclass mends what Pillow gets wrong in it, and checks what Pillow lets pass."""
+
+    pillow: ClassVar[tuple[str, ...]]
+    """Pillow's names of the format: the one to open it by, then others that an opened file may have."""
+
+    def header(self, path: Path) -> Header:
+        """See `Format.header`."""
+        with quiet(), opened(path, self.pillow[:1]) as image:
+            return Header(self.size(image))
+
+    def read(self, path: Path) -> Film:
+        """See `Format.read`; turned as the EXIF orientation says, without spacing and patient."""
+        with quiet(), opened(path, self.pillow[:1]) as image:
+            picture, notices = self.decoded(path, image)
+        check_size(path.name, picture.height, picture.width)
+        return Film(scaled(grey_of(picture), path.name), notices=tuple(notices))
+
+    def size(self, image: Image.Image) -> tuple[int, int]:
+        """Return (H, W) of an opened picture, upright as `decoded` gives it, from its header alone."""
+        try:
+            lying = image.getexif().get(ORIENTATION) in LYING
+        except Exception:  # a damaged EXIF block raises many kinds, and turns nothing
+            lying = False
+        return (image.width, image.height) if lying else (image.height, image.width)
+
+    def decoded(self, path: Path, image: Image.Image) -> tuple[Image.Image, list[str]]:
+        """Return an opened picture decoded and upright, and what was decided on the way.
+
+        Raises:
+            FilmError: damaged, or too large (refused before decoding).
+        """
+        notices: list[str] = []
+        with refused_as(FilmError(f"{path.name} is damaged or truncated: export or copy the film again.")):
+            check_most(path.name, image.height, image.width)
+            return ImageOps.exif_transpose(self._loaded(path, image, notices)), notices
+
+    def _loaded(self, path: Path, image: Image.Image, notices: list[str]) -> Image.Image:
+        """Decode the pixels, not turned yet; may raise any exception."""
+        image.load()
+        if image.mode in ("RGBA", "LA") and not np.asarray(image.getchannel("A")).any():
+            notices.append("The picture is fully transparent: its transparency was ignored.")
+            return image.convert(image.mode[:-1])
+        return image
+
+
+class Bmp(Picture):
+    """Windows bitmaps, in which there is nothing to mend."""
+
+    suffixes = frozenset({".bmp"})
+    marks = (b"BM",)
+    pillow = ("BMP",)
+
+
+class WebP(Picture):
+    """WebP, with or without loss; of an animation the first picture."""
+
+    suffixes = frozenset({".webp"})
+    pillow = ("WEBP",)
+
+    def sniff(self, start: bytes) -> bool:
+        """See `Format.sniff`; RIFF holds other formats, too."""
+        return start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+
+
+def opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
+    """Return a picture file of one of Pillow's `formats`, opened; its pixels are not decoded.
+
+    Pillow is never let choose among all formats that it knows: some of its readers start programs (EPS).
+
+    Raises:
+        FilmError: not a picture, too large, or a damaged header.
+    """
+    try:
+        return Image.open(path, formats=formats)
+    except Image.DecompressionBombError as error:
+        raise FilmError(
+            f"{path.name} has more than {MAX_PIXELS // 10**6} megapixels, the limit: reduce it first."
+        ) from error
+    except Exception as error:  # damaged headers raise SyntaxError, struct.error, OSError, ...
+        if _is_rare_tiff(path):
+            raise FilmError(
+                f"{path.name} holds numbers of an unsupported type (such as 12 or 64 bits): save "
+                "it as an ordinary grey TIFF or PNG of 8 or 16 bits."
+            ) from error
+        raise FilmError(
+            f"{path.name} is not a readable picture, or its header is damaged: export it again."
+        ) from error
+
+
+def on_black(image: Image.Image) -> Image.Image:
+    """Return a picture of any mode as RGB, its transparent parts black."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _is_rare_tiff(path: Path) -> bool:
+    """Tell whether a file is a TIFF with sound tags of whose kind of numbers Pillow has no reader."""
+    try:
+        TiffImageFile(path).close()
+    except SyntaxError as error:
+        return "unknown pixel mode" in str(error)
+    except Exception:  # damaged in yet another way
+        return False
+    return False
+
+
+def grey_of(image: Image.Image) -> NDArray[Any]:
+    """Return (H, W) grey values of a decoded picture; transparency lies on black."""
+    if image.mode in ("L", "F", "I") or image.mode.startswith("I;16"):
+        return np.asarray(image)
+    return np.asarray(on_black(image).convert("L"))

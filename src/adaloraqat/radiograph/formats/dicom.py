@@ -1,10 +1,87 @@
-"""DICOM: how its files are known. pydicom, which reads them, is imported by the first: it takes 0.25 s."""
+"""DICOM: how its files are known, and what kind of object one holds, by its SOP class.
+
+A study's folder has more in it than films. pydicom, which reads them, is imported by the first: it takes
+0.25 s.
+"""
 
 from pathlib import Path
 
+from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
 from adaloraqat.radiograph.formats.base import Format, Header, quiet
-from adaloraqat.radiograph.formats.dicom_objects import kind_of_file
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_KINDS = (  # begin of the SOP class below _STORAGE, Modality's word, what it is
+    ("66.4", "SEG", "a segmentation"),
+    ("66.5", "SEG", "a segmentation"),
+    ("66.7", "SEG", "a segmentation"),
+    ("66.8", "SEG", "a segmentation"),
+    ("66.1", "REG", "a registration"),
+    ("66.2", "FID", "fiducials"),
+    ("66.3", "REG", "a registration"),
+    ("66.6", "TRACT", "tracts"),
+    ("66", "RAW", "raw data"),
+    ("67", "RWV", "real world values"),
+    ("68", "SURFACE", "a surface"),
+    ("30", "PMAP", "a parametric map"),
+    ("88.59", "KO", "a selection of key objects"),
+    ("88", "SR", "a structured report"),
+    ("11", "PR", "a presentation state"),
+    ("9", "WAVEFORM", "a waveform"),
+    ("104", "DOC", "a document"),
+    ("481", "RT", "an object of radiotherapy"),
+    ("77.1.5.3", "OPT", "a measurement without an image"),
+    ("78", "OPM", "a measurement without an image"),
+    ("79", "OPM", "a measurement without an image"),
+    ("80", "OPM", "a measurement without an image"),
+)
+_OTHERS = (("1.2.840.10008.1.3.10", "DICOMDIR", "a list of files"),)
+_META_START = 132
+_CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), explicit and little-endian as all meta information
+
+
+def kind_of_class(sop_class: str) -> tuple[str, str] | None:
+    """Return Modality's word and a name for objects without a film's pixels; None for all others."""
+    for start, word, name in _OTHERS:
+        if sop_class == start:
+            return word, name
+    if not sop_class.startswith(_STORAGE):
+        return None
+    part = sop_class.removeprefix(_STORAGE)
+    return next(
+        ((w, name) for start, w, name in _KINDS if part == start or part.startswith(start + ".")), None
+    )
+
+
+def kind_of_file(path: Path) -> str | None:
+    """Return Modality's word ("SEG", "SR") of a file without a film's pixels; None where it may hold a film.
+
+    Only the first bytes are read, so that a folder of 100,000 films is searched quickly.
+    """
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(1024)
+    except OSError:
+        return None  # reading it says why it cannot be used
+    place = start.find(_CLASS, _META_START)
+    if start[_META_START - 4 : _META_START] != b"DICM" or place < 0:
+        return None
+    length = int.from_bytes(start[place + 6 : place + 8], "little")
+    kind = kind_of_class(start[place + 8 : place + 8 + length].rstrip(b"\0 ").decode("ascii", "replace"))
+    return kind[0] if kind else None
+
+
+def check_holds_film(sop_class: str, name: str) -> None:
+    """Refuse an object without a film's pixels.
+
+    Raises:
+        FilmError: with what it is.
+    """
+    kind = kind_of_class(sop_class)
+    if kind:
+        raise FilmError(
+            f"{name} is {kind[1]} ({kind[0]}) and holds no film: give the CR or DX film it belongs to."
+        )
 
 
 class Dicom(Format):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from adaloraqat.radiograph.formats.dicom_elements import number
+from adaloraqat.radiograph.formats.dicom_header import number
 
 _LEAST_OF_BORDER = 0.1  # undeclared padding is at the film's edge ...
 _LEAST_OF_FILM = 0.005  # ... fills an area ...

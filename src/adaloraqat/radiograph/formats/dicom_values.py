@@ -21,8 +21,8 @@ from adaloraqat.errors import FilmError, refused_as
 from adaloraqat.radiograph.film import Film, check_size, grey, scaled, turned_over
 from adaloraqat.radiograph.formats.base import Header
 from adaloraqat.radiograph.formats.decoders import unknown_syntax
-from adaloraqat.radiograph.formats.dicom_elements import element, flatten, pair
-from adaloraqat.radiograph.formats.dicom_objects import check_holds_film
+from adaloraqat.radiograph.formats.dicom import check_holds_film
+from adaloraqat.radiograph.formats.dicom_header import aspect_of, element, flatten, pair, spacing_of, told_by
 from adaloraqat.radiograph.formats.dicom_padding import padding, stored_words
 from adaloraqat.radiograph.formats.dicom_pixels import (
     check_fits,
@@ -31,8 +31,6 @@ from adaloraqat.radiograph.formats.dicom_pixels import (
     is_cut_short,
     read_dataset,
 )
-from adaloraqat.radiograph.formats.dicom_spacing import aspect_of, spacing_of
-from adaloraqat.radiograph.formats.dicom_words import told_by
 from adaloraqat.radiograph.formats.helper import DecoderDied
 
 # what a faulty LUT or window raises

@@ -13,8 +13,7 @@ from PIL import Image, ImageOps
 
 from adaloraqat.errors import FilmError, refused_as
 from adaloraqat.radiograph.film import Film, check_size, scaled
-from adaloraqat.radiograph.formats.base import quiet
-from adaloraqat.radiograph.formats.picture import grey_of
+from adaloraqat.radiograph.formats.base import grey_of, quiet
 
 FilmSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Any
 """What `read_film` takes; the last stands for pydicom's Dataset and nibabel's images."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.formats.picture import Picture
+from adaloraqat.radiograph.formats.base import Picture
 
 _START_OF_SCAN, _PROGRESSIVE, _LOSSLESS, _END = 0xDA, 0xC2, 0xC3, b"\xff\xd9"
 _JPEG_LS = 0xF7  # what follows this start of frame is laid out as in the others

@@ -14,7 +14,7 @@ from PIL import Image
 
 from adaloraqat.files import atomic_path
 from adaloraqat.radiograph.film import grey
-from adaloraqat.radiograph.formats.picture import ORIENTATION, Picture
+from adaloraqat.radiograph.formats.base import ORIENTATION, Picture
 
 QUICK = 4
 """Compression of masks and overlays, which are many: less than the usual 6, so sooner written."""

@@ -7,7 +7,7 @@ from PIL import Image
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import turned_over
-from adaloraqat.radiograph.formats.picture import LYING, ORIENTATION, Picture
+from adaloraqat.radiograph.formats.base import LYING, ORIENTATION, Picture
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 256, 257, 258, 259, 262, 339
 _WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _UNCOMPRESSED = 0, 1, 2, 1

@@ -1,4 +1,4 @@
-/** What kind of DICOM object a file holds, by its SOP class: `formats/dicom_objects.py`. */
+/** What kind of DICOM object a file holds, by its SOP class: `formats/dicom.py`. */
 
 import { FilmError } from "../../types";
 

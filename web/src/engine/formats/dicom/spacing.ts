@@ -1,4 +1,4 @@
-/** How far apart a DICOM film's pixels lie: `formats/dicom_spacing.py`. */
+/** How far apart a DICOM film's pixels lie: `formats/dicom_header.py`. */
 
 import { possibleSpacing } from "../../film_values";
 import type { Spacing } from "../../types";

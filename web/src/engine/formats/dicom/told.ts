@@ -1,4 +1,4 @@
-/** What a DICOM header says of view, body part and how the film lies: `formats/dicom_words.py`. */
+/** What a DICOM header says of view, body part and how the film lies: `formats/dicom_header.py`. */
 
 import type { Told } from "../../types";
 import type { DataSet } from "./elements";

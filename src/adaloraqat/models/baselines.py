@@ -1,4 +1,8 @@
-"""DeepLabV3+ (Chen et al. 2018) on the MobileNetV2 of transformers, behind `encode` and `decode`."""
+"""The baselines that a segmentation of anything has to beat, behind `encode` and `decode`.
+
+U-Net from MONAI, SegFormer (Xie et al. 2021) from transformers, and DeepLabV3+ (Chen et al. 2018) on the
+MobileNetV2 of transformers.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,81 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import MobileNetV2Config, MobileNetV2ForSemanticSegmentation
+from transformers import (
+    MobileNetV2Config,
+    MobileNetV2ForSemanticSegmentation,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+)
 
-from adaloraqat.models.baseline_architectures import DeepLabArchitecture
+from adaloraqat.errors import RecipeError
+from adaloraqat.extras import install
+from adaloraqat.models.baseline_architectures import (
+    DeepLabArchitecture,
+    SegFormerArchitecture,
+    UNetArchitecture,
+)
 from adaloraqat.models.prompt_free import PromptFreeModel
 
 LOW_LEVEL_WIDTH, HEAD_WIDTH = 48, 256
 """Widths of the reduced low-level features and of the decoder (Chen et al. 2018, section 4)."""
-
 _MOMENTUM = 0.1  # share of a new batch in a running mean
+
+
+def build_unet(architecture: Mapping[str, Any]) -> PromptFreeModel:
+    """Return a `BasicUNet` of the given config (`UNetArchitecture`) with random weights.
+
+    Its logits are as fine as the image, (B, 1, S, S). Normalisation is by instance, as in MONAI's default, so
+    a film's mask does not depend on its batch.
+
+    Raises:
+        RecipeError: the config is inconsistent, or MONAI is not installed.
+    """
+    config = UNetArchitecture.from_dict(architecture)
+    try:
+        from monai.networks.nets import BasicUNet  # takes seconds to import
+    except ImportError as error:
+        raise RecipeError(
+            f"A U-Net needs MONAI, which is not installed: run {install('baselines')}."
+        ) from error
+    network = BasicUNet(spatial_dims=2, in_channels=config.channels, out_channels=1, features=config.features)
+    return PromptFreeModel(network, config.to_dict())
+
+
+def build_segformer(architecture: Mapping[str, Any]) -> PromptFreeModel:
+    """Return a SegFormer of the given config (`SegFormerArchitecture`) with random weights.
+
+    Its logits are a quarter of the image's side, (B, 1, S / 4, S / 4), as published.
+
+    Raises:
+        RecipeError: the config is inconsistent.
+    """
+    config = SegFormerArchitecture.from_dict(architecture)
+    network_config = SegformerConfig(
+        num_channels=config.channels,
+        hidden_sizes=list(config.hidden_sizes),
+        depths=list(config.depths),
+        num_attention_heads=list(config.heads),
+        decoder_hidden_size=config.decoder_size,
+        num_labels=1,
+        # the training draws from its own generators only, so that it can resume: nothing is dropped at random
+        drop_path_rate=0.0,
+        classifier_dropout_prob=0.0,
+    )
+    return PromptFreeModel(_Logits(SegformerForSemanticSegmentation(network_config)), config.to_dict())
+
+
+class _Logits(nn.Module):
+    """A transformers segmentation model that returns its logits alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (B, 1, S / 4, S / 4) of images (B, C, S, S)."""
+        logits: Tensor = self.model(pixel_values=image).logits
+        return logits
 
 
 def build_deeplab_v3_plus(architecture: Mapping[str, Any]) -> PromptFreeModel:

@@ -1,0 +1,231 @@
+"""What a DICOM header says, read without trust: what is missing or cannot be parsed is None.
+
+Its elements; view, body part and how the film lies (`Told`, no patient data); how far apart the pixels lie,
+and how much higher than wide they are.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydicom import Dataset
+
+from adaloraqat.radiograph.film import Told, possible_spacing
+
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_LATERAL_VIEWS = {
+    "LL",
+    "RL",
+    "LAT",
+    "LLAT",
+    "RLAT",
+    "LATERAL",
+    "LEFT LATERAL",
+    "RIGHT LATERAL",
+    "XTL",
+    "ML",
+    "LM",
+}
+_OBLIQUE_VIEWS = {"LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LO", "RO", "OBL", "OBLIQUE"}
+_FRONTAL_VIEWS = {"PA", "AP", "LLD", "RLD"}  # decubitus films are frontal
+_LATERAL = re.compile(r"\b(lat|lateral|latero-?lateral|seitlich|profil)\b(?! decub)")
+_OBLIQUE = re.compile(r"\boblique\b")
+_FRONTAL = re.compile(r"\b(pa|ap|p\.a\.?|a\.p\.?|postero-?anterior|antero-?posterior|frontal|decub\w*)\b")
+_FREE_TEXT = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
+_CHEST = re.compile(
+    r"chest|thora|torax|thx|cxr|lung|pulm|\brib|cost(al|ae)|heart|cardia|torso|trunk|whole ?body|babygram|"
+    r"brust"
+)
+_NO_PART = {"", "UNKNOWN", "OTHER", "NONE", "NA", "N/A", "UNDEFINED", "UNSPECIFIED", "SKULL TO FEET"}
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_MOST_OBLONG = 4.0  # pixels longer than this many times their width are a mistake in the tag
+_MOST_MAGNIFIED = 2.0  # a chest half way to the tube; what is told beyond is a mistake in the tag
+
+
+def element(dataset: Dataset, key: str) -> Any:
+    """Return an element's value, None where it is missing or cannot be parsed."""
+    try:
+        return dataset.get(key)
+    except Exception:  # pydicom parses on access; text in a number raises many kinds
+        return None
+
+
+def number(dataset: Dataset, key: str) -> float | None:
+    """Return the first value of a numeric element, None where it is missing or no finite number."""
+    value = element(dataset, key)
+    if value is not None and not isinstance(value, int | float | str):
+        value = value[0] if len(value) else None
+    try:
+        found = float(value) if value is not None else math.nan
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def pair(dataset: Dataset, *keys: str) -> tuple[float, float] | tuple[None, None]:
+    """Return the first values of two numeric elements that need each other, None where both are missing.
+
+    Raises:
+        ValueError: one is missing, or no finite number.
+    """
+    first, second = (number(dataset, key) for key in keys)
+    if first is not None and second is not None:
+        return first, second
+    if any(key in dataset and not is_empty(dataset, key) for key in keys):
+        raise ValueError("not two numbers")
+    return None, None
+
+
+def words(dataset: Dataset, *keys: str) -> str:
+    """Return the text of some elements, and the meanings of those that are coded, in small letters."""
+    found: list[str] = []
+    for key in keys:
+        value = element(dataset, key)
+        if isinstance(value, str):
+            found.append(value)
+        elif key.endswith("Sequence"):
+            found += [str(element(item, "CodeMeaning") or "") for item in value or ()]
+    return " ".join(" ".join(found).lower().split())
+
+
+def values(dataset: Dataset, key: str) -> list[str]:
+    """Return an element's values as text, none where it is missing."""
+    value = element(dataset, key)
+    if value is None or value == "":
+        return []
+    return [str(value)] if isinstance(value, str | int | float) else [str(part) for part in value]
+
+
+def flatten(dataset: Dataset) -> None:
+    """Give the one frame of an enhanced object its functional groups' elements (PS3.3 C.7.6.16) at the top.
+
+    Spacing, window, rescale, view and body part lie there in such objects; what stands at the top stays.
+    """
+    for macro in list(_macros(dataset)):
+        for key in macro:
+            if key.keyword and (key.keyword not in dataset or is_empty(dataset, key.keyword)):
+                dataset[key.tag] = key
+
+
+def _macros(dataset: Dataset) -> Iterator[Dataset]:
+    for group in _GROUPS:
+        for frame in list(element(dataset, group) or ())[:1]:
+            for inner in frame:
+                if inner.VR == "SQ":
+                    yield from list(inner.value or ())[:1]
+
+
+def is_empty(dataset: Dataset, key: str) -> bool:
+    """Tell whether an element has no value but blanks, also where it cannot be parsed."""
+    value = dataset.get_item(key).value
+    return not (value.strip(b" \0") if isinstance(value, bytes) else value or value == 0)
+
+
+def told_by(dataset: Dataset) -> Told:
+    """Return what the header says; nothing where it says nothing, or contradicts itself in free text."""
+    orientation = _orientation(dataset)
+    return Told(
+        view=_view(dataset),
+        body_part=_body_part(dataset),
+        on_its_side=_is_on_its_side(orientation),
+        right_edge=orientation[0] if orientation is not None and orientation[0] in "LR" else None,
+    )
+
+
+def _view(dataset: Dataset) -> str | None:
+    position = " ".join(words(dataset, "ViewPosition").upper().replace("_", " ").split())
+    if position in _LATERAL_VIEWS:
+        return "lateral"
+    if position in _OBLIQUE_VIEWS:
+        return "oblique"
+    if position in _FRONTAL_VIEWS:
+        return "frontal"
+    coded = words(dataset, "ViewCodeSequence")
+    orientation = _orientation(dataset)
+    if _OBLIQUE.search(coded):
+        return "oblique"
+    if _LATERAL.search(coded) or (
+        not coded and orientation and orientation[0] in "AP" and orientation[1] in "HF"
+    ):
+        return "lateral"
+    if coded or position:
+        return "frontal" if _FRONTAL.search(f"{coded} {position.lower()}") else None
+    said = words(dataset, *_FREE_TEXT).replace("_", " ")
+    return "lateral" if _LATERAL.search(said) and not _FRONTAL.search(said) else None
+
+
+def _body_part(dataset: Dataset) -> str | None:
+    """Return the word for a part of the body that is not the chest, at most 30 plain letters."""
+    part = words(dataset, "BodyPartExamined") or words(dataset, "AnatomicRegionSequence")
+    if part.upper() in _NO_PART or _CHEST.search(part):
+        return None
+    return re.sub(r"[^a-z ]+", " ", part)[:30].strip() or None
+
+
+def _is_on_its_side(orientation: tuple[str, str] | None) -> bool:
+    """Tell by PatientOrientation: the rows of an upright film do not run to the head or the feet."""
+    return orientation is not None and orientation[0] in "HF" and orientation[1] not in "HF"
+
+
+def _orientation(dataset: Dataset) -> tuple[str, str] | None:
+    """Return the main direction of rows and of columns: one of A, P, L, R, H, F each."""
+    given = [part.strip().upper()[:1] for part in values(dataset, "PatientOrientation")]
+    return (
+        (given[0], given[1]) if len(given) == 2 and all(part and part in "APLRHF" for part in given) else None
+    )
+
+
+def spacing_of(dataset: Dataset, notices: list[str]) -> tuple[float, float] | None:
+    """Return (row, column) spacing in mm, None where it is unknown or cannot be that of a film.
+
+    The detector's spacing is divided by the magnification where the header tells it, else a notice says that
+    it is the detector's; also where an uncalibrated PixelSpacing merely repeats it (PS3.3 10.7.1.3).
+    """
+    shape = int(dataset.Rows), int(dataset.Columns)
+    for key in _SPACINGS:
+        value = element(dataset, key)
+        if not value:
+            continue
+        spacing = _two(value)
+        if spacing is None or possible_spacing(spacing, shape) is None:
+            notices.append(f"The {key} is not plausible and was ignored: no distances in mm.")
+            continue
+        if key == "PixelSpacing" and not _is_uncorrected(dataset, spacing):
+            return spacing
+        factor = number(dataset, "EstimatedRadiographicMagnificationFactor")
+        if factor is not None and 1 < factor <= _MOST_MAGNIFIED:
+            corrected = spacing[0] / factor, spacing[1] / factor
+            if possible_spacing(corrected, shape) is not None:
+                notices.append(f"The spacing was corrected for the magnification of {factor:g}.")
+                return corrected
+        notices.append("The spacing is that of the detector: distances in the patient are slightly smaller.")
+        return spacing
+    return None
+
+
+def aspect_of(dataset: Dataset) -> float:
+    """Return how much higher than wide a pixel is, by its spacing, else by PixelAspectRatio; else 1.
+
+    The ratio can be right where the spacing's unit is not.
+    """
+    for key in (*_SPACINGS, "PixelAspectRatio"):
+        sides = _two(element(dataset, key))
+        if sides is not None and 1 / _MOST_OBLONG <= sides[0] / sides[1] <= _MOST_OBLONG:
+            return sides[0] / sides[1]
+    return 1.0
+
+
+def _is_uncorrected(dataset: Dataset, spacing: tuple[float, float]) -> bool:
+    if element(dataset, "PixelSpacingCalibrationType"):
+        return False
+    return _two(element(dataset, "ImagerPixelSpacing")) == spacing
+
+
+def _two(value: Any) -> tuple[float, float] | None:
+    """Return two positive numbers, None where there are none."""
+    try:
+        row, column = (float(side) for side in value)
+    except (TypeError, ValueError):
+        return None
+    return (row, column) if 0 < row < 1e6 and 0 < column < 1e6 else None
