@@ -141,7 +141,7 @@ class Trackers:
                 self._tell(tracker, lambda t: t.log(values, step=self._before + step))
 
     def _tell(self, tracker: GeneralTracker, what: Callable[[Any], None]) -> None:
-        """Go on without a tracker that fails, such as one whose server is gone: the training is worth more."""
+        """Leave a tracker that fails behind, such as one whose server is gone: training goes on."""
         try:
             what(tracker)
         except Exception as cause:
