@@ -125,25 +125,25 @@ class Trackers:
         taking = [tracker for tracker in self._trackers if hasattr(tracker, "log_images")]
         named = {f"{stage}/validation": pictures().numpy()} if taking else {}
         for tracker in taking:
-            keys = _PICTURE_KEYS.get(tracker.name, {})
-            self._tell(tracker, lambda t, k=keys: t.log_images(named, step=self._before + step, **k))
+            told = {"step": self._before + step, **_PICTURE_KEYS.get(tracker.name, {})}
+            self._tell(tracker, "log_images", named, **told)
 
     def finish(self) -> None:
         """Let each tracker write what it holds."""
         for tracker in tuple(self._trackers):
-            self._tell(tracker, lambda t: t.finish())
+            self._tell(tracker, "finish")
         self._trackers.clear()
 
     def _log(self, stage: str, step: int, entry: Mapping[str, Any]) -> None:
         if self._trackers:
             values = {f"{stage}/{key}": value for key, value in _flat(entry, "/")}
             for tracker in tuple(self._trackers):
-                self._tell(tracker, lambda t: t.log(values, step=self._before + step))
+                self._tell(tracker, "log", values, step=self._before + step)
 
-    def _tell(self, tracker: GeneralTracker, what: Callable[[Any], None]) -> None:
+    def _tell(self, tracker: GeneralTracker, method: str, *told: Any, **how: Any) -> None:
         """Leave a tracker that fails behind, such as one whose server is gone: training goes on."""
         try:
-            what(tracker)
+            getattr(tracker, method)(*told, **how)
         except Exception as cause:
             self._trackers.remove(tracker)
             logger.warning(
