@@ -160,9 +160,8 @@ class Segmenter(PromptedModel):
         if not self.accepts_points:
             raise BundleError(
                 f"The model {self.bundle.name!r} does not take points or masks: give a box, or choose a "
-                "model that knows them (lite-medsam after `adaloraqat weights get lite-medsam`, or the "
-                "export of a "
-                "run that trained with clicks)."
+                "model that takes them (lung-field, lung-whole or lung-open, or the export of a run that "
+                "trained with clicks)."
             )
 
     @property

@@ -1,12 +1,13 @@
 """A training in an experiment tracker: losses and rates by step; scores, ranks and pictures by epoch.
 
 accelerate knows the trackers. They only watch: no number of a run depends on them, and metrics.jsonl has all
-that they show but the single steps and the pictures.
+that they show but the single steps and the pictures. One that fails is left behind.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from adaloraqat.errors import OutputError, RecipeError, refused_as
+from adaloraqat.errors import OutputError, RecipeError
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Preprocessing
@@ -28,12 +29,20 @@ from adaloraqat.training.recipe import Recipe, public_document
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
+logger = logging.getLogger(__name__)
+
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 LOGS = "logs"
 """The folder of a run that trackers write to which need one."""
 PROJECT = "adaloraqat"
 PICTURES = 4
 _PICTURE_KEYS: dict[str, dict[str, Any]] = {"tensorboard": {"dataformats": "NHWC"}}
+_REMEDIES = {
+    "tensorboard": "see that the run folder can be written",
+    "wandb": "run wandb login, or set WANDB_MODE=offline",
+    "mlflow": "see that MLFLOW_TRACKING_URI names a store that answers",
+    "trackio": "see that TRACKIO_DIR names a folder that can be written",
+}
 _TRUE, _FOUND = (0, 255, 0), (255, 0, 0)
 
 
@@ -86,13 +95,17 @@ class Trackers:
         }
         values = dict(_flat(public_document(recipe)))
         for name in self._names:
-            remedy = "see to it, and continue with --resume, or without --log"
-            with refused_as(OutputError(f"{name} cannot be started here: {remedy}.")):
+            try:
                 project = recipe.name if name == "tensorboard" else PROJECT
                 tracker = LOGGER_TYPE_TO_CLASS[name](project, **own[name])
                 tracker.start()
                 if not steps:
                     tracker.store_init_configuration(values)
+            except Exception as cause:  # of whatever kind the tracker's own package raises
+                raise OutputError(
+                    f"{name} cannot be started here ({_first_line(cause)}): {_REMEDIES[name]}, and continue "
+                    "with --resume, or without --log."
+                ) from cause
             self._trackers.append(tracker)
 
     def begin_stage(self, steps: int) -> None:
@@ -109,22 +122,41 @@ class Trackers:
         `pictures` gives them, (N, H, W, 3) uint8, and is asked only where a tracker takes some.
         """
         self._log(stage, step, {key: value for key, value in entry.items() if key != "loss"})
-        for tracker in self._trackers:
-            if hasattr(tracker, "log_images"):
-                named = {f"{stage}/validation": pictures().numpy()}
-                tracker.log_images(named, step=self._before + step, **_PICTURE_KEYS.get(tracker.name, {}))
+        taking = [tracker for tracker in self._trackers if hasattr(tracker, "log_images")]
+        named = {f"{stage}/validation": pictures().numpy()} if taking else {}
+        for tracker in taking:
+            told = {"step": self._before + step, **_PICTURE_KEYS.get(tracker.name, {})}
+            self._tell(tracker, "log_images", named, **told)
 
     def finish(self) -> None:
         """Let each tracker write what it holds."""
-        for tracker in self._trackers:
-            tracker.finish()
+        for tracker in tuple(self._trackers):
+            self._tell(tracker, "finish")
         self._trackers.clear()
 
     def _log(self, stage: str, step: int, entry: Mapping[str, Any]) -> None:
         if self._trackers:
             values = {f"{stage}/{key}": value for key, value in _flat(entry, "/")}
-            for tracker in self._trackers:
-                tracker.log(values, step=self._before + step)
+            for tracker in tuple(self._trackers):
+                self._tell(tracker, "log", values, step=self._before + step)
+
+    def _tell(self, tracker: GeneralTracker, method: str, *told: Any, **how: Any) -> None:
+        """Leave a tracker that fails behind, such as one whose server is gone: training goes on."""
+        try:
+            getattr(tracker, method)(*told, **how)
+        except Exception as cause:
+            self._trackers.remove(tracker)
+            logger.warning(
+                "%s failed (%s): the training goes on without it, and metrics.jsonl says the epochs.",
+                tracker.name,
+                _first_line(cause),
+            )
+
+
+def _first_line(error: Exception) -> str:
+    """Return the beginning of what an exception says."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().rstrip(".")[:200] if lines else type(error).__name__
 
 
 def _flat(document: Any, joint: str = ".", path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
