@@ -51,7 +51,10 @@ def main() -> None:
             )  # fmt: skip
     names = [f"{asked.model}-{precision}" for precision in precisions]
     out = asked.runs / f"{asked.model}-scores"
-    adaloraqat("evaluate", asked.model, *(asked.runs / name for name in names), "--data", films, "--out", out)
+    if not (out / "evaluation.json").exists() or not set(names) <= set(_models(out)):
+        adaloraqat(
+            "evaluate", asked.model, *(asked.runs / name for name in names), "--data", films, "--out", out
+        )
     scores = _scores(out / "films.csv")
     for name, precision in zip([asked.model, *names], ["w8", *precisions], strict=True):
         bundle = load_bundle(asked.model if precision == "w8" else asked.runs / name)
@@ -60,7 +63,7 @@ def main() -> None:
                 "model": asked.model,
                 "precision": precision,
                 "bytes": sum(file.bytes for file in bundle.files.values()),
-                "parity": {path: dict(found) for path, found in bundle.parity.items()},
+                "parity": dict(bundle.parity),
                 "sources": {source: _against(scores, name, asked.model, source) for source in sources},
             }
         )
@@ -71,6 +74,10 @@ def main() -> None:
     }
     RESULTS.write_text(json.dumps(document, indent=1) + "\n")
     print(table(rows))
+
+
+def _models(out: Path) -> list[str]:
+    return list(json.loads((out / "evaluation.json").read_text())["models"])
 
 
 def _known() -> list[dict[str, Any]]:
