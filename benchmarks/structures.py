@@ -4,7 +4,8 @@
 test film of the sources as it is, mirrored, and in `--corrupted` of robustness's corruptions, taken in turn (the
 films of sources whose masks follow another convention serve with `--mirrored-only` for the sides alone). The split is
 made by `adaloraqat data split MANIFEST --out split.csv --fractions 0.7,0.15,0.15`. Rows are kept in
-build/structures-MODEL.jsonl, so that an interrupted run goes on. Writes benchmarks/results/structures.json:
+build/structures-MODEL-SPLIT.jsonl, so that an interrupted run goes on; `--pool lung-field lung-whole` pools the quality
+of these rows, each model on its own films. Writes benchmarks/results/structures.json:
 
 - jsrt: Dice of each structure, error of the cardiothoracic ratio against that of the labels;
 - sides: mirrored films that were warned of, others that were, and films whose sides were exchanged;
@@ -40,15 +41,23 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", help="to segment with")
+    parser.add_argument(
+        "--pool", nargs="+", metavar="NAME", help="only pool the quality of rows kept of these"
+    )
     parser.add_argument("--name", help="of the model in the results; default: --model")
-    parser.add_argument("--source", action="append", required=True)
+    parser.add_argument("--source", action="append", default=[])
     parser.add_argument("--split", default="test")
     parser.add_argument("--corrupted", type=int, default=2)
     parser.add_argument("--mirrored-only", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", type=Path, default=Path("build"))
     asked = parser.parse_args()
+    if asked.pool:
+        pool(asked.pool, asked.rows, asked.split)
+        return
+    if asked.model is None or not asked.source:
+        parser.error("give --model and --source, or --pool")
     name = asked.name or asked.model
     asked.rows.mkdir(exist_ok=True)
     kept = asked.rows / f"structures-{name}-{asked.split}.jsonl"
@@ -73,6 +82,24 @@ def main() -> None:
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")
     shown = {key: value for key, value in found["models"][name].items() if key != "risk_coverage"}
     print(json.dumps(shown, indent=1))
+
+
+def pool(names: list[str], folder: Path, split: str) -> None:
+    """Write the quality of several models, each on its own films, as if they were one."""
+    lines = [
+        line
+        for name in names
+        for line in (folder / f"structures-{name}-{split}.jsonl").read_text().splitlines()
+    ]
+    rows = [row for row in map(json.loads, lines) if row["dice"] is not None]
+    found = json.loads(RESULTS.read_text())
+    found["pooled"] = {
+        "models": names,
+        "clean": quality([row for row in rows if row["condition"] == CLEAN]),
+        "corrupted": quality([row for row in rows if row["condition"] not in (CLEAN, MIRRORED)]),
+    }
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found["pooled"], indent=1))
 
 
 def row_of(segmenter: Segmenter, entry: Entry, condition: str, sides_only: bool) -> dict[str, Any]:
