@@ -157,5 +157,5 @@ def test_a_proposer_that_stands_in_is_a_warning(install: Install, tmp_path: Path
     segmenter = Segmenter.load(tmp_path / "boxes")
     assert [warning.partition(".")[0] for warning in segmenter.warnings] == ["lung-open is used instead"]
     assert segmenter.proposer.bundle.name == "lung-open"
-    install("adaloraqat-weights", "lung-field-fast")
+    install("adaloraqat-weights", "lung-whole-fast")
     assert Segmenter.load(tmp_path / "boxes").warnings == []
