@@ -1,7 +1,7 @@
 """results.csv and measures.csv: what a batch found, and what it measured, as tables with one row a film."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,7 @@ def write_results_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
-        table = csv.DictWriter(stream, COLUMNS)
-        table.writeheader()
-        table.writerows(_results_row(line) for line in lines)
+    _write(path, COLUMNS, map(_results_row, lines))
 
 
 def _results_row(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,10 +56,14 @@ def write_measures_csv(path: Path, entries: Iterable[FilmEntry]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    _write(path, MEASURES_COLUMNS, map(_measures_row, entries))
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
-        table = csv.DictWriter(stream, MEASURES_COLUMNS)
+        table = csv.DictWriter(stream, columns)
         table.writeheader()
-        table.writerows(_measures_row(entry) for entry in entries)
+        table.writerows(rows)
 
 
 def _measures_row(entry: FilmEntry) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def export(
         )
     if to == "huggingface":
         if kind == WEIGHTS:
-            raise RecipeError(f"{path.name} already holds float weights: use them as they are.")
+            raise RecipeError(f"{path.name} can be trained on as it is: give it as base.weights of a recipe.")
         if kind == CHECKPOINT:
             how = export_checkpoint_base(path, out, reading, half, report)
         else:

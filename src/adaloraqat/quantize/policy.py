@@ -235,10 +235,14 @@ _PAPER = (
     *_SIXTEEN_BITS,
 )
 
-_WHOLE_ENCODER = (
+_BLOCKS = (
     ("vision_encoder.layers.*.attn.qkv", "int8 per channel"),
     ("vision_encoder.layers.*.attn.proj", "int8 per channel"),
     ("vision_encoder.layers.*.mlp.lin?", "int8 per channel"),
+)
+
+_WHOLE_ENCODER = (
+    *_BLOCKS,
     ("vision_encoder.*.c", "int8 convolution"),
     ("vision_encoder.neck.conv?", "int8 convolution"),
     ("vision_encoder.patch_embed.projection", "int8 per channel"),
@@ -281,9 +285,7 @@ _W8 = (
 
 
 _W8A8 = (
-    ("vision_encoder.layers.*.attn.qkv", "int8 per channel"),
-    ("vision_encoder.layers.*.attn.proj", "int8 per channel"),
-    ("vision_encoder.layers.*.mlp.lin?", "int8 per channel"),
+    *_BLOCKS,
     ("vision_encoder.patch_embed.*", "int8 storage per channel"),
     ("vision_encoder.*.c", "int8 storage per channel"),
     ("vision_encoder.neck.conv?", "int8 convolution"),
