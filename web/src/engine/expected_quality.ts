@@ -3,6 +3,7 @@
 const SMALLEST = 1e-3;
 const FARTHEST = 10;
 const UNDECIDED = [0.25, 0.75];
+const DECIDED = 1.2; // beyond it a logit's probability lies outside UNDECIDED: ln 3 is 1.0986
 
 /** What stands under `quality` in a bundle.json. */
 export interface QualityModel {
@@ -46,6 +47,7 @@ function feature(name: string, model: QualityModel, shown: Shown, area: number):
   if (name === "undecided") {
     let undecided = 0;
     for (const logit of shown.logits) {
+      if (logit > DECIDED || logit < -DECIDED) continue; // most pixels: the exponential is slow
       const probability = Math.fround(1 / (1 + Math.exp(-logit)));
       if (probability > UNDECIDED[0] && probability < UNDECIDED[1]) undecided++;
     }

@@ -91,7 +91,10 @@ function presented(data: DataSet, stored: Stored, outside: Uint8Array | undefine
 function shown(data: DataSet, stored: Numbers, outside: Uint8Array | undefined, notices: string[]): Float32Array | undefined {
   const { levels, counts, place } = levelsOf(stored, outside);
   const found = shownLevels(data, levels, counts, notices);
-  return found && Float32Array.from({ length: stored.length }, (_, i) => found[place(stored[i])]);
+  if (found === undefined) return undefined;
+  const grey = new Float32Array(stored.length);
+  for (let i = 0; i < grey.length; i++) grey[i] = found[place(stored[i])];
+  return grey;
 }
 
 /** Return the grey levels, rising, how many pixels inside have each, and where a stored value is among them. */
