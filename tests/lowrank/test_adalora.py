@@ -11,6 +11,7 @@ from adaloraqat.lowrank import (
     AdaptedQKV,
     adaptation_warnings,
     adapted_layers,
+    adapted_width,
     adapters_of,
     add_adapters,
     capped_rank,
@@ -271,3 +272,9 @@ def test_training_goes_on_as_if_the_components_were_only_masked(
         _step(removed, removed_optimizer, logits)
     torch.testing.assert_close(logits(removed), logits(masked), atol=1e-4, rtol=1e-4)
     assert (logits(removed) - before).abs().max() > 1e-2
+
+
+def test_a_projection_that_is_no_linear_layer_is_named(sam: SamModel) -> None:
+    sam.vision_encoder.layers[0].attn.qkv = nn.Identity()
+    with pytest.raises(ValueError, match="but is Identity"):
+        adapted_width(sam)

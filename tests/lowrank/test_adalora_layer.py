@@ -96,3 +96,8 @@ def test_masked_component_gets_no_gradient_and_the_optimiser_cannot_revive_it() 
         optimizer.step()
     alone = (adapter.P[:, [0, 2]] * adapter.singular_values[[0, 2]]) @ adapter.Q[[0, 2]]
     torch.testing.assert_close(adapter.delta_weight(), alone)
+
+
+def test_all_of_an_adapter_lies_on_the_device_that_was_asked_for() -> None:
+    adapter = SVDAdapter(12, 8, 3, _generator(), device="meta")
+    assert {tensor.device.type for tensor in adapter.state_dict().values()} == {"meta"}

@@ -93,3 +93,11 @@ def test_peft_loads_the_saved_folder(base, tmp_path: Path, decoder: bool) -> Non
 def test_a_network_without_qkv_is_refused() -> None:
     with pytest.raises(RecipeError, match="choose a SAM"):
         add_lora(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3)), 4, 4, 0)
+
+
+def test_a_lora_that_diverged_is_not_merged(base) -> None:
+    add_lora(base, rank=4, alpha=8, seed=3)
+    with torch.no_grad():
+        next(iter(lora_layers(base).values())).lora_B["default"].weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        merge_lora(base)

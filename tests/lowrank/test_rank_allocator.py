@@ -183,3 +183,7 @@ def test_pruning_without_evidence_is_refused() -> None:
     allocator.accumulate()
     with pytest.raises(RecipeError, match="not finite"):
         allocator.prune(1)
+
+
+def test_the_papers_prune_points_unless_told() -> None:
+    assert RankAllocator(_adapters({"a": 6}), 3).prune_points == (3, 7, 12)

@@ -91,3 +91,9 @@ def test_the_ratio_is_given_to_four_digits() -> None:
     found = clinical_measures(_result(Structures(RIGHT, left, HEART, RIGHT | left, "header", 0.1, True)))
     assert found is not None
     assert found["cardiothoracic_ratio"] == 0.2903  # 9 / 31 = 0.29032
+
+
+def test_the_ratio_of_the_lungs_is_given_to_four_digits() -> None:
+    thirds = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    thirds[0][0, :2], thirds[1][1, :3] = True, True
+    assert lung_areas(*thirds, None)["lung_ratio"] == 0.6667

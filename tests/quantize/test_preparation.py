@@ -10,6 +10,7 @@ from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize import numerics
 from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.fake_quantize import FakeQuantized
+from adaloraqat.quantize.layout import layout_of
 from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy
 from adaloraqat.quantize.preparation import fake_quantized_layers, is_prepared, prepare, restore
 
@@ -157,3 +158,8 @@ def test_a_dead_input_and_a_dead_weight_give_no_nan(sam, batch):
     assert torch.isfinite(logits).all()
     assert torch.isfinite(quality).all()
     assert all(layer.input_quantizer.scale > 0 for layer in fake_quantized_layers(sam).values())
+
+
+def test_a_convolution_whose_patches_are_spread_is_no_product_of_patches():
+    assert layout_of(nn.Conv2d(3, 4, 2, stride=2)) is not None
+    assert layout_of(nn.Conv2d(3, 4, 2, stride=2, dilation=2)) is None

@@ -12,6 +12,7 @@ from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.calibration import calibrate
+from adaloraqat.models.tiny_vit import WindowAttention
 from adaloraqat.quantize.fake_quantize import FakeQuantizedProduct
 from adaloraqat.quantize.integer import convert
 from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy
@@ -174,3 +175,15 @@ def test_a_product_of_activations_by_hand():
     torch.testing.assert_close(found, torch.tensor([[0.4 - 255 * 12.6]]))
     holder = nn.Sequential(product)
     torch.testing.assert_close(convert(holder)[0](left, right), found)
+
+
+def test_a_quantised_product_is_computed_where_attention_could_be_one_operator():
+    torch.manual_seed(0)
+    attention = WindowAttention(8, 2, 2).eval()
+    tokens = torch.randn(1, 4, 8)
+    assert attention.fused
+    before = attention(tokens)
+    attention.scores = FakeQuantizedProduct(63)
+    attention.scores.left_quantizer.set_range(torch.tensor(-0.01), torch.tensor(0.01))  # clips the queries
+    attention.scores.right_quantizer.set_range(torch.tensor(-3.0), torch.tensor(3.0))
+    assert not torch.allclose(attention(tokens), before, atol=1e-4)

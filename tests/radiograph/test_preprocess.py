@@ -208,7 +208,11 @@ def test_colours_keep_their_hue_from_minimum_to_maximum() -> None:
         ({"percentile_low": 60, "percentile_high": 40}, "rise"),
         ({"mean": [0.1, 0.2]}, "one a channel"),
         ({"std": [0.0]}, "greater than 0"),
+        ({"std": [1e30]}, "finite"),
         ({"mean": ["grey"]}, "wrong kind"),
+        ({"channels": 1.5}, "wrong kind"),
+        ({"image_size": "256"}, "wrong kind"),
+        ({"percentile_high": None}, "wrong kind"),
         ({"colour": 1}, "colour"),
     ],
 )

@@ -71,9 +71,7 @@ def _reach(differs: NDArray[Any]) -> tuple[slice, slice]:
     """Return the slice to compute and, within it, the slice whose values the film's edges alone shape."""
     places = np.flatnonzero(differs)
     first, last = max(0, int(places[0]) - _RADIUS), min(len(differs), int(places[-1]) + 1 + _RADIUS)
-    from_, to = max(0, first - _RADIUS), min(len(differs), last + _RADIUS)
-    if to - from_ < _WINDOW:  # a film hardly larger than the window
-        from_, to = max(0, to - _WINDOW), min(len(differs), max(0, to - _WINDOW) + _WINDOW)
+    from_, to = max(0, first - _RADIUS), min(len(differs), last + _RADIUS)  # at least a window's side
     return slice(from_, to), slice(first - from_, last - from_)
 
 

@@ -233,3 +233,10 @@ def test_a_negative_number_that_rounds_to_nought_is_given_more_digits():
     found = compare(0.9 + np.linspace(0.01, 0.02, 20), [0.9] * 20, [str(i) for i in range(20)], names=(A, B))
     tiny = replace(found, mean_difference=-0.00004, interval=(-0.01, 0.01))
     assert re.search(r"−0\.00004 ", tiny.sentence)
+
+
+def test_twelve_digits_are_enough_to_tell_a_number_from_nought_and_no_more():
+    found = compare(0.9 + np.linspace(0.01, 0.02, 20), [0.9] * 20, [str(i) for i in range(20)], names=(A, B))
+    assert "+0.000000000003 " in replace(found, mean_difference=3e-12, interval=(-0.01, 0.01)).sentence
+    noise = replace(found, mean_difference=3e-13, interval=(-0.01, 0.01)).sentence
+    assert "+0.0000 " in noise  # what adding floats leaves is no difference
