@@ -11,8 +11,8 @@ from transformers.models.sam.modeling_sam import SamAttention
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import decode, encode
-from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.models.tiny_vit import WindowAttention
+from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.fake_quantize import FakeQuantizedProduct
 from adaloraqat.quantize.integer import convert
 from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy
