@@ -226,7 +226,7 @@ def page(rows: list[Cell], scored: list[Cell]) -> str:
             f"## {target}",
             "",
             f"As published, without training: Dice {published['whole film']:.4f} with the film as its box, "
-            f"{published['proposed-box']:.4f} with a box that `lung-field-fast` proposes, {published['true box']:.4f} with the true box.",
+            f"{published['proposed-box']:.4f} with a box that `lung-whole-fast` proposes, {published['true box']:.4f} with the true box.",
             "",
             "| method | trainable | rates × | "
             + " | ".join(f"{films or 'all'} films" for films in ACROSS)
