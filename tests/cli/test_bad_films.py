@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from refusal import refused
+from smallest import ARCHITECTURE
 
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.radiograph import read_mask, write_mask
 
 RECIPE = {
     "name": "small",
-    "base": {"architecture": "tiny", "image_size": 32},
+    "base": {"architecture": ARCHITECTURE},
     "stages": [
         {
             "name": "stage1",
