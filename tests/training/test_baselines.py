@@ -155,7 +155,7 @@ class _Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", ["lora", "unet", "deeplab"])
+@pytest.mark.parametrize("kind", ["lora", "unet", pytest.param("deeplab", marks=pytest.mark.slow)])
 def test_stopped_and_resumed_equals_uninterrupted(
     kind: str, lora: dict[str, Any], manifest: Path, tmp_path: Path
 ) -> None:
