@@ -97,6 +97,7 @@ def test_the_paper_from_a_sam_folder(call: Call, tmp_path: Path) -> None:
     assert load_run(tmp_path / "run").policy.name == "paper"
 
 
+@pytest.mark.slow  # its training and its export are each tested apart
 def test_qmedsam_from_published_files(call: Call, meta_sam, tmp_path: Path) -> None:
     teacher = meta_sam(image_size=64, patch=8, window=4, depth=2, heads=4, global_blocks=(1,))
     torch.save(teacher.weights(), tmp_path / "medsam_vit_b.pth")
