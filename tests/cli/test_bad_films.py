@@ -207,7 +207,18 @@ def test_analyse_goes_on_without_bad_films(here: Path, films: Path, run: Run) ->
     validating = rows(films, "val")
     spoil(films, rows(films, "train")[0])
     remove(films, validating[0])
-    ended = run("analyse", "run", "--data", "films/manifest.csv", "--out", "seen", "--policy", "int8")
+    ended = run(
+        "analyse",
+        "run",
+        "--data",
+        "films/manifest.csv",
+        "--out",
+        "seen",
+        "--policy",
+        "int8",
+        "--max-drop",
+        "1",
+    )
     assert ended.code == 1, ended.err
     counts = json.loads((here / "seen/analysis.json").read_text())["films"]
     assert set(counts["left_out"]) == {rows(films, "train")[0]["id"], validating[0]["id"]}
