@@ -1,4 +1,4 @@
-"""The smallest network that has every part: what a test costs is what torch traces and the engines compile."""
+"""The smallest network that has every part; a test costs what torch traces and the engines compile of it."""
 
 from typing import Any
 
