@@ -193,6 +193,7 @@ def test_export_goes_on_without_bad_films_and_says_which(here: Path, films: Path
     assert made["training"]["films_left_out"] == 3
 
 
+@pytest.mark.slow  # as the export above, for each group of layers
 def test_export_auto_names_a_bad_film_once(films: Path, run: Run) -> None:
     give_splits(films, test="val")
     spoil(films, rows(films, "train")[0], rows(films, "val")[0])
@@ -309,6 +310,7 @@ def test_robustness_scores_the_others_and_names_the_missing(
     assert (again.code, again.out) == (1, ended.out)
 
 
+@pytest.mark.slow  # `evaluate` scores, and a page is drawn three times
 def test_report_scores_the_others_and_names_the_missing(
     here: Path, films: Path, run: Run, bundle: Path
 ) -> None:

@@ -43,8 +43,15 @@ def test_a_written_bundle_is_complete_and_segments(exported):
     assert mask.shape == (80, 60)
 
 
-@pytest.mark.parametrize(("policy", "encoder", "decoder"), [("paper", 6, 40), ("int8", 11, 38)])
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("engine", "policy", "encoder", "decoder"),
+    [
+        ("onnxruntime", "paper", 6, 40),
+        ("onnxruntime", "int8", 11, 38),
+        pytest.param("openvino", "paper", 6, 40, marks=pytest.mark.slow),
+        ("openvino", "int8", 11, 38),
+    ],
+)
 def test_every_quantised_layer_is_executed_in_integers_within_one_step(
     exported, batch, policy, encoder, decoder, engine
 ):

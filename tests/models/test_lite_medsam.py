@@ -149,7 +149,7 @@ def tiny() -> LiteMedSam:
     return model
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_saved_and_read_again(tmp_path: Path, half: bool) -> None:
     model = tiny()
     save_base(model, tmp_path / "base", half)

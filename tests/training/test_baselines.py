@@ -58,7 +58,9 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "timing"} for line in lines]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "deeplab" else ()) for name in NETWORKS]
+)
 def test_every_network_learns_and_is_scored_without_a_box_only(
     name: str, manifest: Path, tmp_path: Path
 ) -> None:

@@ -56,6 +56,10 @@ MOMENTS = {
 
 # What another moment, or `test_killed_twice`, comes close to.
 SLOW = {
+    "between best and checkpoint",
+    "inside a metrics line",
+    "while the adapters are written",
+    "in a step of stage 2",
     "before the first checkpoint",
     "before a checkpoint's renaming",
     "between the last prune and the removal",

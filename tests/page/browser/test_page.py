@@ -311,6 +311,7 @@ def labels_as_in_the_shell(window: Any, film: Path, model: str, *options: object
     return [segment.SegmentLabel for segment in pydicom.dcmread(page).SegmentSequence]
 
 
+@pytest.mark.slow  # test_vectors.py reads them by the same engine in node
 def test_every_kind_of_film_is_read_in_the_browser_without_a_request(
     opened: Callable[..., Any], tmp_path: Path
 ) -> None:
