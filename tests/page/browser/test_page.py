@@ -169,7 +169,7 @@ def test_points_need_a_model_that_takes_them(
     assert (mask_of(window.saved("Mask", tmp_path)) == expected.mask).mean() >= 0.999
 
 
-@pytest.mark.parametrize("films", [12, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("films", [8, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_batch_becomes_a_table_that_is_sorted_by_quality(
     opened: Callable[..., Any], films: int, tmp_path: Path
 ) -> None:
