@@ -1,4 +1,8 @@
-"""For all tests: nothing is written outside temporary folders; a browser for pages, where there is one."""
+"""For all tests: nothing is written outside temporary folders; a browser for pages, where there is one.
+
+The files that take longest come first: of several processes, one that began such a file last would leave the
+others idle.
+"""
 
 import os
 import re
@@ -11,7 +15,27 @@ from pathlib import Path
 
 import pytest
 
+LONGEST = (
+    "page/browser/test_page.py",
+    "training/test_resume.py",
+    "cli/test_export_evaluate.py",
+    "cli/test_bad_films.py",
+    "export/test_points.py",
+    "page/browser/test_accessible.py",
+    "serve/test_jobs.py",
+    "training/test_baselines.py",
+    "training/kinds/test_quantize.py",
+    "models/test_field_recipes.py",
+    "serve/test_prompts.py",
+    "cli/test_train.py",
+)
+
 os.environ["ADALORAQAT_CACHE"] = "off"  # before any test, and for every process that a test starts
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from refusal import refused
+from smallest import ARCHITECTURE
 
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.radiograph import read_mask, write_mask
 
 RECIPE = {
     "name": "small",
-    "base": {"architecture": "tiny", "image_size": 32},
+    "base": {"architecture": ARCHITECTURE},
     "stages": [
         {
             "name": "stage1",
@@ -192,6 +193,7 @@ def test_export_goes_on_without_bad_films_and_says_which(here: Path, films: Path
     assert made["training"]["films_left_out"] == 3
 
 
+@pytest.mark.slow  # as the export above, for each group of layers
 def test_export_auto_names_a_bad_film_once(films: Path, run: Run) -> None:
     give_splits(films, test="val")
     spoil(films, rows(films, "train")[0], rows(films, "val")[0])
@@ -206,7 +208,18 @@ def test_analyse_goes_on_without_bad_films(here: Path, films: Path, run: Run) ->
     validating = rows(films, "val")
     spoil(films, rows(films, "train")[0])
     remove(films, validating[0])
-    ended = run("analyse", "run", "--data", "films/manifest.csv", "--out", "seen", "--policy", "int8")
+    ended = run(
+        "analyse",
+        "run",
+        "--data",
+        "films/manifest.csv",
+        "--out",
+        "seen",
+        "--policy",
+        "int8",
+        "--max-drop",
+        "1",
+    )
     assert ended.code == 1, ended.err
     counts = json.loads((here / "seen/analysis.json").read_text())["films"]
     assert set(counts["left_out"]) == {rows(films, "train")[0]["id"], validating[0]["id"]}
@@ -297,6 +310,7 @@ def test_robustness_scores_the_others_and_names_the_missing(
     assert (again.code, again.out) == (1, ended.out)
 
 
+@pytest.mark.slow  # `evaluate` scores, and a page is drawn three times
 def test_report_scores_the_others_and_names_the_missing(
     here: Path, films: Path, run: Run, bundle: Path
 ) -> None:

@@ -114,6 +114,17 @@ def main_verbosely(arguments: tuple[str, ...]) -> str:
     return CliRunner().invoke(main.app, [*arguments, "-v"]).stderr
 
 
+@pytest.fixture(scope="module")
+def completion(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A program `adaloraqat`, and the script that it gives to bash."""
+    program = tmp_path_factory.mktemp("program") / "adaloraqat"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m adaloraqat "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "_ADALORAQAT_COMPLETE": "source_bash"}
+    ended = subprocess.run([program], env=environment, capture_output=True, text=True, check=True)
+    return program, ended.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
@@ -127,17 +138,10 @@ def main_verbosely(arguments: tuple[str, ...]) -> str:
         ("adaloraqat weights path lite", "lite-medsam"),
     ],
 )
-def test_tab_completes_by_the_variable_that_shells_use(words: str, offers: str, tmp_path: Path) -> None:
-    program = tmp_path / "adaloraqat"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m adaloraqat "$@"\n')
-    program.chmod(0o755)
-    script = subprocess.run(
-        [program],
-        env={**os.environ, "_ADALORAQAT_COMPLETE": "source_bash"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def test_tab_completes_by_the_variable_that_shells_use(
+    words: str, offers: str, completion: tuple[Path, str]
+) -> None:
+    program, script = completion
     ask = (
         f"{script}\nCOMP_WORDS=({words}); COMP_CWORD={len(words.split()) - 1}\n"
         f"_adaloraqat_completion '{program}'\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""

@@ -12,6 +12,7 @@ import pytest
 from hub_stub import HubStub, faults_of_card, serving
 from huggingface_hub import ModelCard, close_session, constants
 from refusal import refused
+from smallest import ARCHITECTURE
 from tiny_bundle import write_tiny_bundle
 
 from adaloraqat import Segmenter
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 RECIPE = {
     "name": "small",
-    "base": {"architecture": "tiny", "image_size": 32},
+    "base": {"architecture": ARCHITECTURE},
     "stages": [
         {
             "name": "stage1",

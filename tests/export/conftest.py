@@ -42,16 +42,28 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="session")
+def calibrated(batch: tuple[Tensor, Tensor]) -> Callable[[str], SamModel]:
+    """The calibrated model in a named policy; made once, not to be changed."""
+
+    @cache
+    def make(policy: str) -> SamModel:
+        model = prepare(_sam(), POLICIES[policy])
+        if POLICIES[policy].quantizes:
+            calibrate(model, [batch])
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def exported(
-    batch: tuple[Tensor, Tensor], tmp_path_factory: pytest.TempPathFactory
+    calibrated: Callable[[str], SamModel], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], tuple[SamModel, Bundle]]:
     """The calibrated model in a named policy and its bundle; made once, not to be changed."""
 
     @cache
     def export(policy: str) -> tuple[SamModel, Bundle]:
-        model = prepare(_sam(), POLICIES[policy])
-        if POLICIES[policy].quantizes:
-            calibrate(model, [batch])
+        model = calibrated(policy)
         return model, write(model, policy, tmp_path_factory.mktemp(policy) / "tiny")
 
     return export

@@ -51,7 +51,7 @@ def test_export_of_a_base_gives_a_bundle_that_proposes_boxes(weights: Path, tmp_
 
 
 def test_validation_films_choose_the_prompt_and_integers_need_films(weights: Path, tmp_path: Path) -> None:
-    write_phantoms(tmp_path / "films", 4, seed=5)
+    write_phantoms(tmp_path / "films", 4, seed=5, size=128)
     manifest = str(tmp_path / "films" / "manifest.csv")
     arguments = ["export", str(weights), "--out", str(tmp_path / "bundle"), "--data", manifest]
     done = CliRunner().invoke(app, [*arguments, "--precision", "int8"])

@@ -53,12 +53,12 @@ def published(model: SamModel, pixels: np.ndarray, box=None, points=None, labels
 
 
 @pytest.fixture(scope="module")
-def with_points(exported, write_as, tmp_path_factory) -> Callable[[str], tuple[SamModel, Bundle]]:
+def with_points(calibrated, write_as, tmp_path_factory) -> Callable[[str], tuple[SamModel, Bundle]]:
     """A calibrated model of a policy, and its bundle that takes points, OpenVINO IR included; made once."""
 
     @cache
     def export(policy: str) -> tuple[SamModel, Bundle]:
-        model, _ = exported(policy)
+        model = calibrated(policy)
         folder = tmp_path_factory.mktemp("points") / policy
         more = {"accepts_points": True, "quality_trained": True, "openvino": policy == "int8"}
         return model, write_as(model, policy, folder, **more)

@@ -80,7 +80,8 @@ def run_to_the_end(call: Call, recipe: str, changes: dict[str, object], tmp_path
 
 def test_the_paper_from_a_sam_folder(call: Call, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_base(build_sam(replace(TINY, channels=3)), tmp_path / "sam")
+    smaller = replace(TINY, channels=3, num_layers=1, global_attention_layers=(0,), decoder_layers=1)
+    save_base(build_sam(smaller), tmp_path / "sam")
     changes: dict[str, object] = {"base.weights": "sam", "stages.0.prune_at": [1, 2, 3]}
     for stage, epochs in ((0, 4), (1, 1)):
         changes |= {
@@ -96,6 +97,7 @@ def test_the_paper_from_a_sam_folder(call: Call, tmp_path: Path) -> None:
     assert load_run(tmp_path / "run").policy.name == "paper"
 
 
+@pytest.mark.slow  # its training and its export are each tested apart
 def test_qmedsam_from_published_files(call: Call, meta_sam, tmp_path: Path) -> None:
     teacher = meta_sam(image_size=64, patch=8, window=4, depth=2, heads=4, global_blocks=(1,))
     torch.save(teacher.weights(), tmp_path / "medsam_vit_b.pth")

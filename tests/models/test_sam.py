@@ -164,7 +164,7 @@ class Decoder(Encoder):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # torch's own
-@pytest.mark.parametrize("use_rel_pos", [False, True])
+@pytest.mark.parametrize("use_rel_pos", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_both_halves_can_be_traced_with_any_number_of_boxes(use_rel_pos, tmp_path):
     model = sam.build_sam(TINY.to_dict() | {"use_rel_pos": use_rel_pos}).eval()
     image, boxes = images_and_boxes(TINY, batch=1, boxes=4)

@@ -105,7 +105,7 @@ def test_results_come_back_as_seg_sr_and_pr(
     assert [path.name for path in (tmp_path / "jobs" / "results").iterdir()] == []
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_nothing_is_lost_and_nothing_comes_twice(
     node: Callable[..., Node], orthanc: Archive, tmp_path: Path, kills: int
 ) -> None:

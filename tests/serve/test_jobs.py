@@ -217,7 +217,7 @@ def test_a_server_that_stops_ends_its_streams(bundle: Path, tmp_path: Path) -> N
         one.close()
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_each_accepted_film_ends_with_one_result(bundle: Path, tmp_path: Path, kills: int) -> None:
     """The whole group of processes is killed at random moments, while films come in and are in work."""
     one = Server(bundle, tmp_path)

@@ -60,10 +60,7 @@ def look(server: Served, folder: Path, examples: int) -> None:
     assert "defect" not in server.log()
 
 
-def test_schemathesis(server: Served, tmp_path: Path) -> None:
-    look(server, tmp_path, 3)
-
-
-@pytest.mark.slow
-def test_schemathesis_at_length(server: Served, tmp_path: Path) -> None:
-    look(server, tmp_path, 200)
+@pytest.mark.slow  # test_hostile.py asks what nobody should, more often and sooner
+@pytest.mark.parametrize("examples", [3, 200])
+def test_schemathesis(server: Served, tmp_path: Path, examples: int) -> None:
+    look(server, tmp_path, examples)

@@ -11,6 +11,7 @@ package knows of it. Run by `test_resume.py`.
         "when": "before" | "after" | "torn"}}   torn: after, with the end of the written file missing
 """
 
+import gc
 import importlib
 import json
 import os
@@ -79,6 +80,7 @@ def _child(job: dict[str, Any]) -> None:
 def serve() -> None:
     """Do the jobs of stdin one after the other."""
     torch.set_num_threads(1)
+    gc.freeze()  # else every child's collector would touch, and so copy, all of this process's memory
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()

@@ -58,7 +58,9 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "timing"} for line in lines]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "deeplab" else ()) for name in NETWORKS]
+)
 def test_every_network_learns_and_is_scored_without_a_box_only(
     name: str, manifest: Path, tmp_path: Path
 ) -> None:
@@ -155,7 +157,7 @@ class _Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", ["lora", "unet", "deeplab"])
+@pytest.mark.parametrize("kind", ["lora", "unet", pytest.param("deeplab", marks=pytest.mark.slow)])
 def test_stopped_and_resumed_equals_uninterrupted(
     kind: str, lora: dict[str, Any], manifest: Path, tmp_path: Path
 ) -> None:

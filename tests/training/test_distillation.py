@@ -224,7 +224,7 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("geometry", [True, False])
+@pytest.mark.parametrize("geometry", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_resumed_equals_uninterrupted(
     geometry: bool, teacher_folder: Path, both_stages: Make, manifest: Path, tmp_path: Path
 ) -> None:

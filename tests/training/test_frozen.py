@@ -78,7 +78,7 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     "stage",
     [
         DECODER,
-        {**DECODER, "augmentation": 0.7, "views": 2},
+        pytest.param({**DECODER, "augmentation": 0.7, "views": 2}, marks=pytest.mark.slow),
         LORA,
     ],
     ids=["decoder", "views", "adapters"],

@@ -89,7 +89,8 @@ def launch(count: int, jobs: list[dict[str, Any]], folder: Path) -> list[list[di
     return [json.loads((folder / f"results.{number}").read_text()) for number in range(count)]
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow  # each process imports torch anew
+@pytest.mark.parametrize("count", [2, 4])
 def test_several_processes_train_what_one_trains(
     count: int, both_stages: Make, manifest: Path, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_forei
 from adaloraqat.export.films import CALIBRATION_FILMS, PARITY_FILMS, Pair, read_pairs
 from adaloraqat.export.float_weights import write_float_weights
 from adaloraqat.export.layer_parity import layer_parity
-from adaloraqat.export.mask_parity import installed_engines, mask_parity, parity_shortfalls
+from adaloraqat.export.mask_parity import installed_engines, mask_parities, parity_shortfalls
 from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, check_max_drop, propose
 from adaloraqat.files import check_folder
 from adaloraqat.lowrank import merge_adapters
@@ -238,16 +238,16 @@ def measure_parity(
     prompt = torch.from_numpy(frame.box_to_model(Box.whole(pictures[0].shape))).reshape(1, 1, 4)
     files = [bundle / "encoder.onnx", bundle / "decoder.onnx"]
     names = [entry.id for entry in entries]
-    no_box = mask_parity(model, bundle, pictures, [None] * len(pictures), names=names)
+    nowhere: list[Box | None] = [None] * len(pictures)
     if not accepts_boxes(model):
-        return {"no_box": no_box}
+        return mask_parities(model, bundle, pictures, {"no_box": nowhere}, names=names)
+    masks = mask_parities(model, bundle, pictures, {"true_box": boxes, "no_box": nowhere}, names=names)
     return {
         "layers": {
             engine: layer_parity(model, files, torch.from_numpy(image)[None], prompt, engine).to_dict()
             for engine in installed_engines()
         },
-        "true_box": mask_parity(model, bundle, pictures, boxes, names=names),
-        "no_box": no_box,
+        **masks,
     }
 
 

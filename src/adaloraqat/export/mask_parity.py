@@ -76,18 +76,33 @@ def mask_parity(
         BundleError: the bundle cannot be used, or there is no film to compare on.
         FilmError: a box lies outside its film.
     """
+    return mask_parities(model, folder, films, {"": boxes}, names, threads)[""]
+
+
+def mask_parities(
+    model: SamModel,
+    folder: str | os.PathLike[str],
+    films: Sequence[Film],
+    paths: Mapping[str, Sequence[Box | None]],
+    names: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """As `mask_parity`, for the boxes of each of `paths`; every engine is loaded once for all of them."""
     if not films:
         raise BundleError("Parity cannot be measured without a film: give at least one.")
     called = list(names) if names is not None else [str(place) for place in range(len(films))]
     bundle = load_bundle(folder)
-    trained = _masks(Segmenter(bundle, TorchEngine(model)), films, boxes)
+    trained = Segmenter(bundle, TorchEngine(model))
     others = {"noise_floor": Segmenter(bundle, _ShakenEngine(model))}
     others |= {name: Segmenter.load(folder, name, threads) for name in installed_engines()}
-    result: dict[str, Any] = {"films": len(films)}
-    for name, segmenter in others.items():
-        found = _masks(segmenter, films, boxes)
-        pairs = [agreement(one, other) for one, other in zip(trained, found, strict=True)]
-        result[name] = _summary(pairs, called)
+    result: dict[str, dict[str, Any]] = {}
+    for path, boxes in paths.items():
+        expected = _masks(trained, films, boxes)
+        result[path] = {"films": len(films)}
+        for name, segmenter in others.items():
+            found = _masks(segmenter, films, boxes)
+            pairs = [agreement(one, other) for one, other in zip(expected, found, strict=True)]
+            result[path][name] = _summary(pairs, called)
     return result
 
 

@@ -95,6 +95,9 @@ def save_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
         OutputError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with style():
+        figure.draw_without_rendering()  # laid out here, once, and not again for each kind of file
+    figure.set_layout_engine(None)
     paths = []
     for kind in ("svg", "pdf", "png"):
         path = folder / f"{name}.{kind}"

@@ -110,7 +110,9 @@ def test_a_run_trains_its_own_part_alone(finished: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in kept)
 
 
-@pytest.mark.parametrize(("stage", "step"), [("run1", 1), ("run2", 2), ("run3", 1)])
+@pytest.mark.parametrize(
+    ("stage", "step"), [("run1", 1), pytest.param("run2", 2, marks=pytest.mark.slow), ("run3", 1)]
+)
 def test_resumed_equals_uninterrupted(
     stage: str, step: int, family: str, finished: Path, both_stages: Make, manifest: Path, tmp_path: Path
 ) -> None:
