@@ -83,11 +83,7 @@ def extend(
     elif only is not Part.quality:
         settings = HeadSettings(views=views, epochs=epochs, seed=seed)
         training = [entry for entry in entries if entry.split == "train"]
-
-        def report(epoch: int, loss: float) -> None:
-            log.info("epoch %d of %d: loss %.4f", epoch, epochs, loss)
-
-        head, facts = train_structures(segmenter, training, settings, progress, report)
+        head, facts = train_structures(segmenter, training, settings, progress, log.info)
         films = embed_films(segmenter, validation, settings, 2, head.scale, progress)
         facts |= validate_head(head, films)
         grid = (films.embedding.shape[1], films.embedding.shape[2])
