@@ -225,7 +225,7 @@ def _check_image(bundle: Bundle, taken: list[int | None]) -> None:
     ):
         raise BundleError(
             f"The bundle {bundle.name!r} is damaged: its encoder takes images of {_sides(taken)} and its "
-            f"bundle.json gives {_sides(given)}; copy or export it again."
+            f"bundle.json says {_sides(given)}; copy or export it again."
         )
 
 

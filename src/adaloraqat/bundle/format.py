@@ -295,8 +295,8 @@ def _folder(path: Path) -> Path:
     if not path.exists():
         raise BundleError(
             f"There is no model called or stored at {path.name!r}: name one that is installed "
-            f"({names_told()}), give the path of a bundle folder, or bring published weights with "
-            f"`adaloraqat weights get`."
+            f"({names_told()}), give the path of a bundle folder, or download published weights with "
+            "`adaloraqat weights get`."
         )
     if not (path / DOCUMENT).is_file():
         raise BundleError(

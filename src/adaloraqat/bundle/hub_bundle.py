@@ -152,7 +152,7 @@ def _last_known(home: Path, repository: str, revision: str) -> HubBundle | None:
     if commit is None or bundle is None:
         return None
     notice = (
-        f"The Hugging Face Hub gave no answer: {repository} is taken as it lies here, at commit "
+        f"The Hugging Face Hub did not answer: the copy of {repository} on this computer is used, at commit "
         f"{commit[:12]}."
     )
     return HubBundle(bundle, commit, (notice,))

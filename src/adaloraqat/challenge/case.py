@@ -175,7 +175,7 @@ def _boxes(
             f"needs one row of {_NUMBERS[numbers]} for each object."
         )
     if len(shape) == 2 and shape[0] > MOST_OBJECTS:
-        raise FilmError(f"{archive.name} holds {shape[0]} boxes: give at most {MOST_OBJECTS} a file.")
+        raise FilmError(f"{archive.name} holds {shape[0]} boxes: give at most {MOST_OBJECTS} per file.")
     rows = archive.read("boxes").reshape(-1, numbers).tolist()
     return tuple(_volume_box(archive.name, i, row, grid) for i, row in enumerate(rows, start=1)), True
 

@@ -81,7 +81,7 @@ def list_medsam_npz(root: Path, kind: str | None) -> Listing:
         reason = (
             failures[0]
             if failures
-            else f"{len(others)} files outline something else than {kind or 'objects'}"
+            else f"{len(others)} files outline something other than {kind or 'objects'}"
         )
         raise ManifestError(f"{root.name} holds no .npz file with imgs and gts that could be used: {reason}")
     notices = left_out("file", without, "without an object")

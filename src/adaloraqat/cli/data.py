@@ -198,7 +198,7 @@ def _say(result: Audit) -> None:
         log.info("%-12s %-22s %6d", what, kind, count)
     for leak in result.split_leaks[:5]:
         log.warning(
-            "leak (%s): %s stand in %s", leak["kind"], ", ".join(leak["films"]), ", ".join(leak["splits"])
+            "leak (%s): %s are in %s", leak["kind"], ", ".join(leak["films"]), ", ".join(leak["splits"])
         )
     log.info(
         "%d films audited (%d unreadable), %d findings, %.1f films per second",

@@ -52,7 +52,7 @@ def list_nnunet(root: Path, kind: str | None) -> Listing:
             "convert them first."
         )
     if any((root / "imagesTr").glob("*_0001.*")):
-        raise ManifestError(f"{root.name} has several channels a film: an X-ray has one.")
+        raise ManifestError(f"{root.name} has several channels per film: an X-ray has one.")
     foreground = _foreground(description)
     chosen, outlines = _chosen(foreground, kind, root.name)
     folds = _first_fold(root / "splits_final.json")

@@ -28,8 +28,8 @@ def choose_scored(manifest: Path, split: str, sources: Collection[str] | None = 
     chosen = [entry for entry in in_split if sources is None or entry.source in sources]
     if not chosen:
         raise ManifestError(
-            f"The manifest has no film of split {split} and source {', '.join(sources or ())}: "
-            "correct the split or the source."
+            f"The manifest has no film in split {split} from source {', '.join(sources or ())}: correct the "
+            "split or the source."
         )
     if not any(entry.path_image.is_file() for entry in chosen):
         read_manifest(manifest)  # not a single film: the manifest is wrong, which this says

@@ -273,7 +273,7 @@ def _check_same(row: Row, recipe: Recipe, run: Path, manifest: Path) -> None:
     except ManifestError:
         return  # films to score alone, such as another hospital's
     if RunFolder(run).identity() != fingerprint([*training, *validation], files_exist=False):
-        raise RecipeError(f"{row.name}: {run.name} was trained on other films than --data names; {remedy}.")
+        raise RecipeError(f"{row.name}: {run.name} was trained on films that differ from --data; {remedy}.")
 
 
 def _exported(row: Row, run: Path, stage: str, manifest: Path, report: Report) -> Bundle:

@@ -113,7 +113,7 @@ def export_checkpoint(
     if policy.quantizes and not training:
         raise RecipeError(
             f"{file.name} holds no activation range, so {policy.name} needs films to calibrate on: give "
-            "--data with films of split train, or of no split."
+            "--data with films in split train, or without a split."
         )
     checkpoint = _read(file, options, report)
     for sentence in _about(checkpoint, policy):
@@ -204,8 +204,8 @@ def _about(checkpoint: AdaLoRAQATCheckpoint, policy: PrecisionPolicy) -> Iterato
     """Say what was found in the file, and what the export makes of it."""
     stage = {1: "stage 1, trained in float", 2: "stage 2, trained with rounded weights"}
     yield (
-        f"{checkpoint.file}: {stage.get(checkpoint.stage or 0, 'of a stage that it does not tell')}; every "
-        "number in it is a float, no integer and no scale"
+        f"{checkpoint.file}: {stage.get(checkpoint.stage or 0, 'of a stage that it does not tell')}; it "
+        "holds floats only, no integers and no scales"
     )
     ranks = sorted(set(checkpoint.ranks.values()))
     shown = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
@@ -221,8 +221,8 @@ def _about(checkpoint: AdaLoRAQATCheckpoint, policy: PrecisionPolicy) -> Iterato
             "the bundle says so"
         )
     yield (
-        "the model was trained with boxes close around both lungs only, and takes a film without a box less "
-        "well: give --box where you can"
+        "the model was trained with boxes close around both lungs only, and does less well on a film "
+        "without a box: give --box where you can"
     )
 
 
@@ -243,8 +243,8 @@ def _contradictions(checkpoint: AdaLoRAQATCheckpoint) -> Iterator[str]:
     if checkpoint.rounded and checkpoint.rounded != ours:
         odd = sorted(checkpoint.rounded ^ ours)
         yield (
-            f"the file lists other rounded layers than the published code rounds ({odd[0]}): its list is not "
-            "used"
+            f"the file's list of rounded layers differs from what the published code rounds ({odd[0]}): its "
+            "list is not used"
         )
 
 

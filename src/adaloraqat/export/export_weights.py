@@ -85,7 +85,8 @@ def export_weights(
     training, validation = split_for_export(manifest)
     if policy.quantizes and not training:
         raise RecipeError(
-            f"{policy.name} needs films to calibrate on: give --data with split train or no split."
+            f"{policy.name} needs films to calibrate on: give --data with films in split train, or without a "
+            "split."
         )
     mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
     if mismatch:

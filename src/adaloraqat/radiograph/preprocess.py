@@ -279,7 +279,7 @@ class Preprocessing:
         if not 0 <= self.percentile_low < self.percentile_high <= 100:
             return "percentiles must rise within 0 to 100"
         if {len(self.mean), len(self.std)} - {1, self.channels}:
-            return "mean and std need one value, or one a channel"
+            return "mean and std need one value, or one per channel"
         mean, std = (np.array(values, dtype=np.float64) for values in (self.mean, self.std))
         if not (np.abs(mean) < _MOST_FACTOR).all():
             return "mean must be finite"

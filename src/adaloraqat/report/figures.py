@@ -175,7 +175,7 @@ def box_plots(methods: Sequence[Method], prompt: str) -> "Figure | None":
             panel.set(ylim=(-0.6, len(shown) - 0.4))
             panel.set_title(source, loc="left")
             panel.grid(axis="x", lw=0.4, alpha=0.6)
-        axes[-1].set(xlabel="Dice, one dot a film")
+        axes[-1].set(xlabel="Dice, one dot per film")
         return figure
 
 

@@ -21,7 +21,7 @@ MOST_BOXES = MOST_POINTS = 256
 FILM, LARGE, DEFECT = "film", "large", "defect"
 """Why there is no answer: the film or what was asked of it; its size; an error of this package."""
 
-FULL_DISK = "The server's disk has no space for more films: try again later, or free some of it."
+FULL_DISK = "The server's disk has no space for more films: try again later, or free some space."
 _RETRY_S = 30.0
 
 BoxLike = tuple[float, float, float, float]
@@ -153,7 +153,7 @@ class Task:
 
     def late(self) -> DeadlinePassed:
         """Return what is told at the deadline."""
-        return DeadlinePassed(f"The film was not done within {self.allowed:g} seconds: ask again later.")
+        return DeadlinePassed(f"The film was not finished within {self.allowed:g} seconds: try again later.")
 
     def sha256(self) -> str:
         """Return what a film, with the mask that came along, is known by when it comes again."""

@@ -204,7 +204,7 @@ class WorkerPool:
             self._waiting.clear()
             self._changed.notify_all()
         for task in left:
-            task.fail(QueueFull("The server is stopping: ask again when it is back."))
+            task.fail(QueueFull("The server is stopping: try again when it is back."))
         for thread in self._threads:
             thread.join()
         if self._scratch is not None:
@@ -212,16 +212,18 @@ class WorkerPool:
 
     def _check_room(self, deadline_s: float) -> None:
         if self._draining:
-            raise QueueFull("The server is stopping: ask again when it is back.")
+            raise QueueFull("The server is stopping: try again when it is back.")
         if len(self._waiting) >= self.queue:
             self._waiting = deque(task for task in self._waiting if not task.future.cancelled())
         mean = self._seconds or 0.0
         left = (len(self._waiting) + 1) * mean / max(1, self.ready_workers)  # until this one would be begun
         if len(self._waiting) >= self.queue:
-            raise QueueFull("All places of the queue are taken: ask again in a moment.", left)
+            raise QueueFull("The queue is full: try again in a moment.", left)
         busy = self._waiting or self._in_work >= self.workers  # an idle process proves a wrong mean wrong
         if busy and left + mean > deadline_s:
-            raise QueueFull("Too many films wait for this one to be done in time: ask again later.", left)
+            raise QueueFull(
+                ("Too many films are waiting for this one to be finished in time: try again later."), left
+            )
 
     def _watch(self) -> None:
         """Fail films at their deadline while they wait."""
@@ -343,7 +345,7 @@ class WorkerPool:
     def _count_death(self, task: Task) -> None:
         """Note which film ended a process, and try it again where it is the first time."""
         if self._stopped:
-            task.fail(QueueFull("The server is stopping: ask again when it is back."))
+            task.fail(QueueFull("The server is stopping: try again when it is back."))
             return
         key = task.sha256()
         with self._changed:

@@ -160,7 +160,7 @@ class Runner:
                 self._late.add(key)
                 self._store.give_back(film)
         except WorkerDefect as error:
-            self._fail(film, f"This film met a defect of adaloraqat, please report it: {error}.")
+            self._fail(film, f"This film hit a bug in adaloraqat, please report it: {error}.")
         except AdaloraqatError as error:
             self._fail(film, str(error))
         else:

@@ -58,7 +58,7 @@ class TimedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as every other problem is answered."""
-        self._send_problem(400, "This is no HTTP/1.1 request that can be understood: check the client.")
+        self._send_problem(400, "This is not a valid HTTP/1.1 request: check the client.")
 
     def _is_idle(self) -> bool:
         """Tell whether no request is being answered."""
@@ -106,15 +106,15 @@ def bind(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=1024)
     except socket.gaierror as error:
         raise AdaloraqatError(
-            f"--host {host} is no address of this computer: give one, or leave it out."
+            f"--host {host} is not an address of this computer: give one, or leave it out."
         ) from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             sentence = f"Port {port} is in use: stop what listens there, or choose another with --port."
         elif error.errno == errno.EACCES:
-            sentence = f"Port {port} needs more rights: choose one above 1023 with --port."
+            sentence = f"Port {port} is reserved for administrators: choose one above 1023 with --port."
         else:
-            sentence = f"--host {host} is no address of this computer: give one, or leave it out."
+            sentence = f"--host {host} is not an address of this computer: give one, or leave it out."
         raise AdaloraqatError(sentence) from error
 
 

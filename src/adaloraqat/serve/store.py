@@ -48,7 +48,7 @@ class Store:
         self._taken: set[tuple[str, int]] = set()
         self._taking = threading.Lock()
         if strays := database.remove_strays():
-            log.debug("Removed %d files that an earlier end of the server left.", strays)
+            log.debug("Removed %d files left over from an earlier run of the server.", strays)
 
     @contextmanager
     def listening(self, callback: Callable[[], None]) -> Iterator[None]:
@@ -117,8 +117,8 @@ class Store:
             (waiting,) = rows.execute("SELECT count(*) FROM films WHERE waiting").fetchone()
         if waiting + films > self.limits.films:
             raise StoreFull(
-                f"{waiting} films wait already, and this server takes {self.limits.films} at most: try again "
-                "later."
+                f"{waiting} films are waiting already, and this server accepts at most {self.limits.films}: "
+                "try again later."
             )
         if shutil.disk_usage(self.database.folder).free < self.limits.free_bytes:
             raise StoreFull(FULL_DISK)
@@ -335,7 +335,7 @@ class Store:
             with self.database.reading() as rows:
                 rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still has what was deleted
         if never := sum(waiting for _, waiting in old):
-            log.warning("%d films were deleted after a day in which the server did not come to them.", never)
+            log.warning("%d films were deleted, because the server did not get to them within a day.", never)
 
     def waiting(self) -> int:
         """Return how many films have no result yet."""

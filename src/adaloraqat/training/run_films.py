@@ -29,8 +29,8 @@ def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry],
         absent = set(wanted) - {entry.source for entry in entries}
         if absent:
             raise ManifestError(
-                f"The manifest has no film of source {', '.join(sorted(absent))}; change data.sources in the "
-                "recipe."
+                f"The manifest has no film from source {', '.join(sorted(absent))}; change data.sources in "
+                "the recipe."
             )
         entries = [entry for entry in entries if entry.source in wanted]
     training = sorted((e for e in entries if e.split == "train"), key=lambda entry: entry.id)

@@ -83,7 +83,7 @@ class QuantizeStage(Stage):
         if not known:
             return []
         return [
-            f"bundles with weight_range full answer wrongly on this CPU, which {known}; set it to portable "
+            f"bundles with weight_range full give wrong masks on this CPU, which {known}; set it to portable "
             "unless they will run elsewhere."
         ]
 
