@@ -99,7 +99,8 @@ class ResultLine:
         options: of the call that change results.
         failure: why there is no result, null where there is one: film (it cannot be used), output (a file
             cannot be written), memory, or crash (its process died twice).
-        entry: what `segment --json` tells of the film; mask and overlay relative to the folder of this file.
+        entry: what `segment --json` reports of the film; mask and overlay relative to the folder of this
+            file.
     """
 
     schema: int

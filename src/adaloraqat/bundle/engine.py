@@ -217,7 +217,7 @@ ENGINES: dict[str, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
 
 
 def _check_image(bundle: Bundle, taken: list[int | None]) -> None:
-    """Refuse a bundle whose encoder takes another image than its preprocessing gives; None takes any side."""
+    """Refuse a bundle whose encoder does not take its preprocessing's image; None takes any side."""
     size, channels = bundle.preprocessing.image_size, bundle.preprocessing.channels
     given = [1, channels, size, size]
     if len(taken) != len(given) or any(

@@ -41,7 +41,7 @@ OPENVINO_IR = {
 
 WeightRange = Literal["portable", "full", "none"]
 WEIGHT_RANGES: tuple[WeightRange, ...] = get_args(WeightRange)
-"""Of stored integers |q| <= 63 (exact on every CPU), |q| <= 127 (needs VNNI), and there are none."""
+"""Of stored integers: |q| <= 63 (exact on every CPU), |q| <= 127 (needs VNNI), and no integers."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class Bundle:
     structures: Mapping[str, Any] = field(default_factory=dict)
     """Of a bundle that `has_structures`: `mirrored_limit`, and what the head was trained and validated on."""
     quality: QualityModel | None = None
-    """How the expected Dice of a mask is told; None: it is not calibrated, and the predicted IoU is all there
-    is.
+    """How the expected Dice of a mask is computed; None: it is not calibrated, and there is only the predicted
+    IoU.
     """
 
     @property

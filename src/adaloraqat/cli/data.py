@@ -255,7 +255,7 @@ def split(
         bool, typer.Option("--compare/--no-duplicates", help="Keep copies of a film in one split.")
     ] = True,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ignore existing splits and assign all films anew.")
+        bool, typer.Option("--fresh", help="Ignore existing splits and assign all films again.")
     ] = False,
 ) -> None:
     """Split patients into train, val and test.
@@ -280,7 +280,9 @@ def _together(manifests: list[Path], fresh: bool) -> list[Entry]:
     tasks = named([(manifest, read_manifest(manifest)) for manifest in manifests])
     kept = 0 if fresh else sum(entry.split is not None for _, entry in tasks)
     if kept:
-        log.info("%d of %d films keep the split they have; use --fresh to assign all anew.", kept, len(tasks))
+        log.info(
+            "%d of %d films keep the split they have; use --fresh to assign all again.", kept, len(tasks)
+        )
     return [replace(entry, id=name, split=None if fresh else entry.split) for name, entry in tasks]
 
 

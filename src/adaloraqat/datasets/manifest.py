@@ -344,7 +344,7 @@ def _relative(path: Path, folder: Path) -> str:
 def split_for_export(manifest: Path | None) -> tuple[list[Entry], list[Entry]]:
     """Return the films of a manifest that calibrate, and those that validate; test films do neither.
 
-    Of films of no split every second one calibrates where the manifest knows no splits.
+    Of films without a split every second one calibrates where the manifest knows no splits.
 
     Raises:
         ManifestError: it cannot be read.

@@ -21,7 +21,7 @@ def choose_scored(manifest: Path, split: str, sources: Collection[str] | None = 
     """Return the films of a split ("all": of every one) and of some sources (None: of all).
 
     Raises:
-        ManifestError: the manifest is none, no film is chosen, or of those chosen not a single one is there.
+        ManifestError: the manifest is unusable, no film is chosen, or none of those chosen exists.
     """
     entries = read_manifest(manifest, files_exist=False)
     in_split = entries if split == ALL_SPLITS else select(entries, split)

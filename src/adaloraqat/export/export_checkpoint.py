@@ -92,7 +92,7 @@ def export_checkpoint(
             float32, as the published code does. Others round other layers: post-training quantisation.
         weight_range: `portable` or `full`; None is the policy's own, the full one for `reference`.
         manifest: films: those of split train calibrate, those of split val choose the second pass and measure
-            parity. Of films of no split every second one calibrates, the others measure.
+            parity. Of films without a split every second one calibrates, the others measure.
         name: the bundle's name; None is the file's.
         openvino: also write OpenVINO IR.
         report: receives one line of progress at a time.
@@ -235,7 +235,7 @@ def _scaling_sentence(checkpoint: AdaLoRAQATCheckpoint) -> str:
 
 
 def _contradictions(checkpoint: AdaLoRAQATCheckpoint) -> Iterator[str]:
-    """Say where the file tells of other rounded layers than the published code rounds."""
+    """Say where the file's rounded layers differ from those of the published code."""
     ours = set(rounded_layers(checkpoint.model))
     told = checkpoint.provenance.get("quantized_layers")
     if told is not None and told != len(ours):
@@ -286,7 +286,7 @@ def _validated(
 ) -> tuple[bool, float, dict[str, Any]]:
     """Choose the second pass by validation, and measure what the export changed of the file's own answers.
 
-    Without films the second pass stays: a box of the whole film is none that the model was trained with.
+    Without films the second pass stays: the model was not trained with a box of the whole film.
     """
     if not films:
         report(

@@ -65,7 +65,7 @@ def export_weights(
         precision: a policy; None is `fp32`. Integers are calibrated on films: post-training quantisation.
         weight_range: `portable` or `full`; None is the policy's own.
         manifest: films: those of split train calibrate, those of split val choose the prompt and measure
-            parity. Of films of no split every second one calibrates, the others measure.
+            parity. Of films without a split every second one calibrates, the others measure.
         name: the bundle's name; None is that of the weights.
         openvino: also write OpenVINO IR.
         report: receives one line of progress at a time.

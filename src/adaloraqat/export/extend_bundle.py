@@ -45,7 +45,7 @@ def extend_bundle(
 def with_structures_of(bundle: Bundle, other: Bundle, folder: str | os.PathLike[str]) -> Bundle:
     """Write a copy of `bundle` with the head of `other`, whose encoder is the same to the last byte.
 
-    A model whose decoder alone was trained anew keeps its structures so: the head reads the embedding.
+    A model of which only the decoder was retrained keeps its structures so: the head reads the embedding.
 
     Raises:
         BundleError: `other` has no structures, or another encoder.

@@ -298,7 +298,7 @@ def _provenance(outer: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a JSON value, None for what is none (NaN among it)."""
+    """Return a JSON value; None for what is not one, such as NaN."""
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, dict):

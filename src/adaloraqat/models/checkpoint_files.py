@@ -245,7 +245,7 @@ def _key_beside_namespace(path: Path) -> str | None:
 
 
 def _weights_key(content: Mapping[object, object]) -> str | None:
-    """Return the key of the first dictionary of tensors by name; an optimiser's state is none."""
+    """Return the key of the first dictionary of tensors by name; an optimiser's state is not one."""
     return next((name for name, value in content.items() if isinstance(name, str) and _is_state(value)), None)
 
 

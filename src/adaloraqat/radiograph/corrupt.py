@@ -213,4 +213,4 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
         )
     }
 )
-"""Every corruption by name, in the order of a table; the first is none."""
+"""Every corruption by name, in the order of a table; the first changes nothing."""

@@ -236,7 +236,7 @@ async def read_films(
 
 
 async def _pieces(request: Request, seconds: float) -> AsyncGenerator[bytes, None]:
-    """Give the body piece by piece, as long as the client goes on."""
+    """Give the body piece by piece, as long as the client sends."""
     total = 0
     stream = request.stream()
     while True:

@@ -152,7 +152,7 @@ class Task:
             self.fail(WorkerDefect(reply.sentence))
 
     def late(self) -> DeadlinePassed:
-        """Return what is told at the deadline."""
+        """Return the message for a missed deadline."""
         return DeadlinePassed(f"The film was not finished within {self.allowed:g} seconds: try again later.")
 
     def sha256(self) -> str:
@@ -163,7 +163,7 @@ class Task:
 
 
 def poison() -> PoisonFilm:
-    """Return what is told of a film that ended as many processes as it is tried."""
+    """Return the message for a film that crashed as many processes as it is tried in."""
     return PoisonFilm(
         f"The process for this film crashed {ATTEMPTS} times: the film may be damaged, or too large for "
         "the memory; it is not tried again."

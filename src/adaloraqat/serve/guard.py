@@ -226,7 +226,7 @@ def _check_token(given: str, token: str) -> None:
 
 
 def _of_router(error: HTTPException) -> Problem:
-    """Return what a client is told of what the router refuses: no such path, or another method."""
+    """Return the message for what the router refuses: no such path, or another method."""
     sentences = {404: "There is nothing here: see /openapi.json.", 405: "That method is not allowed here."}
     sentence = sentences.get(error.status_code, "The request cannot be answered.")
     return Problem(error.status_code, sentence, dict(error.headers or {}))

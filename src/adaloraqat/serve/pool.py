@@ -59,7 +59,7 @@ class WorkerPool:
     """Worker processes, each with every model, and the queue before them.
 
     A film whose process died is tried once more in another; one that ended two gets `PoisonFilm`, now and
-    whenever it comes again. Films of other clients are answered all the same.
+    whenever it comes again. Films of other clients are still answered.
 
     Attributes:
         bundles: the models by name; the first is the default.
@@ -328,7 +328,7 @@ class WorkerPool:
             if now >= task.deadline:
                 task.fail(task.late())
             if self._stopped or now - begun >= task.allowed:
-                break  # nobody waits for it, and the next film shall not either
+                break  # nobody waits for it, and the next film must not either
         else:
             kind, content = worker.receive()
             if kind != DEAD:

@@ -1,6 +1,6 @@
 """Results on their way to the archive: those that wait, and the thread that sends them.
 
-One that waits is a file in the jobs folder and a row of its database; the thread goes on trying while the
+One that waits is a file in the jobs folder and a row of its database; the thread keeps trying while the
 archive is away. An object has a SOP Instance UID of its own, made once: sent again, it is the same object, so
 an archive that has it already stores nothing twice.
 """

@@ -1,6 +1,6 @@
 """The server's life: its connections, its socket, its signals, and in which order it starts and stops.
 
-uvicorn waits for a request's header for ever: it only ends connections on which nothing at all comes after an
+uvicorn waits for a request's header forever: it only ends connections on which nothing at all comes after an
 answer. Here a header has a time within which it must have come; the body's time is the application's to watch
 (`body.read_body`).
 """
@@ -99,7 +99,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        AdaloraqatError: the port is in use or may not be taken, or the address is none of this computer.
+        AdaloraqatError: the port is in use or may not be taken, or the address is not this computer's.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -128,7 +128,7 @@ def serve(
 ) -> bool:
     """Start the workers and serve until a signal; then answer what is in work, and end the workers.
 
-    `when_stopping` is called first then, to end what would go on for ever.
+    `when_stopping` is called first then, to end what would go on forever.
 
     Returns:
         Whether it was Ctrl-C that ended it, and not SIGTERM.

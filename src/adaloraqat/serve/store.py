@@ -228,7 +228,7 @@ class Store:
         rows.execute("UPDATE films SET waiting = 0 WHERE job = ? AND number = ?", key)
 
     def state(self, job: str) -> JobState | None:
-        """Return how far a job is; None where there is none of this name (any more)."""
+        """Return a job's progress; None where no job has this name (any more)."""
         with self.database.reading() as rows:
             found = rows.execute(
                 "SELECT films, created, count(event), coalesce(sum(failed), 0) FROM jobs LEFT JOIN results "
@@ -294,7 +294,7 @@ class Store:
             )
 
     def delete(self, job: str) -> bool:
-        """Delete a job with its films and results, also those in work; False where there is none."""
+        """Delete a job with its films and results, also those in work; False if there is no such job."""
         if self.state(job) is None:
             return False
         self._delete([job])

@@ -1,4 +1,4 @@
-"""What a training will do, told before it begins: films, steps, ranks, parameters, memory and time.
+"""What a training run will do, reported before it begins: films, steps, ranks, parameters, memory and time.
 
 Nothing is written and no film is opened. Memory and time come from the real model of each stage, which takes
 one step on one film of noise: what autograd keeps is counted, and the seconds are those of this computer.

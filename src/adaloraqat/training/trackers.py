@@ -141,7 +141,7 @@ class Trackers:
                 self._tell(tracker, "log", values, step=self._before + step)
 
     def _tell(self, tracker: GeneralTracker, method: str, *told: Any, **how: Any) -> None:
-        """Leave a tracker that fails behind, such as one whose server is gone: training goes on."""
+        """Drop a tracker that fails, such as one whose server is gone: training continues."""
         try:
             getattr(tracker, method)(*told, **how)
         except Exception as cause:

@@ -40,7 +40,7 @@ _CHEST = re.compile(
 _NO_PART = {"", "UNKNOWN", "OTHER", "NONE", "NA", "N/A", "UNDEFINED", "UNSPECIFIED", "SKULL TO FEET"}
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _MOST_OBLONG = 4.0  # pixels longer than this many times their width are a mistake in the tag
-_MOST_MAGNIFIED = 2.0  # a chest half way to the tube; what is told beyond is a mistake in the tag
+_MOST_MAGNIFIED = 2.0  # a chest half way to the tube; anything beyond is a mistake in the tag
 
 
 def element(dataset: Dataset, key: str) -> Any:

@@ -30,7 +30,7 @@ class Npz(Format):
     marks = (b"PK\x03\x04",)
 
     def holds_film(self, path: Path) -> bool:
-        """See `Format.holds_film`; a file of masks alone, as this tool writes them, is none."""
+        """See `Format.holds_film`; a file of masks alone, as this tool writes them, does not."""
         return not is_segmentation(path)
 
     def header(self, path: Path) -> Header:
