@@ -164,9 +164,7 @@ class Bundle:
     structures: Mapping[str, Any] = field(default_factory=dict)
     """Of a bundle that `has_structures`: `mirrored_limit`, and what the head was trained and validated on."""
     quality: QualityModel | None = None
-    """How the expected Dice of a mask is computed; None: it is not calibrated, and there is only the predicted
-    IoU.
-    """
+    """How the expected Dice of a mask is computed; None: not calibrated, only the predicted IoU is known."""
 
     @property
     def encoder(self) -> Path:
