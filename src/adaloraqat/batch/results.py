@@ -1,4 +1,4 @@
-"""results.jsonl: one line a film, written when its files are on the disk, and read again to go on.
+"""results.jsonl: one line per film, written when its files are on the disk, and read again to go on.
 
 The file is the only state of a batch. A line is appended whole and flushed to the disk after the film's mask
 was; so whatever moment a process is killed at, a film either has its mask and its line, or is done again.

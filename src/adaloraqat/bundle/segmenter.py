@@ -197,7 +197,7 @@ class Segmenter(PromptedModel):
                 the same embedding is decoded once more with the box of the first mask's two largest connected
                 components.
             points: [(x, y), ...] in pixels of the film, counted from 0; alone, or with a box or a mask.
-            labels: one a point: 1 on what is wanted, 0 off it; None: all 1.
+            labels: one per point: 1 on what is wanted, 0 off it; None: all 1.
             mask: of an earlier answer, which is corrected: a `Segmentation`, its `logits`, or a bool mask
                 (H, W) on the film's grid. As in SAM it helps with a box or points; alone it says little.
 

@@ -56,7 +56,7 @@ class Case:
         name: the file's name.
         voxels: (D, H, W) or (D, H, W, 3|4) of any real type; D = 1 for an image.
         is_volume: the file holds a volume, be it of one slice.
-        boxes: one an object, in the file's order; object i has the label i + 1.
+        boxes: one per object, in the file's order; object i has the label i + 1.
         boxes_given: the boxes come from the file or the caller; else the whole of each slice is the box.
         truth: (D, H, W) labels of the file, None where it holds none.
         spacing_mm: the file's distances in mm, two or three positive numbers; None where it holds none.

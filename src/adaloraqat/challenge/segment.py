@@ -64,8 +64,8 @@ class CaseResult:
     Attributes:
         segs: (D, H, W) uint8 labels (uint16 with more than 255 objects), 0 outside every object; where two
             overlap, the later box's. It may lie in the case's folder.
-        objects: one a box, in the file's order.
-        encoded: runs of the encoder; one a slice that some box covers.
+        objects: one per box, in the file's order.
+        encoded: runs of the encoder; one per slice that some box covers.
         milliseconds: wall time by phase: read, encode, decode, place (masks onto the original grid).
         warnings: "code: sentence" each; none speaks of lungs.
     """

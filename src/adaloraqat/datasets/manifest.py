@@ -1,4 +1,4 @@
-"""The manifest: one CSV row a film, with its mask, its patient and its split.
+"""The manifest: one CSV row per film, with its mask, its patient and its split.
 
 Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm`,
 `path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence`, `view` and `modality` are known;

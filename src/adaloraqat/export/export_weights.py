@@ -54,7 +54,7 @@ def export_weights(
     """Write weights that nobody adapted here, or those of a bundle, as a bundle of another precision.
 
     A promptable model was not trained on whole films: without a box its bundle takes boxes that the small
-    shipped model proposes, one for both lungs or one a lung, whichever validates better on `manifest` (one
+    shipped model proposes, one for both lungs or one per lung, whichever validates better on `manifest` (one
     for both without films: it was better for LiteMedSAM on the validation films of three sources). A bundle
     keeps its prompt, its passes, its words and its licence; structures and quality were made for its own
     embeddings and masks, and are left out.

@@ -13,7 +13,7 @@ multiplied in floating point. A file is as small as with integer arithmetic, and
 every CPU.
 The `w8a8` table is ours too, for encoders with pretrained convolutions: every weight is stored as INT8, and
 the products of attention blocks, neck and decoder, nearly all of the work, multiply integers. The other
-convolutions multiply in floating point: with one range a tensor, their activations are what INT8 harms
+convolutions multiply in floating point: with one range per tensor, their activations are what INT8 harms
 (docs/quantisation.md).
 """
 

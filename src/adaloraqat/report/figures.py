@@ -84,7 +84,7 @@ def rank_map(ranks: Mapping[str, int], full: int) -> "Figure":
 
 
 def rank_history(lines: Sequence[Mapping[str, Any]]) -> "Figure | None":
-    """Draw the rank of every adapted matrix epoch by epoch: a panel each for q, k and v, one row a layer.
+    """Draw the rank of every adapted matrix epoch by epoch: a panel each for q, k and v, one row per layer.
 
     Args:
         lines: the lines of a run's metrics.jsonl; those with `ranks` count.

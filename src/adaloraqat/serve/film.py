@@ -61,7 +61,7 @@ class FilmAnswer:
     """A film's result.
 
     Attributes:
-        entry: the film's entry as `segment --json` has it; with `boxes` it has `objects`, one a box.
+        entry: the film's entry as `segment --json` has it; with `boxes` it has `objects`, one per box.
         files: the bytes of what was asked for, by output ("mask", "overlay", "seg", "sr", "pr").
     """
 

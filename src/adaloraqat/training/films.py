@@ -142,7 +142,7 @@ def load_films(entries: Sequence[Entry], preprocessing: Preprocessing, cache: Pa
         entries: the films.
         preprocessing: gives the size S and the grey levels.
         cache: a folder where decoded films are kept and mapped from; the tensors are the same bit for bit.
-            Without it, or where it cannot be written, 4·S² bytes a film are held in memory (0.26 MB at
+            Without it, or where it cannot be written, 4·S² bytes per film are held in memory (0.26 MB at
             256 px).
 
     Raises:
