@@ -89,7 +89,7 @@ class Case:
 
 
 def is_case(path: Path) -> bool:
-    """Tell whether a file is a case: an .npz with `boxes`, or with a volume. A damaged one is not.
+    """Return whether a file is a case: an .npz with `boxes`, or with a volume. A damaged one is not.
 
     What is named like a picture or a DICOM file is not opened, because a folder may hold very many of them.
     """

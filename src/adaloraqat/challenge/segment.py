@@ -87,7 +87,7 @@ class _Object:
         self.quality: float | None = None
 
     def reached(self, step: Step) -> bool:
-        """Tell whether the walk meets the object on this slice."""
+        """Return whether the walk meets the object on this slice."""
         z, upwards = step
         return self.box.middle <= z < self.box.z_max if upwards else self.box.z_min <= z < self.box.middle
 

@@ -185,7 +185,7 @@ def audit_command(
 
 
 def _say(result: Audit) -> None:
-    """Tell on stderr what was found, as a table of kinds."""
+    """Report on stderr what was found, as a table of kinds."""
     counts = result.document["counts"]
     rows = [("duplicates", kind, count) for kind, count in counts["duplicates"].items()]
     rows += [("split leaks", kind, count) for kind, count in counts["split_leaks"].items()]

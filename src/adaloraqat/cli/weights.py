@@ -143,7 +143,7 @@ def facts(entry: Published) -> dict[str, Any]:
 
 
 def on_disk(found: Kept) -> dict[str, Any]:
-    """Return the record of weights that lie here, with their path."""
+    """Return the record of weights that are here, with their path."""
     return {"path": str(found.path), **found.record}
 
 

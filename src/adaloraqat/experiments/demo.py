@@ -106,7 +106,7 @@ def run_demo(
         OutputError: `out` holds something that no demo made, or cannot be written.
         RecipeError: the recipe lacks one of the two stages.
         ManifestError: `plan.data` cannot be read.
-        AdaloraqatError: with one sentence for anything else that a user can mend.
+        AdaloraqatError: with one sentence for anything else that a user can fix.
     """
     plan = plan or DemoPlan()
     adalora, _ = _both_stages(recipe)

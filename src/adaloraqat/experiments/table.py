@@ -70,7 +70,7 @@ def make_table(
         the content of table.json, the methods and the films scored.
 
     Raises:
-        AdaloraqatError: with one sentence for anything that a user can mend.
+        AdaloraqatError: with one sentence for anything that a user can fix.
     """
     entries = choose_scored(manifest, table.split, table.sources)
     check_folder(out)
@@ -233,7 +233,7 @@ def make_method(
         progress: shows how many films are done.
 
     Raises:
-        AdaloraqatError: with one sentence for anything that a user can mend.
+        AdaloraqatError: with one sentence for anything that a user can fix.
     """
     if row.model is not None:
         bundle = load_bundle(row.model)

@@ -46,7 +46,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 def get(
     entry: Published, source: Path | None = None, revision: str | None = None, report: Report = lambda _: None
 ) -> Kept:
-    """Return the weights of `entry`, fetched unless they lie here whole.
+    """Return the weights of `entry`, fetched unless they are here whole.
 
     Args:
         entry: of `published.PUBLISHED`, or one like them.
@@ -100,7 +100,7 @@ def verified(entry: Published) -> Kept | None:
 
 
 def _is_wanted(here: Kept, entry: Published, revision: str | None) -> bool:
-    """Whether what lies here is the revision asked for: the pinned one, or whatever a file or folder held."""
+    """Whether what is here is the revision asked for: the pinned one, or whatever a file or folder held."""
     if revision is None:
         pinned = entry.origin.revision if isinstance(entry.origin, Hub) else None
         return here.record["revision"] in (None, pinned)

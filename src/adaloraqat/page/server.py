@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Tell of requests only where details are asked for."""
+        """Log requests only where details are asked for."""
         log.debug(format, *args)
 
 

@@ -167,7 +167,7 @@ def _values(image: Image.Image) -> NDArray[Any]:
 
 
 def _background_is_first(image: Image.Image) -> bool:
-    """Tell whether a palette means its index 0 as background: no used colour is black, some are no grey."""
+    """Return whether a palette means its index 0 as background: no used colour is black, some are no grey."""
     used = np.unique(np.asarray(image))
     palette = np.asarray(image.getpalette("RGB"), dtype=np.int16).reshape(-1, 3)
     colours = palette[used[used < len(palette)]]

@@ -114,7 +114,7 @@ class WorkerDefect(RuntimeError):
 
 @dataclass(eq=False)
 class Task:
-    """A request in the pool, waiting or in work.
+    """A request in the pool, waiting or in progress.
 
     `deadline` is on the monotonic clock, `allowed` its seconds.
     """
@@ -126,7 +126,7 @@ class Task:
     claimed: bool = False
 
     def claim(self) -> bool:
-        """Tell whether there is still somebody who waits for it; nobody can cancel it afterwards."""
+        """Return whether there is still somebody who waits for it; nobody can cancel it afterwards."""
         if not self.claimed:
             self.claimed = self.future.set_running_or_notify_cancel()
         return self.claimed

@@ -58,7 +58,7 @@ class SetUp:
         engine: as `Segmenter.load` takes it.
         threads: of each model.
         max_pixels: films with more are refused before they are decoded.
-        scratch: a folder; films lie in one of its own for each process, named by `scratch_of`, while in work.
+        scratch: a folder; films in progress lie in one of its own for each process, named by `scratch_of`.
     """
 
     bundles: Mapping[str, Path]

@@ -102,7 +102,7 @@ class Jobs:
         return Wish(models[0] if models else None, frozenset({JSON, *(outputs or (MASK,))}))
 
     async def state(self, request: Request) -> Response:
-        """Tell how far a job is."""
+        """Return a job's progress."""
         return JSONResponse(_document(await run_in_threadpool(self._known, request.path_params["job"])))
 
     async def delete(self, request: Request) -> Response:

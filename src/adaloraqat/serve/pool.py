@@ -82,7 +82,7 @@ class WorkerPool:
             models: names of installed models, or paths of bundles.
             workers: how many processes.
             threads: of each process; None: the engine decides.
-            queue: how many films may wait, beside those in work.
+            queue: how many films may wait, beside those in progress.
             engine: see `bundle.engine.ENGINES`.
             max_pixels: films with more are refused before they are decoded.
             set_up: what a process does instead of loading the models; see `batch.workers.as_done`.
@@ -98,7 +98,7 @@ class WorkerPool:
                 raise AdaloraqatError(f"Two models are called {bundle.name}: serve one of them.")
             self.bundles[bundle.name] = bundle
         folders = {name: bundle.folder.absolute() for name, bundle in self.bundles.items()}
-        self._scratch: Path | None = None  # where films lie while in work
+        self._scratch: Path | None = None  # where films lie while in progress
         self._make_set_up = partial(SetUp, folders, engine, threads, max_pixels) if set_up is None else None
         self._set_up = set_up
         self.workers = workers
@@ -154,7 +154,7 @@ class WorkerPool:
 
     @property
     def in_work(self) -> int:
-        """How many films are in work."""
+        """How many films are in progress."""
         return self._in_work
 
     def pids(self) -> list[int]:
@@ -262,7 +262,7 @@ class WorkerPool:
                     self._changed.notify_all()
                 pid = worker.process.pid
                 worker.stop(0)
-                if pid is not None:  # the film that it had in work
+                if pid is not None:  # the film that it was working on
                     shutil.rmtree(scratch_of(self._scratch, pid), ignore_errors=True)
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped, pause)

@@ -52,7 +52,7 @@ class Runner:
         self._thread.start()
 
     def stop(self, drain_s: float) -> None:
-        """Take no more films, wait for those in work, and leave what is not done to the next start."""
+        """Take no more films, wait for those in progress, and leave what is not done to the next start."""
         self._stopping = True
         self._events.put(None)
         if self._thread.ident is not None:

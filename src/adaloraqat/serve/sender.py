@@ -133,7 +133,7 @@ class Sender:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send the object in work to its end, and stop; the others wait for the next start."""
+        """Send the object in progress to its end, and stop; the others wait for the next start."""
         self._stopping = True
         self._wake.set()
         if self._thread.ident is not None:

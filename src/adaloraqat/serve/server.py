@@ -61,7 +61,7 @@ class TimedProtocol(H11Protocol):
         self._send_problem(400, "This is not a valid HTTP/1.1 request: check the client.")
 
     def _is_idle(self) -> bool:
-        """Tell whether no request is being answered."""
+        """Return whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _watch(self) -> None:
@@ -126,7 +126,7 @@ def serve(
     when_ready: Callable[[], None],
     when_stopping: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Start the workers and serve until a signal; then answer what is in work, and end the workers.
+    """Start the workers and serve until a signal; then answer what is in progress, and end the workers.
 
     `when_stopping` is called first then, to end what would go on forever.
 

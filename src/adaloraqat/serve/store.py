@@ -30,7 +30,7 @@ KEPT_AFTER_FETCH = 60.0
 SAME_FOR = 3600.0
 """Seconds after the end of an archive's film in which the same film is known again, and not done twice."""
 MOST_TRIES = 10
-"""Ends of the server with the same film in work; it is then held to be the cause."""
+"""Ends of the server with the same film in progress; it is then held to be the cause."""
 
 
 class Store:
@@ -126,7 +126,7 @@ class Store:
     def take(self) -> WaitingFilm | None:
         """Return the next film to work on, None where none waits; jobs take turns.
 
-        That it is in work is written down first: a film with which the server ended `MOST_TRIES` times is
+        That it is in progress is written down first: a film with which the server ended `MOST_TRIES` times is
         recorded as failed instead.
         """
         while True:
@@ -294,7 +294,7 @@ class Store:
             )
 
     def delete(self, job: str) -> bool:
-        """Delete a job with its films and results, also those in work; False if there is no such job."""
+        """Delete a job with its films and results, also those in progress; False if there is no such job."""
         if self.state(job) is None:
             return False
         self._delete([job])

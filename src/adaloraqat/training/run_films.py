@@ -50,7 +50,7 @@ def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry],
 def data_identity(training: Sequence[Entry], validation: Sequence[Entry]) -> dict[str, str]:
     """Return `fingerprint` (films and masks of both splits) and `division` (their splits and label files).
 
-    Unusable films are known by the bytes they have: after they were mended, it is another run.
+    Unusable films are known by the bytes they have: after they were repaired, it is another run.
     """
     lines = [
         f"{split}\t{entry.id}\t{digest_of(entry.path_labels) if entry.path_labels else ''}\n"

@@ -117,7 +117,7 @@ def _macros(dataset: Dataset) -> Iterator[Dataset]:
 
 
 def is_empty(dataset: Dataset, key: str) -> bool:
-    """Tell whether an element has no value but blanks, also where it cannot be parsed."""
+    """Return whether an element has no value but blanks, also where it cannot be parsed."""
     value = dataset.get_item(key).value
     return not (value.strip(b" \0") if isinstance(value, bytes) else value or value == 0)
 
@@ -164,7 +164,7 @@ def _body_part(dataset: Dataset) -> str | None:
 
 
 def _is_on_its_side(orientation: tuple[str, str] | None) -> bool:
-    """Tell by PatientOrientation: the rows of an upright film do not run to the head or the feet."""
+    """Return whether the film lies on its side: rows of an upright one do not run to the head or the feet."""
     return orientation is not None and orientation[0] in "HF" and orientation[1] not in "HF"
 
 

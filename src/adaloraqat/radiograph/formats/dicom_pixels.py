@@ -105,7 +105,7 @@ def check_size_of_pixels(dataset: Dataset, name: str) -> None:
 
 
 def _has_size(dataset: Dataset, shape: tuple[int, int]) -> bool:
-    """Tell whether what is stored has the header's size, as far as it can be known."""
+    """Return whether what is stored has the header's size, as far as it can be known."""
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return frame_size(_frame(dataset)) in (shape, None)
     beyond = dataset.PixelData[get_expected_length(dataset) :]
@@ -202,7 +202,7 @@ def _narrowed(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
-    """Tell whether a JPEG frame ends before its last block, although it decodes.
+    """Return whether a JPEG frame ends before its last block, although it decodes.
 
     Args:
         dataset: the file, with its transfer syntax.
