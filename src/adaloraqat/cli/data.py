@@ -152,7 +152,7 @@ def export(
 ) -> None:
     """Write films, masks and splits for nnU-Net.
 
-    Films of split test go to imagesTs and labelsTs.
+    Films in the test split go to imagesTs and labelsTs.
     """
     entries = read_manifest(manifest)
     write_nnunet(entries, out, name, progress=progress)
@@ -335,7 +335,7 @@ def phantom(
 ) -> None:
     """Draw synthetic chest films with masks.
 
-    The masks show lungs and heart; a manifest is written, too.
+    The masks show lungs and heart; a manifest is written as well.
     """
     if modality:
         if dicom or site != Site.standard:

@@ -135,7 +135,7 @@ def serve(
         typer.Option(metavar="FILE", help="File with the archive's bearer token.", parser=named),
     ] = None,
 ) -> None:
-    """Serve models over HTTP, on this computer only unless --host and a token say otherwise.
+    """Serve models over HTTP. Only this computer can connect, unless --host and a token are given.
 
     POST a film to /segment: the answer is JSON, a mask, an overlay or a DICOM segmentation, as Accept asks.
     Nothing of a film is kept or logged. See docs/server.md.
