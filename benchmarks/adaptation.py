@@ -147,7 +147,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "brackets is with the true box. 16 films: mean of three draws and their range. Every method takes equal",
         "steps (36 of 8 films), batches and augmentations. Rates: the best of four tries each, by validation Dice with 64",
         "films (`benchmarks/adaptation_rates.py`); from scratch the rate of the base's own training. A dash: not run yet.",
-        "Stage 2 takes 12 steps more, trains every weight, and its bundle removes specks: part of its lead is that. By",
+        "Stage 2 takes 12 more steps, trains every weight, and its bundle removes small components, part of its lead. By",
         "`python benchmarks/adaptation.py --data MANIFEST`.",
         "",
         "| method | trainable | bundle | 16 films | 64 films | all films |",

@@ -42,6 +42,8 @@ WHY = {
         "right after it: the first commit that has the stage kinds as objects (training/kinds), the rooms evaluate, "
         "report and experiments, radiograph/formats and challenge; the features made beside it are merged later"
     ),
+    "2483871a41aa": "before the consolidation: the first parent of 1c1c619, with the same features",
+    "1c1c619cc6a5": "after the consolidation: modules merged where a reader gains, at equal features",
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

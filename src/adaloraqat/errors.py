@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class AdaloraqatError(Exception):
-    """Base of every error that a user, not a developer, can mend."""
+    """Base of every error that a user, not a developer, can fix."""
 
 
 class FilmError(AdaloraqatError):

@@ -153,8 +153,8 @@ def told(request: Request) -> Iterator[None]:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise request.refusal(
-            f"The Hub shows no {repository}: it is gone, or private, and then HF_TOKEN has to hold a token "
-            "with access to it"
+            f"The Hub does not show {repository}: it does not exist, or it is private and HF_TOKEN must hold "
+            "a token with access to it"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise request.refusal(

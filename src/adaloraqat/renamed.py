@@ -144,5 +144,7 @@ def _with_noun(track: Callable[[Any], Any]) -> Callable[[Any, str], Any]:
 def warn_renamed(old: str, new: str) -> None:
     """Warn the caller's caller that it used an old name."""
     warnings.warn(
-        f"{old} is {new} now; the old name goes with the next version.", DeprecationWarning, stacklevel=3
+        f"{old} is now {new}; the old name will be removed in the next version.",
+        DeprecationWarning,
+        stacklevel=3,
     )

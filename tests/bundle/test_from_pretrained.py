@@ -100,7 +100,7 @@ def test_offline_it_is_the_last_known_one_with_a_notice(
 ) -> None:
     Segmenter.from_pretrained("clinic/lungs")
     hub.failing = 503
-    assert "gave no answer" in Segmenter.from_pretrained("clinic/lungs").notices[0]
+    assert "did not answer" in Segmenter.from_pretrained("clinic/lungs").notices[0]
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     (notice,) = Segmenter.from_pretrained("clinic/lungs").notices
     assert COMMIT[:12] in notice
@@ -115,7 +115,7 @@ def test_offline_it_is_the_last_known_one_with_a_notice(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     kept, absent = ended.stdout.splitlines()
-    assert "is taken as it lies here" in kept
+    assert "on this computer is used" in kept
     assert "cannot be downloaded while HF_HUB_OFFLINE is set: unset it, or copy the bundle" in absent
 
 
@@ -148,8 +148,11 @@ def _climbs(hub: HubStub) -> None:
 @pytest.mark.parametrize(
     ("breaks", "says"),
     [
-        (lambda hub: setattr(hub, "token", "t"), "The Hub shows no clinic/lungs: it is gone, or private"),
-        (lambda hub: setattr(hub, "exists", False), "The Hub shows no clinic/lungs"),
+        (
+            lambda hub: setattr(hub, "token", "t"),
+            "The Hub does not show clinic/lungs: it does not exist, or it is private",
+        ),
+        (lambda hub: setattr(hub, "exists", False), "The Hub does not show clinic/lungs"),
         (lambda hub: setattr(hub, "gated", True), "asks for consent"),
         (lambda hub: setattr(hub, "failing", 503), "The Hub answers 503"),
         (lambda hub: setattr(hub, "failing", 403), "to this token .403.*one that may read it"),

@@ -54,7 +54,7 @@ def test_medsam_images_and_volumes(tmp_path):
 
     as_named, _ = indexed("medsam_npz", root, tmp_path / "out")
     assert {e.outlines for e in as_named.values()} == {"lungs", "pneumothorax"}
-    with pytest.raises(ManifestError, match="outline something else than lungs"):
+    with pytest.raises(ManifestError, match="outline something other than lungs"):
         find_source("medsam_npz").listing(root_with(tmp_path, root), "lungs")
 
 

@@ -97,7 +97,7 @@ def test_structures_of_a_bundle_with_the_same_encoder_are_taken_over(
     assert np.array_equal(first.structures.labels, second.structures.labels)
     assert load_bundle(tmp_path / "taken").structures == load_bundle(extended).structures
     other = run("extend", "lung-field-fast", "--data", manifest, *taken[:-1], "other")
-    assert (other.code, "has another encoder" in other.err) == (2, True)
+    assert (other.code, "has a different encoder" in other.err) == (2, True)
     none = run("extend", extended, "--data", manifest, "--structures-from", bundle, "--out", "none")
     assert (none.code, "has no structures" in none.err) == (2, True)
     assert not (tmp_path / "none").exists()

@@ -101,7 +101,7 @@ def test_help_names_every_option(run: Callable[..., Any]) -> None:
         ({}, ("--set", "colour"), "key=value"),
         ({}, ("--set", "base.architecture=huge"), "no architecture 'huge'"),
         ({}, ("--set", "base.image_size=33"), "not a multiple of patch_size"),
-        ({}, ("--set", "data.sources=[elsewhere]"), "no film of source elsewhere"),
+        ({}, ("--set", "data.sources=[elsewhere]"), "no film from source elsewhere"),
         ({"data": "films"}, (), "films cannot be read"),
         ({"recipe": "films/manifest.csv"}, (), "manifest.csv is not a"),
     ],

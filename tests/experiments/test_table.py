@@ -133,7 +133,7 @@ def test_failures_are_counted(document: dict) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"reference": "who"}, "'who' is none of the rows"),
+        ({"reference": "who"}, "'who' is not among the rows"),
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "same name"),
         ({"rows": [{"name": "a", "model": "x", "recipe": "y"}]}, "one of recipe, model and predictions"),
         ({"margin": 0}, "margin"),
@@ -251,7 +251,7 @@ def test_a_run_of_another_recipe_is_not_passed_off_as_the_row(
     assert CliRunner().invoke(app, trained, catch_exceptions=False).exit_code == 0
     row = {"name": "small", "recipe": "small.yaml", "precision": "fp32"}
     report = ["report", "t.yaml", "--data", "films/manifest.csv", "--out", "out"]
-    for change, words in (({"settings": ["seed=1"]}, "another recipe"), ({}, "other films")):
+    for change, words in (({"settings": ["seed=1"]}, "another recipe"), ({}, "films that differ")):
         table = {"name": "t", "title": "T", "reference": "small", "rows": [row | change]}
         (tmp_path / "t.yaml").write_text(yaml.safe_dump(table))
         if not change:

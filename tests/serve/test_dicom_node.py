@@ -174,8 +174,8 @@ def test_no_log_names_a_patient(
     [
         ({"host": "0.0.0.0"}, "needs to know who may send: name each sender's AE title with --dicom-from"),
         ({"host": "10.0.0.7"}, "needs to know who may send"),
-        ({"title": "MUCH TOO LONG A TITLE"}, "is no AE title"),
-        ({"callers": ("A\\B",)}, "is no AE title"),
+        ({"title": "MUCH TOO LONG A TITLE"}, "is not an AE title"),
+        ({"callers": ("A\\B",)}, "is not an AE title"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, object], sentence: str) -> None:

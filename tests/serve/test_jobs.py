@@ -174,10 +174,10 @@ def test_a_deleted_job_is_gone(running: Server) -> None:
 @pytest.mark.parametrize(
     ("sent", "fields", "status", "sentence"),
     [
-        ([], {}, 400, "cannot be taken apart|no film"),
+        ([], {}, 400, "cannot be parsed|no film"),
         ([("a.png", b"x")], {"outputs": "everything"}, 400, "no such output"),
         ([("a.png", b"x")], {"model": "unknown"}, 422, "choose one of tiny"),
-        ([("a.png", b"x")], {"patient": "Musterfrau"}, 400, "not known here"),
+        ([("a.png", b"x")], {"patient": "Musterfrau"}, 400, "unknown field"),
         ([("a.png", bytes(3 << 20))], {}, 413, "more than 1 MiB"),
         ([("a.png", b"x")] * 1001, {}, 400, "at most 1000 films"),
     ],
@@ -287,9 +287,9 @@ def test_each_accepted_film_ends_with_one_result(bundle: Path, tmp_path: Path, k
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--dicom-port", "0"], "--dicom-port needs a folder"),
-        (["--stow-url", "http://127.0.0.1"], "only with --dicom-port"),
-        ([*ARCHIVE, "ftp://x"], "--stow-url is no address"),
+        (["--dicom-port", "0"], "--dicom-port needs --jobs-dir"),
+        (["--stow-url", "http://127.0.0.1"], "need --dicom-port"),
+        ([*ARCHIVE, "ftp://x"], "--stow-url is not the address"),
         ([*ARCHIVE, "http://x", "--dicom", "ct"], "does not know 'ct'"),
         ([*ARCHIVE, "http://x", "--dicom-host", "0.0.0.0"], "name each sender's AE title"),
     ],

@@ -35,7 +35,7 @@ def test_refusals(bundle: Path, tmp_path: Path) -> None:
             refused("--model", bundle, "--host", "192.0.2.1", environment={"ADALORAQAT_TOKEN": "x" * 20}),
             refused("--model", "no-such"),
         ]
-    sentences = ("is in use", "a token is needed", "16 plain", "cannot be read", "no address", "no model")
+    sentences = ("is in use", "a token is needed", "16 plain", "cannot be read", "not an address", "no model")
     for (code, said), sentence in zip(found, sentences, strict=True):
         assert (code, said.count("\n"), sentence in said) == (2, 1, True), said
 
@@ -114,7 +114,7 @@ def test_full_queue_and_deadline() -> None:
         assert {answer.status_code for answer in answers} == {200, 503}
         assert 3 <= 10 - len(busy) <= 6
         assert all(1 <= int(answer.headers["Retry-After"]) <= 60 for answer in busy)
-        assert all("ask again" in answer.json()["detail"] for answer in busy)
+        assert all("try again" in answer.json()["detail"] for answer in busy)
     with Served("--model", FAST, "--workers", 1, "--deadline", 0.1) as server:
         late = server.post("/segment", noise(3000))
         assert (late.status_code, late.headers["Retry-After"]) == (503, "1")

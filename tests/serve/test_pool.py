@@ -52,7 +52,7 @@ def test_a_full_queue_is_said_at_once_and_its_films_are_answered(pool: Callable[
     until(lambda: one.in_work == 1)
     others = [one.submit(film("go", f"f{number}"), 20) for number in (1, 2)]
     asked = time.monotonic()
-    with pytest.raises(QueueFull, match="places of the queue"):
+    with pytest.raises(QueueFull, match="queue is full"):
         one.submit(film("go", "f3"), 20)
     assert time.monotonic() - asked < 0.3
     assert [each.result(20).entry["path"] for each in (first, *others)] == ["f0", "f1", "f2"]
@@ -77,7 +77,7 @@ def test_what_cannot_be_done_in_time_is_refused_before_it_waits(pool: Callable[.
         for number in range(50):
             accepted.append(one.submit(film("sleep 0.5", f"f{number}"), 2))
 
-    with pytest.raises(QueueFull, match="done in time") as refused:
+    with pytest.raises(QueueFull, match="finished in time") as refused:
         ask_on()
     assert 0.5 < refused.value.retry_after_s < 4
     assert 1 <= len(accepted) <= 4

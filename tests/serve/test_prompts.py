@@ -168,8 +168,8 @@ def hidden_picture() -> bytes:
         (png(left_half(96)), 422, "The mask old.png has 96 x 96 pixels and its film 192 x 192"),
         (hidden_picture(), 422, "The mask old.png has 5000 x 5000 pixels and its film 192 x 192"),
         (png(left_half())[:200], 422, "old.png is damaged or truncated"),
-        (b"\xff\xd8\xff no png", 422, "The mask is no PNG"),
-        (b"", 422, "The mask is no PNG"),
+        (b"\xff\xd8\xff no png", 422, "The mask is not a PNG"),
+        (b"", 422, "The mask is not a PNG"),
     ],
 )
 def test_masks_that_cannot_be_used(
@@ -190,9 +190,9 @@ def test_masks_that_cannot_be_used(
         (
             "/segment_boxes?box=0,0,9,9",
             {"files": {"film": b"x", "mask": b"\x89PNG\r\n\x1a\n"}},
-            "not known here",
+            "unknown field",
         ),
-        ("/segment_boxes?box=0,0,9,9&point=1,1,1", {"files": {"film": b"x"}}, "not known here"),
+        ("/segment_boxes?box=0,0,9,9&point=1,1,1", {"files": {"film": b"x"}}, "unknown field"),
     ],
 )
 def test_what_no_call_takes(server: Served, path: str, form: dict[str, Any], sentence: str) -> None:

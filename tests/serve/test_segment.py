@@ -119,7 +119,7 @@ def test_the_shipped_model(film: bytes, tmp_path: Path) -> None:
         ({"box": "9,9,1,1"}, "box"),
         ({"box": ["0,0,9,9", "0,0,8,8"]}, "segment_boxes"),
         ({"prompt": "guess"}, "auto, whole"),
-        ({"bax": "0,0,9,9"}, "not known here"),
+        ({"bax": "0,0,9,9"}, "unknown field"),
         ({"model": ["tiny", "tiny"]}, "once"),
     ],
 )

@@ -123,7 +123,7 @@ def test_nobody_there_and_nobody_who_answers(tmp_path: Path) -> None:
     "url", ["", "archive", "ftp://a/b", "http://", "http://a:b:c", "http://u:secret@a/b"]
 )
 def test_addresses_that_are_refused(url: str) -> None:
-    with pytest.raises(AdaloraqatError, match="--stow-url is no address") as refused:
+    with pytest.raises(AdaloraqatError, match="--stow-url is not the address") as refused:
         StowClient(url)
     assert "secret" not in str(refused.value)
 

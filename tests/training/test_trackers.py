@@ -226,7 +226,7 @@ def test_a_tracker_that_fails_is_left_behind(
     result = train(parse_recipe(document), manifest, tmp_path / "run", log=["mlflow", "tensorboard"])
     assert failing.told == 4
     (warning,) = [record.message for record in caplog.records if "failing" in record.message]
-    assert warning.startswith("failing failed (the server is gone): the training goes on without it")
+    assert warning.startswith("failing failed (the server is gone): training continues without it")
     assert result["stages"][0]["steps"] == 8
     assert list((tmp_path / "run/logs").rglob("events.out.tfevents*"))  # the other one was told to the end
 
@@ -235,7 +235,7 @@ def test_a_tracker_that_cannot_begin_says_why(both_stages: Make, tmp_path: Path)
     (tmp_path / "logs").write_text("a file where TensorBoard wants a folder")
     trackers = Trackers(["tensorboard"])
     with pytest.raises(
-        OutputError, match=r"tensorboard cannot be started here \(.*logs.*\): see that the run"
+        OutputError, match=r"tensorboard cannot be started here \(.*logs.*\): make sure that the run"
     ):
         trackers.start(parse_recipe(both_stages()), tmp_path, 0, torch.device("cpu"))
 

@@ -1,4 +1,4 @@
-"""results.csv and measures.csv: what a batch found, and what it measured, as tables with one row a film."""
+"""results.csv and measures.csv: what a batch found, and what it measured, as tables with one row per film."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence

@@ -12,7 +12,7 @@ _OF_CASES = ("slices", "objects", "encoded", "milliseconds_of")
 
 @dataclass(frozen=True)
 class FilmEntry:
-    """What `segment` tells of one film or challenge case; None where there is nothing to tell.
+    """What `segment` reports of one film or challenge case; None where there is nothing to report.
 
     Attributes:
         path: as given, or relative to the folder that was given.

@@ -1,4 +1,4 @@
-"""results.jsonl: one line a film, written when its files are on the disk, and read again to go on.
+"""results.jsonl: one line per film, written when its files are on the disk, and read again to go on.
 
 The file is the only state of a batch. A line is appended whole and flushed to the disk after the film's mask
 was; so whatever moment a process is killed at, a film either has its mask and its line, or is done again.
@@ -99,7 +99,8 @@ class ResultLine:
         options: of the call that change results.
         failure: why there is no result, null where there is one: film (it cannot be used), output (a file
             cannot be written), memory, or crash (its process died twice).
-        entry: what `segment --json` tells of the film; mask and overlay relative to the folder of this file.
+        entry: what `segment --json` reports of the film; mask and overlay relative to the folder of this
+            file.
     """
 
     schema: int

@@ -1,6 +1,6 @@
 """Processes that work through tasks, each with its own model; one that dies costs its task, not the batch.
 
-An executor of the standard library loses all tasks in work with one process, does not say which of them
+An executor of the standard library loses all tasks in progress with one process, does not say which of them
 killed it, and leaves its processes behind when its own is killed. Here each process has a pipe of its own:
 its end tells the parent which task died, and the parent's end tells the processes to leave. `WorkerProcess`
 is one of them, for a batch and for the server; `as_done` lets several do a batch.

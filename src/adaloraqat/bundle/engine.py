@@ -217,7 +217,7 @@ ENGINES: dict[str, type[OnnxRuntimeEngine] | type[OpenVinoEngine]] = {
 
 
 def _check_image(bundle: Bundle, taken: list[int | None]) -> None:
-    """Refuse a bundle whose encoder takes another image than its preprocessing gives; None takes any side."""
+    """Refuse a bundle whose encoder does not take its preprocessing's image; None takes any side."""
     size, channels = bundle.preprocessing.image_size, bundle.preprocessing.channels
     given = [1, channels, size, size]
     if len(taken) != len(given) or any(
@@ -225,7 +225,7 @@ def _check_image(bundle: Bundle, taken: list[int | None]) -> None:
     ):
         raise BundleError(
             f"The bundle {bundle.name!r} is damaged: its encoder takes images of {_sides(taken)} and its "
-            f"bundle.json gives {_sides(given)}; copy or export it again."
+            f"bundle.json says {_sides(given)}; copy or export it again."
         )
 
 

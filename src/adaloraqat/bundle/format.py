@@ -41,7 +41,7 @@ OPENVINO_IR = {
 
 WeightRange = Literal["portable", "full", "none"]
 WEIGHT_RANGES: tuple[WeightRange, ...] = get_args(WeightRange)
-"""Of stored integers |q| <= 63 (exact on every CPU), |q| <= 127 (needs VNNI), and there are none."""
+"""Of stored integers: |q| <= 63 (exact on every CPU), |q| <= 127 (needs VNNI), and no integers."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,7 @@ class Bundle:
     structures: Mapping[str, Any] = field(default_factory=dict)
     """Of a bundle that `has_structures`: `mirrored_limit`, and what the head was trained and validated on."""
     quality: QualityModel | None = None
-    """How the expected Dice of a mask is told; None: it is not calibrated, and the predicted IoU is all there
-    is.
-    """
+    """How the expected Dice of a mask is computed; None: not calibrated, only the predicted IoU is known."""
 
     @property
     def encoder(self) -> Path:
@@ -295,8 +293,8 @@ def _folder(path: Path) -> Path:
     if not path.exists():
         raise BundleError(
             f"There is no model called or stored at {path.name!r}: name one that is installed "
-            f"({names_told()}), give the path of a bundle folder, or bring published weights with "
-            f"`adaloraqat weights get`."
+            f"({names_told()}), give the path of a bundle folder, or download published weights with "
+            "`adaloraqat weights get`."
         )
     if not (path / DOCUMENT).is_file():
         raise BundleError(

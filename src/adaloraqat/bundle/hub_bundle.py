@@ -48,9 +48,9 @@ class HubBundle:
 
 
 def fetch_bundle(repository: str, revision: str | None = None, report: Report = logger.info) -> HubBundle:
-    """Return the bundle of a repository, fetched unless it lies here whole.
+    """Return the bundle of a repository, fetched unless it is here whole.
 
-    Only `bundle.json` and the files that it names are fetched. A commit that lies here is loaded without
+    Only `bundle.json` and the files that it names are fetched. A commit that is here is loaded without
     asking anyone; of a branch or tag the Hub is asked for the commit, and where it gives no answer (no
     network, HF_HUB_OFFLINE) the last known one is taken with a notice.
 
@@ -138,7 +138,7 @@ def _document(path: Path, repository: str) -> dict[str, Any]:
 
 
 def _kept(home: Path, repository: str, commit: str) -> Bundle | None:
-    """Return what lies here of a commit, unless it was damaged since."""
+    """Return what is here of a commit, unless it was damaged since."""
     folder = home / commit / _name(repository)
     try:
         return load_bundle(folder) if folder.is_dir() else None
@@ -152,7 +152,7 @@ def _last_known(home: Path, repository: str, revision: str) -> HubBundle | None:
     if commit is None or bundle is None:
         return None
     notice = (
-        f"The Hugging Face Hub gave no answer: {repository} is taken as it lies here, at commit "
+        f"The Hugging Face Hub did not answer: the copy of {repository} on this computer is used, at commit "
         f"{commit[:12]}."
     )
     return HubBundle(bundle, commit, (notice,))

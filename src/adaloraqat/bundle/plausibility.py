@@ -2,10 +2,10 @@
 
 Each warning is one text, "code: sentence": the code for programs, the sentence for people. The limits lie
 just outside what 374 reference masks of real films reach (every third film of jsrt, shenzhen and covid_v7):
-lung area 0.09 to 0.61 of the film, two parts in all films but one, smaller part at least 0.28 of the larger,
-their centres at least 0.29 of the width apart, their heights overlapping by 0.91 or more, at most 0.41 of one
-side of the film touched; lungs darker than their surroundings in all but one of 561 films (there 0.03
-brighter). They are rules of thumb, and prove nothing about a film that raises none.
+lung area 0.09 to 0.61 of the film, two components in all films but one, the smaller at least 0.28 of the
+larger, their centres at least 0.29 of the width apart, their heights overlapping by 0.91 or more, at most
+0.41 of one side of the film touched; lungs darker than their surroundings in all but one of 561 films (there
+0.03 brighter). They are rules of thumb, and prove nothing about a film that raises none.
 """
 
 from collections.abc import Callable

@@ -119,7 +119,7 @@ def point_of(text: str, named: str, between: str | None = None) -> Point:
         between: what stands between the three; None: any white space.
 
     Raises:
-        AdaloraqatError: it is none.
+        AdaloraqatError: it is not one.
     """
     try:
         x, y, label = text.split(between)

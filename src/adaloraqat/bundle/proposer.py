@@ -37,7 +37,7 @@ Chosen with the proposer on validation films (benchmarks/automatic_prompt.py).
 
 _LUNGS = 2
 _FINEST = 512  # pixels along the longer side where components are sought: more costs time, moves no box
-_SMALL = 0.2  # of the largest part: a second part below that is not a second lung
+_SMALL = 0.2  # of the largest component: a second one below that is not a second lung
 
 
 def choose_proposer(prompt: Prompt) -> Choice:

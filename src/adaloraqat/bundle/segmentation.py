@@ -22,9 +22,9 @@ class Segmentation:
         probability: (H, W) float32 in [0, 1]; the mask is where it exceeds one half.
         box: the prompt that gave the mask, pixels of the film, right and bottom exclusive; of several
             prompts the box around all of them.
-        box_source: "given", "whole film", "second pass" (the box of the first mask's two largest parts),
-            "proposed" (by the model `proposer`), or, of a mask that was asked for without a box, "points" or
-            "mask"; `box` is then the whole film.
+        box_source: "given", "whole film", "second pass" (the box of the first mask's two largest
+            components), "proposed" (by the model `proposer`), or, of a mask that was asked for without a
+            box, "points" or "mask"; `box` is then the whole film.
         quality: in [0, 1], the expected Dice where `quality_error` is given, else the predicted IoU; None
             where the model knows neither.
         spacing_mm: (row, column) distance of pixels in mm, None where the film does not tell.

@@ -53,13 +53,17 @@ class Segmenter(PromptedModel):
     """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, load_proposer: Callable[[str], "Segmenter"] | None = None
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        load_proposer: Callable[[str], "Segmenter"] | None = None,
+        notices: tuple[str, ...] = (),
     ) -> None:
         super().__init__(bundle, engine)
         self._load_proposer = load_proposer or Segmenter.load
         self._proposer: Segmenter | None = None
         self.warnings = bundle_warnings(bundle)
-        self.notices: tuple[str, ...] = ()
+        self.notices = notices
 
     def __repr__(self) -> str:
         return (
@@ -126,9 +130,7 @@ class Segmenter(PromptedModel):
         cls, bundle: Bundle, notices: tuple[str, ...], engine: str, threads: int | None
     ) -> "Segmenter":
         proposer = functools.partial(cls.load, engine=engine, threads=threads)
-        segmenter = cls(bundle, load_engine(bundle, engine, threads), proposer)
-        segmenter.notices = notices
-        return segmenter
+        return cls(bundle, load_engine(bundle, engine, threads), proposer, notices)
 
     @property
     def accepts_boxes(self) -> bool:
@@ -193,9 +195,9 @@ class Segmenter(PromptedModel):
             prompt: what stands in for a box. "auto": boxes of a proposer where the bundle asks for them, else
                 the whole film; "whole": the whole film. With the whole film, where the bundle asks for it,
                 the same embedding is decoded once more with the box of the first mask's two largest connected
-                parts.
+                components.
             points: [(x, y), ...] in pixels of the film, counted from 0; alone, or with a box or a mask.
-            labels: one a point: 1 on what is wanted, 0 off it; None: all 1.
+            labels: one per point: 1 on what is wanted, 0 off it; None: all 1.
             mask: of an earlier answer, which is corrected: a `Segmentation`, its `logits`, or a bool mask
                 (H, W) on the film's grid. As in SAM it helps with a box or points; alone it says little.
 
@@ -213,7 +215,7 @@ class Segmenter(PromptedModel):
         film = as_film(film)
         if corrected:
             return self._corrected(film, Prompts.of(film.shape, box, points, labels, mask), started)
-        prompts, source, doubt = self._prompts(film, box, prompt)
+        prompts, source, warnings = self._prompts(film, box, prompt)
         embedded = self.embed(film.pixels, film.aspect)
         frame = embedded.frame
         logits, quality = self.union(embedded, prompts)  # (4g, 4g)
@@ -224,7 +226,7 @@ class Segmenter(PromptedModel):
                 if on_film(again, frame).any():  # a second look that finds nothing does not undo the first
                     logits, quality, prompts, source = again, again_quality, (closer,), SECOND_PASS
         result = self._result(film, embedded, logits, quality, prompts, source, started)
-        result.warnings.extend(doubt)
+        result.warnings.extend(warnings)
         return result
 
     def _structures(

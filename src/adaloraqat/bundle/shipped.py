@@ -96,7 +96,7 @@ def shipped_path(name: str) -> Path:
         return installed_models()[name].folder
     if name in HOMES and name != _BASE:
         raise BundleError(
-            f"{not_installed(name)[:-1]}; the folder of that name here is ./{name}."
+            f"{not_installed(name)[:-1]}; for the folder of that name, write ./{name}."
             if Path(name, _BUNDLE).is_file()
             else not_installed(name)
         )
@@ -117,8 +117,8 @@ def not_installed(name: str) -> str:
     package = next((one for one in _packages() if one.name == home), None)
     if package is not None:
         return (
-            f"The model {name!r} is not installed: {home} {package.version} is, and does not carry it, so "
-            f"reinstall {home} from a clone or a wheel that does."
+            f"The model {name!r} is not installed: the installed {home} {package.version} does not include "
+            f"it, so reinstall {home} from a clone or a wheel that does."
         )
     return (
         f"The model {name!r} is not installed: it comes in the package {home}, so run "

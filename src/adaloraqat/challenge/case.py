@@ -56,7 +56,7 @@ class Case:
         name: the file's name.
         voxels: (D, H, W) or (D, H, W, 3|4) of any real type; D = 1 for an image.
         is_volume: the file holds a volume, be it of one slice.
-        boxes: one an object, in the file's order; object i has the label i + 1.
+        boxes: one per object, in the file's order; object i has the label i + 1.
         boxes_given: the boxes come from the file or the caller; else the whole of each slice is the box.
         truth: (D, H, W) labels of the file, None where it holds none.
         spacing_mm: the file's distances in mm, two or three positive numbers; None where it holds none.
@@ -89,7 +89,7 @@ class Case:
 
 
 def is_case(path: Path) -> bool:
-    """Tell whether a file is a case: an .npz with `boxes`, or with a volume. A damaged one is none.
+    """Return whether a file is a case: an .npz with `boxes`, or with a volume. A damaged one is not.
 
     What is named like a picture or a DICOM file is not opened, because a folder may hold very many of them.
     """
@@ -175,7 +175,7 @@ def _boxes(
             f"needs one row of {_NUMBERS[numbers]} for each object."
         )
     if len(shape) == 2 and shape[0] > MOST_OBJECTS:
-        raise FilmError(f"{archive.name} holds {shape[0]} boxes: give at most {MOST_OBJECTS} a file.")
+        raise FilmError(f"{archive.name} holds {shape[0]} boxes: give at most {MOST_OBJECTS} per file.")
     rows = archive.read("boxes").reshape(-1, numbers).tolist()
     return tuple(_volume_box(archive.name, i, row, grid) for i, row in enumerate(rows, start=1)), True
 

@@ -1,4 +1,4 @@
-"""Phantoms of other looks than a film's, plain on purpose.
+"""Phantoms that look unlike films, plain on purpose.
 
 Like a CT of the chest: a stack of axial slices with lungs and heart. Like an ultrasound picture: a fan of
 speckle with dark cysts.

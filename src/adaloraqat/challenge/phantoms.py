@@ -90,7 +90,7 @@ def write_case_phantoms(
     """
     unknown = [name for name in counts if name not in MODALITIES]
     if unknown:
-        raise ManifestError(f"There is no phantom of {unknown[0]!r}: choose among {', '.join(MODALITIES)}.")
+        raise ManifestError(f"There is no phantom of {unknown[0]!r}: choose one of {', '.join(MODALITIES)}.")
     wanted = [(name, number) for name, count in counts.items() for number in range(count)]
     if not wanted:
         raise ManifestError("No phantoms requested: give a count of 1 or more.")

@@ -9,7 +9,7 @@ middle was found to hold:
 - `box`, as the challenge's baseline (LiteMedSAM) and its fastest entries do: the box round the whole mask of
   the neighbour, widened alike; where that mask is empty, the given box. Nothing bounds a mask but the slices.
 - `mask`: the mask itself is carried. What is found must share a cell with the neighbour's mask, parts that do
-  not are dropped; the last mask that is not empty goes on prompting; and neither mask nor prompt leaves the
+  not are dropped; the last mask that is not empty keeps prompting; and neither mask nor prompt leaves the
   given box (widened alike). That keeps neighbours of the object out, and a leaking object from leaking on; it
   loses one that moves by more than its own width between two slices, or grows beyond its box.
 

@@ -64,8 +64,8 @@ class CaseResult:
     Attributes:
         segs: (D, H, W) uint8 labels (uint16 with more than 255 objects), 0 outside every object; where two
             overlap, the later box's. It may lie in the case's folder.
-        objects: one a box, in the file's order.
-        encoded: runs of the encoder; one a slice that some box covers.
+        objects: one per box, in the file's order.
+        encoded: runs of the encoder; one per slice that some box covers.
         milliseconds: wall time by phase: read, encode, decode, place (masks onto the original grid).
         warnings: "code: sentence" each; none speaks of lungs.
     """
@@ -87,7 +87,7 @@ class _Object:
         self.quality: float | None = None
 
     def reached(self, step: Step) -> bool:
-        """Tell whether the walk meets the object on this slice."""
+        """Return whether the walk meets the object on this slice."""
         z, upwards = step
         return self.box.middle <= z < self.box.z_max if upwards else self.box.z_min <= z < self.box.middle
 

@@ -1,7 +1,7 @@
 """The challenge's sources of training data; `datasets.sources` lists them.
 
 Its own files are .npz: `imgs` (H, W, 3) or (H, W) with `gts` (H, W), or for volumes `imgs` (D, H, W) with
-`gts` (D, H, W) and `spacing`; intensities 0 to 255, `gts` one number an object. Layout: the data README of
+`gts` (D, H, W) and `spacing`; intensities 0 to 255, `gts` one number per object. Layout: the data README of
 the challenge (https://www.codabench.org/competitions/1847; `npz_train` of bowang-lab/MedSAM, branch
 LiteMedSAM), which PaulCalot/MedSAM-Laptop keeps as `DataReadMe.md`. Names begin with the modality and the
 data set: `XRay_COVID-QU-Ex-lungMask_Lung...`, `XRay_Pneumothorax-Masks_...`.
@@ -81,7 +81,7 @@ def list_medsam_npz(root: Path, kind: str | None) -> Listing:
         reason = (
             failures[0]
             if failures
-            else f"{len(others)} files outline something else than {kind or 'objects'}"
+            else f"{len(others)} files outline something other than {kind or 'objects'}"
         )
         raise ManifestError(f"{root.name} holds no .npz file with imgs and gts that could be used: {reason}")
     notices = left_out("file", without, "without an object")

@@ -28,11 +28,11 @@ def bench(
         list[EngineName] | None,
         typer.Option(
             metavar="ENGINE",
-            help=f"Engine to run them in (repeatable): {one_of(EngineName)}.",
+            help=f"Engine to run them with (repeatable): {one_of(EngineName)}.",
             show_default="onnxruntime",
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Times to run each one.")] = 20,
+    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="How often to run each bundle.")] = 20,
     threads: Threads = None,
     as_json: JsonFlag = False,
 ) -> None:

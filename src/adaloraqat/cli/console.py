@@ -114,7 +114,7 @@ def stdout_lost(error: OSError) -> str:
     """Return the sentence for a stdout that cannot be written."""
     return (
         f"Standard output cannot be written ({error.strerror}): redirect it elsewhere; finished files are "
-        f"stay."
+        "kept."
     )
 
 

@@ -152,7 +152,7 @@ def export(
 ) -> None:
     """Write films, masks and splits for nnU-Net.
 
-    Films of split test go to imagesTs and labelsTs.
+    Films in the test split go to imagesTs and labelsTs.
     """
     entries = read_manifest(manifest)
     write_nnunet(entries, out, name, progress=progress)
@@ -185,7 +185,7 @@ def audit_command(
 
 
 def _say(result: Audit) -> None:
-    """Tell on stderr what was found, as a table of kinds."""
+    """Report on stderr what was found, as a table of kinds."""
     counts = result.document["counts"]
     rows = [("duplicates", kind, count) for kind, count in counts["duplicates"].items()]
     rows += [("split leaks", kind, count) for kind, count in counts["split_leaks"].items()]
@@ -198,7 +198,7 @@ def _say(result: Audit) -> None:
         log.info("%-12s %-22s %6d", what, kind, count)
     for leak in result.split_leaks[:5]:
         log.warning(
-            "leak (%s): %s stand in %s", leak["kind"], ", ".join(leak["films"]), ", ".join(leak["splits"])
+            "leak (%s): %s are in %s", leak["kind"], ", ".join(leak["films"]), ", ".join(leak["splits"])
         )
     log.info(
         "%d films audited (%d unreadable), %d findings, %.1f films per second",
@@ -255,7 +255,7 @@ def split(
         bool, typer.Option("--compare/--no-duplicates", help="Keep copies of a film in one split.")
     ] = True,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ignore existing splits and assign all films anew.")
+        bool, typer.Option("--fresh", help="Ignore existing splits and assign all films again.")
     ] = False,
 ) -> None:
     """Split patients into train, val and test.
@@ -280,7 +280,9 @@ def _together(manifests: list[Path], fresh: bool) -> list[Entry]:
     tasks = named([(manifest, read_manifest(manifest)) for manifest in manifests])
     kept = 0 if fresh else sum(entry.split is not None for _, entry in tasks)
     if kept:
-        log.info("%d of %d films keep the split they have; use --fresh to assign all anew.", kept, len(tasks))
+        log.info(
+            "%d of %d films keep the split they have; use --fresh to assign all again.", kept, len(tasks)
+        )
     return [replace(entry, id=name, split=None if fresh else entry.split) for name, entry in tasks]
 
 
@@ -333,7 +335,7 @@ def phantom(
 ) -> None:
     """Draw synthetic chest films with masks.
 
-    The masks show lungs and heart; a manifest is written, too.
+    The masks show lungs and heart; a manifest is written as well.
     """
     if modality:
         if dicom or site != Site.standard:

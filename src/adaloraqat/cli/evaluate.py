@@ -95,7 +95,6 @@ def evaluate(
     region (the first one inside the true mask), and the mask is passed on. These prompts are named clicks_1
     to clicks_N.
 
-
     A film that cannot be read or segmented gets the worst score, and the exit code is 1.
     """
     from adaloraqat.cli.console import print_json, progress

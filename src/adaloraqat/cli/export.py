@@ -50,7 +50,7 @@ def export(
         typer.Option(
             metavar="POLICY",
             help=f"{one_of(Precision)}; auto keeps in float the layers that INT8 harms most.",
-            show_default="of a run: as trained, else int8; of a checkpoint: reference; else fp32",
+            show_default="run: as trained, else int8; checkpoint: reference; otherwise fp32",
         ),
     ] = None,
     max_drop: Annotated[
@@ -84,7 +84,7 @@ def export(
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option(help="Run: what the bundle says of its licence; default: research use only."),
+        typer.Option(help="Run only: licence to state in the bundle; default: research use only."),
     ] = None,
     alpha: Annotated[
         float | None,
@@ -94,7 +94,8 @@ def export(
         int | None, typer.Option(help="Checkpoint only: see --alpha.", show_default="32")
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Checkpoint of adapters only: the weights that they belong to.")
+        str | None,
+        typer.Option(help="For a checkpoint that holds adapters only: the weights they belong to."),
     ] = None,
 ) -> None:
     """Turn a trained model into a bundle that runs anywhere, and check that it answers as the model does."""

@@ -42,12 +42,12 @@ def extend(
     source: Annotated[
         list[str] | None, typer.Option(help="Use films of this source only (repeatable).")
     ] = None,
-    only: Annotated[Part | None, typer.Option(help="Add this alone.", show_default="both")] = None,
+    only: Annotated[Part | None, typer.Option(help="Add only this.", show_default="both")] = None,
     structures_from: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Take the structures of this bundle, which has the same encoder; no head is trained.",
+            help="Copy the structures of this bundle, which must have the same encoder; none are trained.",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +58,7 @@ def extend(
     corrupted: Annotated[
         int, typer.Option(min=0, help="Corrupted copies of each validation film that quality is fitted to.")
     ] = 2,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
 ) -> None:
     """Add right lung, left lung and heart, and a calibrated quality, to a bundle.
@@ -83,11 +83,7 @@ def extend(
     elif only is not Part.quality:
         settings = HeadSettings(views=views, epochs=epochs, seed=seed)
         training = [entry for entry in entries if entry.split == "train"]
-
-        def report(epoch: int, loss: float) -> None:
-            log.info("epoch %d of %d: loss %.4f", epoch, epochs, loss)
-
-        head, facts = train_structures(segmenter, training, settings, progress, report)
+        head, facts = train_structures(segmenter, training, settings, progress, log.info)
         films = embed_films(segmenter, validation, settings, 2, head.scale, progress)
         facts |= validate_head(head, films)
         grid = (films.embedding.shape[1], films.embedding.shape[2])

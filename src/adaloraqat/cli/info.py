@@ -84,7 +84,7 @@ def describe(subject: str) -> dict[str, Any]:
 
 
 def describe_weights(weights: "Published") -> dict[str, Any]:
-    """Return what the table says of published weights, what lies here, and their architecture, counted."""
+    """Return what the table says of published weights, what is here, and their architecture, counted."""
     table = import_module("adaloraqat.cli.weights")
     document = table.facts(weights)
     if document["kept"] is None:

@@ -77,7 +77,7 @@ _LONGEST = 40  # characters of a name that a sentence shows
 
 
 class LazyGroup(TyperGroup):
-    """A group that imports a command only to run it, and turns what a user can mend into one sentence."""
+    """A group that imports a command only to run it, and turns what a user can fix into one sentence."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

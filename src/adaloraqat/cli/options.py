@@ -100,7 +100,9 @@ Workers = Annotated[
 Engine = Annotated[
     EngineName,
     typer.Option(
-        "--engine", metavar="ENGINE", help=f"Runtime, with a device other than the CPU: {one_of(EngineName)}."
+        "--engine",
+        metavar="ENGINE",
+        help=f"Runtime, with its device if that is not the CPU: {one_of(EngineName)}.",
     ),
 ]
 

@@ -19,8 +19,8 @@ def page(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model to open with: a name (see `info`), or path of a bundle.",
-            show_default="the fastest that is installed",
+            help="Model to start with: a name (see `info`), or path of a bundle.",
+            show_default="the fastest installed",
             autocompletion=complete_model,
         ),
     ] = None,
@@ -36,7 +36,7 @@ def page(
     """
     with PageServer(open_site(model), port) as server:
         print_line(server.url)
-        log.info("Films stay in the browser. Research only, not a medical device. Ctrl-C ends the page.")
+        log.info("Films stay in the browser. Research only, not a medical device. Ctrl-C stops it.")
         if show and not webbrowser.open(server.url):
             log.warning("No browser could be started: open %s yourself.", server.url)
         try:

@@ -28,27 +28,28 @@ def push(
         ),
     ],
     repository: Annotated[
-        str, typer.Argument(metavar="OWNER/NAME", help="Repository of the Hub.", show_default=False)
+        str, typer.Argument(metavar="OWNER/NAME", help="Repository on the Hub.", show_default=False)
     ],
     private: Annotated[
-        bool, typer.Option("--private", help="Make a private repository, and refuse a public one.")
+        bool, typer.Option("--private", help="Create a private repository, and refuse a public one.")
     ] = False,
     revision: Annotated[
         str | None,
-        typer.Option(metavar="BRANCH", help="Branch; it is made if it is not there.", show_default="main"),
+        typer.Option(metavar="BRANCH", help="Branch; created if it does not exist.", show_default="main"),
     ] = None,
     evaluation: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="What `evaluate` wrote of this bundle; its scores go into the card."
+            metavar="FOLDER",
+            help="Folder that `evaluate` wrote for this bundle; its scores go into the card.",
         ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Upload a bundle to the Hugging Face Hub, with a model card, in one commit.
 
-    A repository that is not there is made. Its README.md is replaced by the model card. The token is that of
-    HF_TOKEN or of `hf auth login`.
+    A repository that does not exist is created. Its README.md is replaced by the model card. The token comes
+    from HF_TOKEN or `hf auth login`.
 
     To choose precision, licence or name of a run's bundle, run `adaloraqat export` first.
     """

@@ -57,7 +57,7 @@ def robustness(
             show_default="all",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     engine: ScoringEngine = EngineName.onnxruntime,
     json_: Annotated[bool, typer.Option("--json", help="Print robustness.json instead of text.")] = False,
 ) -> None:

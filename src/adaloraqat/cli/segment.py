@@ -75,14 +75,14 @@ def segment(
         typer.Option(
             "--point",
             metavar="X Y 0|1",
-            help="Point in pixels of the film, inside (1) or outside (0) what is wanted (repeatable).",
+            help="Point in pixels of the film; 1: inside the target, 0: outside (repeatable).",
         ),
     ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE|DIR",
-            help="Earlier mask (of the film's size) to correct with points or a box, or a folder of them.",
+            help="Earlier mask (of the film's size) to correct with points or a box, or a folder of masks.",
             parser=named,
         ),
     ] = None,
@@ -116,7 +116,8 @@ def segment(
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Refuse films that are blank, lateral, no chest, or of low expected quality."
+            "--strict",
+            help="Refuse films that are blank, lateral or not of a chest, and masks of low expected quality.",
         ),
     ] = False,
     min_quality: Annotated[
@@ -126,7 +127,7 @@ def segment(
         ),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="With --strict: save the masks of refused films all the same.")
+        bool, typer.Option("--keep", help="With --strict: save the masks of refused films anyway.")
     ] = False,
     as_json: JsonFlag = False,
     propagate: Annotated[

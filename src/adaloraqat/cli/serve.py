@@ -32,20 +32,22 @@ def serve(
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; another than this computer's own needs a token.")
+        str, typer.Option(help="Address to listen on; any that other computers can reach needs a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8000,
     token_file: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="File with the token that clients must send; else ADALORAQAT_TOKEN.",
+            help="File with the token that clients must send (or set ADALORAQAT_TOKEN).",
             parser=named,
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Other name that clients may call this server by (repeatable)."),
+        typer.Option(
+            metavar="NAME", help="Another host name that clients may use for this server (repeatable)."
+        ),
     ] = None,
     workers: Annotated[
         int | None,
@@ -54,7 +56,7 @@ def serve(
             max=MOST_THREADS,
             metavar="N",
             help="Processes that read and segment films.",
-            show_default="one a processor",
+            show_default="one per processor",
         ),
     ] = None,
     threads: Annotated[
@@ -64,58 +66,76 @@ def serve(
         int, typer.Option(min=1, max=10_000, metavar="N", help="Films that may wait for a worker.")
     ] = 16,
     deadline: Annotated[
-        float, typer.Option(min=0.1, max=3600, metavar="S", help="Seconds in which a film must be answered.")
+        float, typer.Option(min=0.1, max=3600, metavar="S", help="Time limit for a film, in seconds.")
     ] = 30.0,
     client_timeout: Annotated[
         float,
-        typer.Option(min=0.1, max=3600, metavar="S", help="Seconds for a client to send header and body."),
+        typer.Option(
+            min=0.1,
+            max=3600,
+            metavar="S",
+            help="Time limit for a client to send header and body, in seconds.",
+        ),
     ] = 20.0,
     max_mb: Annotated[
-        float, typer.Option(min=0.01, max=2000, metavar="MB", help="Largest body that is taken, in MiB.")
+        float, typer.Option(min=0.01, max=2000, metavar="MB", help="Largest request body accepted, in MiB.")
     ] = 64.0,
     max_megapixels: Annotated[
         float,
-        typer.Option(min=0.01, max=100, metavar="MP", help="Largest film that is decoded, in megapixels."),
+        typer.Option(min=0.01, max=100, metavar="MP", help="Largest film accepted, in megapixels."),
     ] = 40.0,
     drain: Annotated[
         float,
-        typer.Option(min=0, max=3600, metavar="S", help="Seconds for films in work after SIGTERM or Ctrl-C."),
+        typer.Option(
+            min=0,
+            max=3600,
+            metavar="S",
+            help="Time to finish films in progress after SIGTERM or Ctrl-C, in seconds.",
+        ),
     ] = 30.0,
     engine: Engine = EngineName.onnxruntime,
     jobs_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Take jobs of many films, which lie here until they are done.",
+            help="Accept jobs of many films; they are kept here until done.",
             show_default="no jobs",
             parser=named,
         ),
     ] = None,
     dicom_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Take films from a PACS (needs --jobs-dir and --stow-url)."),
+        typer.Option(min=0, max=65535, help="Port for films from a PACS (needs --jobs-dir and --stow-url)."),
     ] = None,
     dicom_host: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Where it may reach this computer.", show_default="127.0.0.1"),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address on which the PACS reaches this computer.",
+            show_default="127.0.0.1",
+        ),
     ] = None,
     dicom_aet: Annotated[str, typer.Option(metavar="TITLE", help="This node's AE title.")] = "ADALORAQAT",
     dicom_from: Annotated[
         list[str] | None,
-        typer.Option(metavar="TITLE", help="AE title that may send (repeatable); needed with --dicom-host."),
+        typer.Option(
+            metavar="TITLE", help="AE title allowed to send films (repeatable); required with --dicom-host."
+        ),
     ] = None,
     dicom: Annotated[
-        str, typer.Option(metavar="KINDS", help="What the archive gets of each film: some of seg,sr,pr.")
+        str,
+        typer.Option(metavar="KINDS", help="Objects to send to the archive for each film: any of seg,sr,pr."),
     ] = "seg",
     stow_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="DICOMweb service of the archive that gets the results.")
+        str | None,
+        typer.Option(metavar="URL", help="DICOMweb address of the archive that receives the results."),
     ] = None,
     stow_token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="File with the archive's bearer token.", parser=named),
     ] = None,
 ) -> None:
-    """Serve models over HTTP, on this computer only unless --host and a token say otherwise.
+    """Serve models over HTTP. Only this computer can connect, unless --host and a token are given.
 
     POST a film to /segment: the answer is JSON, a mask, an overlay or a DICOM segmentation, as Accept asks.
     Nothing of a film is kept or logged. See docs/server.md.
@@ -144,15 +164,16 @@ def serve(
     if dicom_port is not None:
         if jobs_dir is None or stow_url is None:
             raise AdaloraqatError(
-                "--dicom-port needs a folder for films that wait, --jobs-dir, and an archive for results, "
-                "--stow-url: give both."
+                "--dicom-port needs --jobs-dir (where films wait) and --stow-url (the archive for the "
+                "results): give both."
             )
         archive = _archive(
             dicom_port, dicom_host, dicom_aet, dicom_from or (), dicom, stow_url, stow_token_file
         )
     elif stow_url or stow_token_file or dicom_host or dicom_from:
         raise AdaloraqatError(
-            "Films come from a PACS only with --dicom-port: give it, or leave out the others."
+            "--dicom-host, --dicom-from, --stow-url and --stow-token-file need --dicom-port: give it, or "
+            "leave them out."
         )
     chosen = [choose_model(name) for name in model or (None,)]
     notices = [notice for one in chosen for notice in one.notices]
@@ -186,10 +207,10 @@ def serve(
             app,
             pool,
             settings,
-            lambda: print_line(f"{names} at {url} (Ctrl-C ends it)"),
+            lambda: print_line(f"{names} at {url} (Ctrl-C stops it)"),
             jobs.stop if jobs else lambda: None,
         )
-    log.info("All films that were taken are answered%s.", ", or wait in the jobs folder" if jobs else "")
+    log.info("All accepted films are answered%s.", ", or wait in the jobs folder" if jobs else "")
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 

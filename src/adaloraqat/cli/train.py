@@ -61,12 +61,12 @@ def train(
     ] = None,
     trackers: Annotated[
         list[TrackerName] | None,
-        typer.Option("--log", help="Tell an experiment tracker too (repeatable)."),
+        typer.Option("--log", help="Also log to this experiment tracker (repeatable)."),
     ] = None,
 ) -> None:
     """Train a model on the films of a manifest, following a recipe.
 
-    Stop it whenever you like: the same command with --resume continues after the last whole epoch.
+    It can be stopped at any time: the same command with --resume continues after the last complete epoch.
     """
     from adaloraqat.cli.options import set_up_torch
 
@@ -104,7 +104,9 @@ def train(
             raise typer.Exit(NOTHING_DONE) from error
         raise
     except KeyboardInterrupt as error:
-        log.error("Stopped by Ctrl-C: the same command with --resume continues after the last whole epoch.")
+        log.error(
+            "Stopped by Ctrl-C: the same command with --resume continues after the last complete epoch."
+        )
         raise typer.Exit(INTERRUPTED) from error
     after = result["stages"][-1]["after"]
     log.info(

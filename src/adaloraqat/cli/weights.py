@@ -66,7 +66,7 @@ def get_weights(
     source: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="PATH", help="Take them from this file or folder instead of the network."
+            "--from", metavar="PATH", help="Take the weights from this file or folder instead of the network."
         ),
     ] = None,
     revision: Annotated[
@@ -76,7 +76,7 @@ def get_weights(
         ),
     ] = None,
     bundle: Annotated[
-        bool, typer.Option(help="Of a small model, also write the bundle for `segment --model NAME`.")
+        bool, typer.Option(help="For a small model, also write the bundle that `segment --model NAME` uses.")
     ] = True,
     as_json: JsonFlag = False,
 ) -> None:
@@ -107,7 +107,7 @@ def path_of_weights(name: _Name) -> None:
         path = published.resolve(name)
     if path is None:
         published.named(name)  # which says what there is to choose from
-        raise CheckpointError(f"{name} has no path.")
+        raise CheckpointError(f"{name} has no files on this computer.")
     print_line(str(path))
 
 
@@ -143,7 +143,7 @@ def facts(entry: Published) -> dict[str, Any]:
 
 
 def on_disk(found: Kept) -> dict[str, Any]:
-    """Return the record of weights that lie here, with their path."""
+    """Return the record of weights that are here, with their path."""
     return {"path": str(found.path), **found.record}
 
 

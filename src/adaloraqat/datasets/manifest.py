@@ -1,4 +1,4 @@
-"""The manifest: one CSV row a film, with its mask, its patient and its split.
+"""The manifest: one CSV row per film, with its mask, its patient and its split.
 
 Columns `path_image` and `path_mask` are required; `source`, `id`, `patient_id`, `split`, `spacing_mm`,
 `path_labels`, `mask_kind` (what the mask outlines), `diagnosis`, `licence`, `view` and `modality` are known;
@@ -344,7 +344,7 @@ def _relative(path: Path, folder: Path) -> str:
 def split_for_export(manifest: Path | None) -> tuple[list[Entry], list[Entry]]:
     """Return the films of a manifest that calibrate, and those that validate; test films do neither.
 
-    Of films of no split every second one calibrates where the manifest knows no splits.
+    Of films without a split every second one calibrates where the manifest knows no splits.
 
     Raises:
         ManifestError: it cannot be read.

@@ -3,7 +3,7 @@
 Films are `imagesTr/<case>_0000.png`, label maps `labelsTr/<case>.png` (0 background, 1, 2, ...), and
 `dataset.json` says `channel_names`, `labels`, `numTraining` and `file_ending`. Layout:
 `documentation/dataset_format.md` of https://github.com/MIC-DKFZ/nnUNet (version 2). nnU-Net knows no
-`labelsTs`; many data sets have it all the same. `splits_final.json`, a list of folds `{"train": [...], "val":
+`labelsTs`; many data sets still have it. `splits_final.json`, a list of folds `{"train": [...], "val":
 [...]}`, is what nnU-Net expects in `nnUNet_preprocessed/<dataset>/`; it is written, and read, beside
 `dataset.json`.
 """
@@ -52,7 +52,7 @@ def list_nnunet(root: Path, kind: str | None) -> Listing:
             "convert them first."
         )
     if any((root / "imagesTr").glob("*_0001.*")):
-        raise ManifestError(f"{root.name} has several channels a film: an X-ray has one.")
+        raise ManifestError(f"{root.name} has several channels per film: an X-ray has one.")
     foreground = _foreground(description)
     chosen, outlines = _chosen(foreground, kind, root.name)
     folds = _first_fold(root / "splits_final.json")

@@ -72,9 +72,8 @@ def regions(mask: NDArray[np.bool_], orientation: Sequence[str], is_pair: bool) 
     columns = (
         np.bincount(labels.ravel(), np.broadcast_to(np.arange(mask.shape[1]), mask.shape).ravel())[1:] / areas
     )
-    first, second = np.sort(
-        columns[np.argsort(-areas, kind="stable")[:2]]
-    )  # middles of the two largest parts
+    # the middles of the two largest components:
+    first, second = np.sort(columns[np.argsort(-areas, kind="stable")[:2]])
     in_left_half = np.concatenate([[False], columns < (first + second) / 2])[labels]
     halves = (mask & in_left_half, mask & ~in_left_half)
     return tuple(Region(f"{side.meaning} lung", half, side) for side, half in zip(sides, halves, strict=True))

@@ -63,7 +63,7 @@ class Source:
 
     Attributes:
         name: of the file, for sentences.
-        header: patient, study and image attributes that can be read; the types that results need are mended.
+        header: patient, study and image attributes that can be read; types that results need are corrected.
         spacing: PixelSpacing (row, column) as it stands in the file, else None; shown, never measured with.
         film: the whole de-identified file, None where the film stays as it is.
     """

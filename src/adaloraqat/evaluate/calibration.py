@@ -28,7 +28,7 @@ def calibrate_quality(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> tuple[QualityModel, dict[str, Any]]:
-    """Fit how the Dice of this bundle's masks is told; return it, and what it was fitted to.
+    """Fit how the Dice of this bundle's masks is predicted; return it, and what it was fitted to.
 
     Each film is segmented clean and in `corrupted` of the corruptions that `robustness` uses, taken in turn.
 
@@ -52,7 +52,7 @@ def calibrate_quality(
             view = view_of(entry, condition, settings)
             result = segmenter.segment(view.film)
             if not result.mask.any() or result.embedding_mean is None:
-                continue  # an empty mask is told as such: its expected Dice is 0
+                continue  # an empty mask has a warning of its own: its expected Dice is 0
             lungs = result.structures.lungs if result.structures is not None else None
             found.append(features_of(result.mask, result.probability, result.predicted_iou, lungs))
             means.append(result.embedding_mean)

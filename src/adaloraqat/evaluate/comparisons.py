@@ -34,7 +34,7 @@ Pair = tuple[FilmRow, FilmRow]
 def check_choices(
     models: Sequence[str], reference: str | None, margin: float, tolerances: Sequence[float]
 ) -> None:
-    """Refuse, before any work, a reference that is not a model here, and a margin or tolerance that is none.
+    """Refuse, before any work, a reference that is not a model here, and an invalid margin or tolerance.
 
     Raises:
         AdaloraqatError: any of them.

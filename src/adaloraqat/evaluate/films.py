@@ -21,15 +21,15 @@ def choose_scored(manifest: Path, split: str, sources: Collection[str] | None = 
     """Return the films of a split ("all": of every one) and of some sources (None: of all).
 
     Raises:
-        ManifestError: the manifest is none, no film is chosen, or of those chosen not a single one is there.
+        ManifestError: the manifest is unusable, no film is chosen, or none of those chosen exists.
     """
     entries = read_manifest(manifest, files_exist=False)
     in_split = entries if split == ALL_SPLITS else select(entries, split)
     chosen = [entry for entry in in_split if sources is None or entry.source in sources]
     if not chosen:
         raise ManifestError(
-            f"The manifest has no film of split {split} and source {', '.join(sources or ())}: "
-            "correct the split or the source."
+            f"The manifest has no film in split {split} from source {', '.join(sources or ())}: correct the "
+            "split or the source."
         )
     if not any(entry.path_image.is_file() for entry in chosen):
         read_manifest(manifest)  # not a single film: the manifest is wrong, which this says

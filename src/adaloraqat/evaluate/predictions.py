@@ -43,7 +43,7 @@ class Predictions:
         """Return the saved mask (H, W) of a film.
 
         Raises:
-            FilmError: there is none, or it is damaged or of another size than `shape`.
+            FilmError: there is none, or it is damaged or its size is not `shape`.
         """
         if entry.id not in self._paths:
             raise FilmError(f"{self.folder.name} holds no mask of this film: add it.")

@@ -83,7 +83,7 @@ def patient_code(entry: Entry) -> str:
 def of_manifest(rows: Sequence[FilmRow], entries: Sequence[Entry]) -> list[FilmRow]:
     """Return rows read back from disk with source and patient as `entries` have them now.
 
-    Scores depend on neither, so scores that were kept are good though a manifest was mended since, or
+    Scores depend on neither, so scores that were kept are good though a manifest was corrected since, or
     patients were told apart otherwise when they were written.
     """
     known = {entry.id: entry for entry in entries}

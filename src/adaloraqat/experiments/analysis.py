@@ -57,7 +57,7 @@ def analyse(
             on all.
 
     Raises:
-        AdaloraqatError: with one sentence for anything that a user can mend.
+        AdaloraqatError: with one sentence for anything that a user can fix.
     """
     training, validation = choose_films(read_manifest(manifest, files_exist=False), run.recipe)
     usable = UsableFilms()

@@ -106,7 +106,7 @@ def run_demo(
         OutputError: `out` holds something that no demo made, or cannot be written.
         RecipeError: the recipe lacks one of the two stages.
         ManifestError: `plan.data` cannot be read.
-        AdaloraqatError: with one sentence for anything else that a user can mend.
+        AdaloraqatError: with one sentence for anything else that a user can fix.
     """
     plan = plan or DemoPlan()
     adalora, _ = _both_stages(recipe)
@@ -207,13 +207,13 @@ def judge(before: Mapping[str, Any], after: Mapping[str, Any], int8: Mapping[str
     failures = []
     if not gain >= LEAST_GAIN:  # so written, NaN fails too
         failures.append(
-            f"Training changed the validation Dice by {gain:+.4f} where at least +{LEAST_GAIN:.2f} is asked "
-            "for: train longer, or raise the learning rates in the recipe."
+            f"Training changed the validation Dice by {gain:+.4f} but at least +{LEAST_GAIN:.2f} is "
+            "required: train longer, or raise the learning rates in the recipe."
         )
     if not change >= -LARGEST_LOSS:
         failures.append(
-            f"INT8 changed the validation Dice by {change:+.4f} where at most -{LARGEST_LOSS:.2f} is "
-            "allowed: train stage 2 longer, or calibrate on more films."
+            f"INT8 changed the validation Dice by {change:+.4f} but at most -{LARGEST_LOSS:.2f} is allowed: "
+            "train stage 2 longer, or calibrate on more films."
         )
     failed = sum(model[prompt]["failed"] for model in (before, after, int8) for prompt in model)
     if failed:

@@ -94,7 +94,7 @@ def training_numbers(result: dict[str, Any], adalora: AdaLoRAStage, adapted: Loa
 
 
 def prune_steps(adalora: AdaLoRAStage) -> list[int]:
-    """Return the steps after which ranks are pruned, where they can be told without the number of films."""
+    """Return the steps after which ranks are pruned, where they are known without the number of films."""
     steps = adalora.schedule.steps_per_epoch
     if adalora.prune_unit == "step":
         return list(adalora.prune_at)

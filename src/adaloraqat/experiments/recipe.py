@@ -51,7 +51,7 @@ class Row(Strict):
     @model_validator(mode="after")
     def _one_origin(self) -> "Row":
         if sum(origin is not None for origin in (self.recipe, self.model, self.predictions)) > 1:
-            raise ValueError(f"{self.name}: give one of recipe, model and predictions")
+            raise ValueError(f"{self.name}: give exactly one of recipe, model and predictions")
         return self
 
 
@@ -87,7 +87,7 @@ class TableRecipe(Strict):
         if len(set(names)) != len(names):
             raise ValueError("two rows have the same name; give each its own")
         if self.reference not in names:
-            raise ValueError(f"the reference {self.reference!r} is none of the rows")
+            raise ValueError(f"the reference {self.reference!r} is not among the rows")
         return self
 
 

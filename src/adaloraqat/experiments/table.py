@@ -70,7 +70,7 @@ def make_table(
         the content of table.json, the methods and the films scored.
 
     Raises:
-        AdaloraqatError: with one sentence for anything that a user can mend.
+        AdaloraqatError: with one sentence for anything that a user can fix.
     """
     entries = choose_scored(manifest, table.split, table.sources)
     check_folder(out)
@@ -233,7 +233,7 @@ def make_method(
         progress: shows how many films are done.
 
     Raises:
-        AdaloraqatError: with one sentence for anything that a user can mend.
+        AdaloraqatError: with one sentence for anything that a user can fix.
     """
     if row.model is not None:
         bundle = load_bundle(row.model)
@@ -273,7 +273,7 @@ def _check_same(row: Row, recipe: Recipe, run: Path, manifest: Path) -> None:
     except ManifestError:
         return  # films to score alone, such as another hospital's
     if RunFolder(run).identity() != fingerprint([*training, *validation], files_exist=False):
-        raise RecipeError(f"{row.name}: {run.name} was trained on other films than --data names; {remedy}.")
+        raise RecipeError(f"{row.name}: {run.name} was trained on films that differ from --data; {remedy}.")
 
 
 def _exported(row: Row, run: Path, stage: str, manifest: Path, report: Report) -> Bundle:

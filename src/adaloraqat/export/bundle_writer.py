@@ -74,7 +74,8 @@ def export_bundle(
         name: what the bundle is called.
         outlines: what its masks outline, in words.
         second_pass: whether a film without a box is decoded a second time with the first mask's box.
-        smallest_part: share of the largest part below which parts are removed and holes filled.
+        smallest_part: share of the largest component below which components are removed and holes
+            filled.
         quality_trained: whether the quality output predicts IoU.
         training: recipe, data fingerprint, and whether this is post-training quantisation.
         metrics: measured scores.

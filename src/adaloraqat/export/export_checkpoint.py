@@ -92,7 +92,7 @@ def export_checkpoint(
             float32, as the published code does. Others round other layers: post-training quantisation.
         weight_range: `portable` or `full`; None is the policy's own, the full one for `reference`.
         manifest: films: those of split train calibrate, those of split val choose the second pass and measure
-            parity. Of films of no split every second one calibrates, the others measure.
+            parity. Of films without a split every second one calibrates, the others measure.
         name: the bundle's name; None is the file's.
         openvino: also write OpenVINO IR.
         report: receives one line of progress at a time.
@@ -113,7 +113,7 @@ def export_checkpoint(
     if policy.quantizes and not training:
         raise RecipeError(
             f"{file.name} holds no activation range, so {policy.name} needs films to calibrate on: give "
-            "--data with films of split train, or of no split."
+            "--data with films in split train, or without a split."
         )
     checkpoint = _read(file, options, report)
     for sentence in _about(checkpoint, policy):
@@ -204,8 +204,8 @@ def _about(checkpoint: AdaLoRAQATCheckpoint, policy: PrecisionPolicy) -> Iterato
     """Say what was found in the file, and what the export makes of it."""
     stage = {1: "stage 1, trained in float", 2: "stage 2, trained with rounded weights"}
     yield (
-        f"{checkpoint.file}: {stage.get(checkpoint.stage or 0, 'of a stage that it does not tell')}; every "
-        "number in it is a float, no integer and no scale"
+        f"{checkpoint.file}: {stage.get(checkpoint.stage or 0, 'of a stage that it does not tell')}; it "
+        "holds floats only, no integers and no scales"
     )
     ranks = sorted(set(checkpoint.ranks.values()))
     shown = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
@@ -221,8 +221,8 @@ def _about(checkpoint: AdaLoRAQATCheckpoint, policy: PrecisionPolicy) -> Iterato
             "the bundle says so"
         )
     yield (
-        "the model was trained with boxes close around both lungs only, and takes a film without a box less "
-        "well: give --box where you can"
+        "the model was trained with boxes close around both lungs only, and does less well on a film "
+        "without a box: give --box where you can"
     )
 
 
@@ -235,7 +235,7 @@ def _scaling_sentence(checkpoint: AdaLoRAQATCheckpoint) -> str:
 
 
 def _contradictions(checkpoint: AdaLoRAQATCheckpoint) -> Iterator[str]:
-    """Say where the file tells of other rounded layers than the published code rounds."""
+    """Say where the file's rounded layers differ from those of the published code."""
     ours = set(rounded_layers(checkpoint.model))
     told = checkpoint.provenance.get("quantized_layers")
     if told is not None and told != len(ours):
@@ -243,8 +243,8 @@ def _contradictions(checkpoint: AdaLoRAQATCheckpoint) -> Iterator[str]:
     if checkpoint.rounded and checkpoint.rounded != ours:
         odd = sorted(checkpoint.rounded ^ ours)
         yield (
-            f"the file lists other rounded layers than the published code rounds ({odd[0]}): its list is not "
-            "used"
+            f"the file's list of rounded layers differs from what the published code rounds ({odd[0]}): its "
+            "list is not used"
         )
 
 
@@ -286,7 +286,7 @@ def _validated(
 ) -> tuple[bool, float, dict[str, Any]]:
     """Choose the second pass by validation, and measure what the export changed of the file's own answers.
 
-    Without films the second pass stays: a box of the whole film is none that the model was trained with.
+    Without films the second pass stays: the model was not trained with a box of the whole film.
     """
     if not films:
         report(

@@ -319,7 +319,7 @@ def _described(proposal: Proposal, max_drop: float) -> dict[str, Any]:
 def _films(run: LoadedRun, manifest: Path | None) -> tuple[list[Entry], list[Entry]]:
     """Return training and validation entries of a manifest, which may lack one of them or any split.
 
-    Without a split val, films of no split validate; training films never do, nor test films.
+    Without a split val, films without a split validate; training films never do, nor test films.
     """
     if manifest is None:
         return [], []

@@ -54,7 +54,7 @@ def export_weights(
     """Write weights that nobody adapted here, or those of a bundle, as a bundle of another precision.
 
     A promptable model was not trained on whole films: without a box its bundle takes boxes that the small
-    shipped model proposes, one for both lungs or one a lung, whichever validates better on `manifest` (one
+    shipped model proposes, one for both lungs or one per lung, whichever validates better on `manifest` (one
     for both without films: it was better for LiteMedSAM on the validation films of three sources). A bundle
     keeps its prompt, its passes, its words and its licence; structures and quality were made for its own
     embeddings and masks, and are left out.
@@ -65,7 +65,7 @@ def export_weights(
         precision: a policy; None is `fp32`. Integers are calibrated on films: post-training quantisation.
         weight_range: `portable` or `full`; None is the policy's own.
         manifest: films: those of split train calibrate, those of split val choose the prompt and measure
-            parity. Of films of no split every second one calibrates, the others measure.
+            parity. Of films without a split every second one calibrates, the others measure.
         name: the bundle's name; None is that of the weights.
         openvino: also write OpenVINO IR.
         report: receives one line of progress at a time.
@@ -85,7 +85,8 @@ def export_weights(
     training, validation = split_for_export(manifest)
     if policy.quantizes and not training:
         raise RecipeError(
-            f"{policy.name} needs films to calibrate on: give --data with split train or no split."
+            f"{policy.name} needs films to calibrate on: give --data with films in split train, or without a "
+            "split."
         )
     mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
     if mismatch:

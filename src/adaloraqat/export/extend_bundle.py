@@ -45,18 +45,18 @@ def extend_bundle(
 def with_structures_of(bundle: Bundle, other: Bundle, folder: str | os.PathLike[str]) -> Bundle:
     """Write a copy of `bundle` with the head of `other`, whose encoder is the same to the last byte.
 
-    A model whose decoder alone was trained anew keeps its structures so: the head reads the embedding.
+    A model of which only the decoder was retrained keeps its structures so: the head reads the embedding.
 
     Raises:
         BundleError: `other` has no structures, or another encoder.
         OutputError: `folder` is something else than a bundle, or cannot be written.
     """
     if not other.has_structures:
-        raise BundleError(f"{other.name} has no structures that {bundle.name} could take.")
+        raise BundleError(f"{other.name} has no structures to copy into {bundle.name}.")
     if bundle.files[ENCODER].sha256 != other.files[ENCODER].sha256:
         raise BundleError(
-            f"{other.name} has another encoder than {bundle.name}, whose embeddings its head has never seen: "
-            "train a head of its own (leave --structures-from out)."
+            f"{other.name} has a different encoder from {bundle.name}, so its structures do not fit: leave "
+            "--structures-from out to train new ones."
         )
     heads = [name for name in other.files if STRUCTURES.split(".")[0] in name]
     kept = [name for name in bundle.files if name not in heads]

@@ -156,7 +156,7 @@ def sensitivity(
 
 
 def check_max_drop(max_drop: float) -> None:
-    """Refuse a largest drop that is none.
+    """Refuse an invalid largest drop.
 
     Raises:
         RecipeError: it is negative.

@@ -204,9 +204,9 @@ def check_tolerances(tolerances: Sequence[float]) -> None:
         FilmError: one of them is negative, infinite or no number, or two are the same.
     """
     if not all(np.isfinite(tolerance) and tolerance >= 0 for tolerance in tolerances):
-        raise FilmError("A tolerance of the NSD is a distance of 0 or more, in mm or pixels: correct it.")
+        raise FilmError("An NSD tolerance must be a distance of 0 or more, in mm or pixels: correct it.")
     if len(set(map(nsd_key, tolerances))) != len(tolerances):
-        raise FilmError("A tolerance of the NSD is given twice: give each once.")
+        raise FilmError("An NSD tolerance is given twice: give each once.")
 
 
 def nsd_key(tolerance: float) -> str:

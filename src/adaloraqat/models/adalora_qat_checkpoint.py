@@ -207,8 +207,8 @@ def _adapters_beside(
         merged = merged_weight(qkv.weight.detach(), adapter, scaling.factor, f"layer_{block}", file)
         qkv.weight = torch.nn.Parameter(merged, requires_grad=qkv.weight.requires_grad)
     notice = (
-        f"{file} holds adapters alone: mask decoder and prompt encoder are those of {Path(base).name}, "
-        "not the trained ones, which are in best_model_*.pth only."
+        f"{file} holds adapters only: mask decoder and prompt encoder are those of {Path(base).name}, not "
+        "the trained ones, which are in best_model_*.pth only."
     )
     return AdaLoRAQATCheckpoint(
         model.eval(),
@@ -298,7 +298,7 @@ def _provenance(outer: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a JSON value, None for what is none (NaN among it)."""
+    """Return a JSON value; None for what is not one, such as NaN."""
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, dict):

@@ -55,7 +55,7 @@ class Parts:
 
 
 def is_adalora_qat_naming(names: Iterable[str]) -> bool:
-    """Tell whether these are tensor names of a model of AdaLoRA-QAT's public code."""
+    """Return whether these are tensor names of a model of AdaLoRA-QAT's public code."""
     return any(_OWN.search(name) or _COPIES in name for name in names)
 
 

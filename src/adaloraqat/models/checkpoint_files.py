@@ -225,7 +225,7 @@ def not_weights(content: Mapping[object, object], file: str) -> str:
     if key is not None:
         beside = f" ({_listed(others)})" if others else ""
         return f"{file} holds more than weights{beside}: its weights are under {key!r}; {_save(key, file)}."
-    held = f"things that are no tensors ({_listed(others)})" if others else "tensors without names"
+    held = f"values that are not tensors ({_listed(others)})" if others else "tensors without names"
     return f"{file} holds {held}: {_ALONE}."
 
 
@@ -245,7 +245,7 @@ def _key_beside_namespace(path: Path) -> str | None:
 
 
 def _weights_key(content: Mapping[object, object]) -> str | None:
-    """Return the key of the first dictionary of tensors by name; an optimiser's state is none."""
+    """Return the key of the first dictionary of tensors by name; an optimiser's state is not one."""
     return next((name for name, value in content.items() if isinstance(name, str) and _is_state(value)), None)
 
 

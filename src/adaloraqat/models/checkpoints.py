@@ -205,8 +205,8 @@ def _agreed(given: Architecture | None, found: Architecture | None, file: str) -
     ]
     if wrong:
         raise CheckpointError(
-            f"{file} has another {wrong[0]} than the architecture asked for "
-            f"({own.get(wrong[0])}, not {given.to_dict().get(wrong[0], 'sam')}): use the file's own."
+            f"{file} has a different {wrong[0]} from the architecture asked for ({own.get(wrong[0])}, not "
+            f"{given.to_dict().get(wrong[0], 'sam')}): use the file's own."
         )
     return found
 

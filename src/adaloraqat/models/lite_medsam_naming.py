@@ -35,7 +35,7 @@ _LITE_MEDSAM_SIZE, _MOBILE_SAM_SIZE = 256, 1024
 
 
 def is_lite_medsam_naming(names: Iterable[str]) -> bool:
-    """Tell whether these are tensor names of LiteMedSAM or MobileSAM."""
+    """Return whether these are tensor names of LiteMedSAM or MobileSAM."""
     return any(name.startswith(f"{_ROOT}.patch_embed.seq.") for name in names)
 
 

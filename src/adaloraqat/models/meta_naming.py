@@ -57,7 +57,7 @@ _HEAD = re.compile(
 
 
 def is_meta_naming(names: Iterable[str]) -> bool:
-    """Tell whether these are tensor names of segment-anything."""
+    """Return whether these are tensor names of segment-anything."""
     return any(name.startswith("image_encoder.") for name in names)
 
 

@@ -6,7 +6,7 @@ brings the files (`published_fetch`), `resolve` finds them.
 
 SHA-256: a file that was hashed here says so (`seen`). Of the others the table holds what the publisher's own
 pages or several public repositories state, apart and never as our own finding; a file with another hash is
-refused all the same.
+refused nevertheless.
 """
 
 from __future__ import annotations

@@ -155,10 +155,10 @@ def copy_checked(stream: IO[bytes], target: Path, file: WeightFile, name: str) -
     if file.exact and file.bytes is not None and length != file.bytes:
         more = "more" if length > file.bytes else "fewer"
         raise CheckpointError(
-            f"{name} came with {more} bytes than the {file.bytes:,} it has as published: download it again."
+            f"{name} has {more} bytes than the {file.bytes:,} published: download it again."
         )
     if file.sha256 is not None and digest.hexdigest() != file.sha256:
-        raise CheckpointError(f"{name} is not as published (its SHA-256 is another one): download it again.")
+        raise CheckpointError(f"{name} is not as published (its SHA-256 differs): download it again.")
 
 
 def no_space(entry: Published) -> str:

@@ -46,7 +46,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 def get(
     entry: Published, source: Path | None = None, revision: str | None = None, report: Report = lambda _: None
 ) -> Kept:
-    """Return the weights of `entry`, fetched unless they lie here whole.
+    """Return the weights of `entry`, fetched unless they are here whole.
 
     Args:
         entry: of `published.PUBLISHED`, or one like them.
@@ -100,7 +100,7 @@ def verified(entry: Published) -> Kept | None:
 
 
 def _is_wanted(here: Kept, entry: Published, revision: str | None) -> bool:
-    """Whether what lies here is the revision asked for: the pinned one, or whatever a file or folder held."""
+    """Whether what is here is the revision asked for: the pinned one, or whatever a file or folder held."""
     if revision is None:
         pinned = entry.origin.revision if isinstance(entry.origin, Hub) else None
         return here.record["revision"] in (None, pinned)
@@ -151,8 +151,8 @@ def _from_source(entry: Published, source: Path, staging: Path) -> dict[str, Any
                 copy_checked(stream, staging / file.name, expected, source.name)
             return _record(entry, staging, [file.name])
     raise CheckpointError(
-        f"{source.name} does not hold {entry.name}: give {_sources(entry)}, whole and unchanged "
-        "(its SHA-256 is another one), or use a file of your own by its path."
+        f"{source.name} does not hold {entry.name}: give {_sources(entry)}, whole and unchanged (its SHA-256 "
+        "differs), or use a file of your own by its path."
     )
 
 
@@ -185,8 +185,8 @@ def _check_stated(entry: Published, staging: Path) -> None:
     path = staging / entry.file.name
     if path.exists() and entry.file.sha256 is not None and sha256(path) != entry.file.sha256:
         raise CheckpointError(
-            f"{entry.file.name} is not the one published as {entry.name} (its SHA-256 is another one): "
-            "download it again, or use it by its path."
+            f"{entry.file.name} is not the one published as {entry.name} (its SHA-256 differs): download it "
+            "again, or use it by its path."
         )
 
 

@@ -71,8 +71,8 @@ def _pip_sentence(entry: Published, wheel: Wheel, said: str) -> str:
         return _without_pip(entry, wheel)
     if "DO NOT MATCH THE HASHES" in said:
         return (
-            f"The {wheel.project} {wheel.version} that pip found is not the published one (its SHA-256 is "
-            "another one), and nothing of it was kept: use another package index."
+            f"The {wheel.project} {wheel.version} that pip found is not the published one (its SHA-256 "
+            "differs), and nothing of it was kept: use another package index."
         )
     if any(sign in said for sign in ("No space left", "Errno 28", "Errno 27", "Errno 122", "File too large")):
         return no_space(entry)

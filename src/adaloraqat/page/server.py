@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         # a foreign name that resolves to this computer would make the page part of a foreign site
         if self.headers.get("Host", "").rpartition(":")[0] not in _HOSTS:
-            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This page answers to localhost only.")
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This page answers requests to localhost only.")
             return
         address = self.path.partition("?")[0]
         site = self.server.site
@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Tell of requests only where details are asked for."""
+        """Log requests only where details are asked for."""
         log.debug(format, *args)
 
 

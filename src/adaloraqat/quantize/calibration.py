@@ -1,6 +1,6 @@
 """Calibration: run a few films through the float model, then freeze the activation ranges.
 
-`in_precision` does all that an export needs for another precision than the one that was trained.
+`in_precision` does all that an export needs for a precision that was not trained.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class ConvolutionLayout(Layout):
 
 
 def convolution_of(layer: nn.Module) -> ConvolutionLayout | None:
-    """Return the layout of `layer` as a convolution, or None if it is none (or not padded with zeros)."""
+    """Return the layout of `layer` as a convolution, or None if it is not one (or not padded with zeros)."""
     if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return None
     return ConvolutionLayout(

@@ -13,7 +13,7 @@ multiplied in floating point. A file is as small as with integer arithmetic, and
 every CPU.
 The `w8a8` table is ours too, for encoders with pretrained convolutions: every weight is stored as INT8, and
 the products of attention blocks, neck and decoder, nearly all of the work, multiply integers. The other
-convolutions multiply in floating point: with one range a tensor, their activations are what INT8 harms
+convolutions multiply in floating point: with one range per tensor, their activations are what INT8 harms
 (docs/quantisation.md).
 """
 
@@ -94,7 +94,7 @@ class PrecisionPolicy:
         rules: (pattern, precision) pairs; a pattern is a shell-style wildcard on the module's qualified name
             (a table that is a bare parameter counts under its own name, e.g. `vision_encoder.pos_embed`).
             Modules that no line matches stay float32. The products of attention (`....attn.scores`,
-            `....attn.mixture`) heed lines of "int8 product" and "float32" only, and layers no "int8 product".
+            `....attn.mixture`) obey lines of "int8 product" and "float32" only, and layers no "int8 product".
         weight_range: "portable" (|q| ≤ 63, exact on every CPU) or "full" (|q| ≤ 127, for CPUs with VNNI).
         divide: weights are rounded after a division by their scale (`numerics.fake_quantize_weight`).
 

@@ -150,8 +150,8 @@ def _fake_quantized(layer: nn.Module, name: str, precision: Precision, weight_li
             quantized.start_quantizing(layout, precision, weight_limit)
             return quantized
     raise RecipeError(
-        f"The policy asks for INT8 in {name}, which is no matrix product over patches: "
-        "give it 'int8 convolution', 'float16 storage' or 'float32'."
+        f"The policy asks for INT8 in {name}, which is not a matrix product over patches: give it 'int8 "
+        "convolution', 'float16 storage' or 'float32'."
     )
 
 

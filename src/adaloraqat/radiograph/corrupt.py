@@ -82,7 +82,7 @@ def corrupt(name: str, pixels: Pixels, mask: Mask, seed: int) -> Corrupted:
         FilmError: there is no such corruption; the message lists the names.
     """
     if name not in CORRUPTIONS:
-        raise FilmError(f"There is no corruption {name!r}: choose among {', '.join(CORRUPTIONS)}.")
+        raise FilmError(f"There is no corruption {name!r}: choose one of {', '.join(CORRUPTIONS)}.")
     corruption = CORRUPTIONS[name]
     changed, moved = corruption.change(pixels, mask, np.random.default_rng(seed))
     image = Image.fromarray((np.clip(changed, 0, 1) * 255 + 0.5).astype(np.uint8))
@@ -202,7 +202,7 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
             Corruption("rotated_10", "rotated by 10° to either side", _rotated(10)),
             Corruption("rotated_15", "rotated by 15° to either side", _rotated(15)),
             Corruption("inverted", "dark and bright exchanged", _inverted),
-            Corruption("low_exposure", f"about {PHOTONS} photons a pixel behind the lungs", _low_exposure),
+            Corruption("low_exposure", f"about {PHOTONS} photons per pixel behind the lungs", _low_exposure),
             Corruption("low_contrast", "fogged by scatter, a fifth of the range", _low_contrast),
             Corruption("noisy", f"noise of standard deviation {NOISE:g} of the range", _noisy),
             Corruption("blurred", f"blurred by {BLUR:.1%} of the longer side", _blurred),
@@ -213,4 +213,4 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
         )
     }
 )
-"""Every corruption by name, in the order of a table; the first is none."""
+"""Every corruption by name, in the order of a table; the first changes nothing."""

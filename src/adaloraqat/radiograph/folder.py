@@ -160,6 +160,6 @@ def _suffix(path: Path) -> str:
 
 
 def _leads_back(link: Path, home: str) -> bool:
-    """Tell whether a link leads to where it came from, or to all that lies around it."""
+    """Return whether a link leads to where it came from, or to all that lies around it."""
     real = os.path.realpath(link)
     return any(Path(place).is_relative_to(real) for place in (home, os.path.realpath(link.parent)))

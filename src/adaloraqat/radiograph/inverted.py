@@ -1,4 +1,4 @@
-"""Tell from the content whether a film is inverted (lungs bright, body dark), or lies upside down.
+"""Find from the content whether a film is inverted (lungs bright, body dark), or lies upside down.
 
 Tags lie (a MONOCHROME1 tag over pixels that are not inverted is common), and pictures have no tag. What the
 film lies on does not count: a sheet, a light box, a screenshot, the shadow of a collimator.
@@ -46,7 +46,7 @@ def chest_likeness(pixels: NDArray[Any]) -> float:
 
 
 def looks_inverted(pixels: NDArray[Any]) -> bool:
-    """Tell whether (H, W) `pixels`, in any unit, show the negative of an upright chest film.
+    """Return whether (H, W) `pixels`, in any unit, show the negative of an upright chest film.
 
     In doubt they do not: too small, too little alike, or more like a film lying on a side or upside down.
     """
@@ -57,7 +57,7 @@ def looks_inverted(pixels: NDArray[Any]) -> bool:
 
 
 def looks_upside_down(pixels: NDArray[Any]) -> bool:
-    """Tell whether (H, W) `pixels`, in any unit, show a chest film turned by 180 degrees, mirrored or not.
+    """Return whether (H, W) `pixels`, in any unit, show a chest film turned by 180 degrees, mirrored or not.
 
     In doubt they do not: too little alike, a negative, or more like a film that lies on a side.
     """
@@ -66,7 +66,7 @@ def looks_upside_down(pixels: NDArray[Any]) -> bool:
 
 
 def looks_on_its_side(pixels: NDArray[Any]) -> bool:
-    """Tell whether (H, W) `pixels`, in any unit, show a chest film turned by 90 or 270 degrees.
+    """Return whether (H, W) `pixels`, in any unit, show a chest film turned by 90 or 270 degrees.
 
     In doubt they do not: too little alike, a negative, or nearly as much like another turn.
     """

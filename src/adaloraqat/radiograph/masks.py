@@ -39,7 +39,7 @@ def read_mask(path: str | os.PathLike[str], shape: tuple[int, int] | None = None
         shape: (H, W) that the mask must have; None accepts any.
 
     Raises:
-        FilmError: missing, damaged, with NaN, or of another size than `shape`.
+        FilmError: missing, damaged, with NaN, or not of the size `shape`.
     """
     path = Path(path)
     values = _stored(path)
@@ -61,7 +61,7 @@ def read_labels(path: str | os.PathLike[str], shape: tuple[int, int] | None = No
     """Return (H, W) uint8 labels: 0 none, 1 right lung (at the image's left), 2 left lung, 3 heart.
 
     Raises:
-        FilmError: missing, damaged, of another size than `shape`, or with values that are no labels.
+        FilmError: missing, damaged, not of the size `shape`, or with values that are not labels.
     """
     path = Path(path)
     image = _open(path, "label picture")
@@ -167,7 +167,7 @@ def _values(image: Image.Image) -> NDArray[Any]:
 
 
 def _background_is_first(image: Image.Image) -> bool:
-    """Tell whether a palette means its index 0 as background: no used colour is black, some are no grey."""
+    """Return whether a palette means its index 0 as background: no used colour is black, some are no grey."""
     used = np.unique(np.asarray(image))
     palette = np.asarray(image.getpalette("RGB"), dtype=np.int16).reshape(-1, 3)
     colours = palette[used[used < len(palette)]]

@@ -106,7 +106,7 @@ class Frame:
     ) -> NDArray[np.float32]:
         """Logits on the original pixels from (x, y) to (x_end, y_end), the end exclusive."""
         height, width = self.original
-        grid = logits.shape[0] / self.image_size  # logit pixels a model pixel
+        grid = logits.shape[0] / self.image_size  # logit pixels per model pixel
         across, down = self.resized[1] * grid, self.resized[0] * grid  # of the grid, what the film covers
         part = (x / width * across, y / height * down, x_end / width * across, y_end / height * down)
         image = Image.fromarray(np.ascontiguousarray(logits, dtype=np.float32))
@@ -279,7 +279,7 @@ class Preprocessing:
         if not 0 <= self.percentile_low < self.percentile_high <= 100:
             return "percentiles must rise within 0 to 100"
         if {len(self.mean), len(self.std)} - {1, self.channels}:
-            return "mean and std need one value, or one a channel"
+            return "mean and std need one value, or one per channel"
         mean, std = (np.array(values, dtype=np.float64) for values in (self.mean, self.std))
         if not (np.abs(mean) < _MOST_FACTOR).all():
             return "mean must be finite"

@@ -84,7 +84,7 @@ def rank_map(ranks: Mapping[str, int], full: int) -> "Figure":
 
 
 def rank_history(lines: Sequence[Mapping[str, Any]]) -> "Figure | None":
-    """Draw the rank of every adapted matrix epoch by epoch: a panel each for q, k and v, one row a layer.
+    """Draw the rank of every adapted matrix epoch by epoch: a panel each for q, k and v, one row per layer.
 
     Args:
         lines: the lines of a run's metrics.jsonl; those with `ranks` count.
@@ -175,7 +175,7 @@ def box_plots(methods: Sequence[Method], prompt: str) -> "Figure | None":
             panel.set(ylim=(-0.6, len(shown) - 0.4))
             panel.set_title(source, loc="left")
             panel.grid(axis="x", lw=0.4, alpha=0.6)
-        axes[-1].set(xlabel="Dice, one dot a film")
+        axes[-1].set(xlabel="Dice, one dot per film")
         return figure
 
 

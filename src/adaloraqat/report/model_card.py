@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 LICENCE_FILE = "LICENSE.md"
-"""Goes with the card where the licence is none of `HUB_LICENCES`; its name is the one the Hub looks for."""
+"""Goes with the card where the licence is not in `HUB_LICENCES`; its name is the one the Hub looks for."""
 
 HUB_LICENCES = ("apache-2.0", "cc-by-4.0")
 """Licences that the Hub knows by an identifier, which is SPDX's in small letters."""

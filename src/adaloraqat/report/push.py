@@ -39,7 +39,7 @@ class Push:
             private: make a private repository, and refuse one that is public.
 
         Raises:
-            OutputError: the name is none, the client or a token is missing, or HF_HUB_OFFLINE is set.
+            OutputError: the name is invalid, the client or a token is missing, or HF_HUB_OFFLINE is set.
         """
         hub.check_repository(repository, OutputError)
         self.repository, self.revision, self.private = repository, revision or hub.MAIN, private

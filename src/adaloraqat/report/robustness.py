@@ -52,7 +52,7 @@ def tables(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     caption = (
         f"{document['films']} films ({', '.join(document['sources'])}), seed {document['seed']}. The drop is "
-        "what is lost of the clean films' mean Dice with the same prompt, with its 95 % interval."
+        "the loss from the clean films' mean Dice with the same prompt, with its 95 % interval."
     )
     found = []
     for model in dict.fromkeys(row["model"] for row in document["rows"]):

@@ -107,11 +107,9 @@ class Films:
         self._pool.check_room(self._settings.deadline_s)  # before the body: it may be long
         form = await read_form(request, share, self._settings.max_bytes, self._settings.client_s)
         if takes_mask and MASK_FIELD in form.fields:
-            raise Problem(400, "The mask is no file: send it as a file of the form, in the field mask.")
+            raise Problem(400, "The mask is not a file: send it as a file in the form's field mask.")
         if any(key not in known for key in form.fields) or (form.mask is not None and not takes_mask):
-            raise Problem(
-                400, f"There is a field that is not known here: leave out all but {', '.join(known)}."
-            )
+            raise Problem(400, f"The form has an unknown field: use only {', '.join(known)}.")
         return form
 
     async def _answer(self, request: Request, asked: FilmRequest) -> FilmAnswer:
@@ -186,7 +184,7 @@ def create_app(
 
     async def ready(request: Request) -> Response:
         if not pool.ready_workers:
-            raise Problem(503, "No worker is ready: ask again in a moment.", {"Retry-After": "1"})
+            raise Problem(503, "No worker is ready: try again in a moment.", {"Retry-After": "1"})
         return PlainTextResponse("ready\n")
 
     async def measures(request: Request) -> Response:
@@ -248,10 +246,10 @@ def _box(text: str) -> BoxLike:
     try:
         x_min, y_min, x_max, y_max = map(float, text.split(","))
     except ValueError as error:
-        raise Problem(400, "A box is no X0,Y0,X1,Y1: give four numbers with commas between.") from error
+        raise Problem(400, "A box is not X0,Y0,X1,Y1: give four numbers separated by commas.") from error
     box = (x_min, y_min, x_max, y_max)
     if not all(map(math.isfinite, box)):
-        raise Problem(400, "A box has a side that is no finite number: give pixels of the film.")
+        raise Problem(400, "A box has a side that is not a finite number: give pixels of the film.")
     return box
 
 

@@ -81,7 +81,7 @@ class Background:
 
     @contextmanager
     def running(self, drain_s: float) -> Iterator[None]:
-        """Work until the block ends; then take nothing more, and give films in work `drain_s` seconds.
+        """Work until the block ends; then take nothing more, and give films in progress `drain_s` seconds.
 
         Raises:
             AdaloraqatError: the node cannot listen.

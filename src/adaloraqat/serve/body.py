@@ -58,7 +58,7 @@ class Bytes:
             Problem: 503, they are not there.
         """
         if count > self._left:
-            raise busy("The server holds as many films as its memory allows: ask again in a moment.")
+            raise busy("The server holds as many films as its memory allows: try again in a moment.")
         self._left -= count
 
 
@@ -99,7 +99,7 @@ async def read_body(request: Request, share: Share, max_bytes: int, seconds: flo
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
         raise Problem(
-            415, "A compressed body is not taken: send the film as it is, without Content-Encoding."
+            415, "A compressed body is not accepted: send the film as it is, without Content-Encoding."
         )
     declared = request.headers.get("Content-Length", "")
     if declared.isdigit():
@@ -151,7 +151,7 @@ async def read_form(request: Request, share: Share, max_bytes: int, seconds: flo
     mask = await masks[0].read()
     await masks[0].close()
     if not mask.startswith(_PNG):
-        raise Problem(422, "The mask is no PNG: send one of 0 and 255, of the film's size.")
+        raise Problem(422, "The mask is not a PNG: send one of 0 and 255, of the film's size.")
     return Form(film, films[0].filename or "film", fields, mask, masks[0].filename or MASK)
 
 
@@ -182,7 +182,7 @@ async def _parts(request: Request, body: bytes) -> list[tuple[str, str | UploadF
         request.headers, pieces(), max_files=_FILES, max_fields=_FIELDS, max_part_size=_FIELD_BYTES
     )
     refusal = Problem(
-        400, "The form cannot be taken apart: send multipart/form-data with one film, and at most one mask."
+        400, "The form cannot be parsed: send multipart/form-data with one film, and at most one mask."
     )
     with refused_as(refusal):
         return (await parser.parse()).multi_items()
@@ -210,7 +210,7 @@ async def read_films(
         ClientDisconnect: the client has gone before its end.
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
-        raise Problem(415, "A compressed body is not taken: send the form without Content-Encoding.")
+        raise Problem(415, "A compressed body is not accepted: send the form without Content-Encoding.")
     declared = request.headers.get("Content-Length", "")
     if declared.isdigit():
         _check_total(int(declared))
@@ -219,7 +219,7 @@ async def read_films(
         items = (await parser.parse()).multi_items()
     except (MultiPartException, KeyError) as error:
         raise Problem(
-            400, f"The form cannot be taken apart: send multipart/form-data with at most {MOST_FILMS} films."
+            400, f"The form cannot be parsed: send multipart/form-data with at most {MOST_FILMS} films."
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -236,7 +236,7 @@ async def read_films(
 
 
 async def _pieces(request: Request, seconds: float) -> AsyncGenerator[bytes, None]:
-    """Give the body piece by piece, as long as the client goes on."""
+    """Give the body piece by piece, as long as the client sends."""
     total = 0
     stream = request.stream()
     while True:
@@ -244,7 +244,7 @@ async def _pieces(request: Request, seconds: float) -> AsyncGenerator[bytes, Non
             async with asyncio.timeout(seconds):
                 piece = await anext(stream, None)
         except TimeoutError as error:
-            raise Problem(408, f"Nothing came for {seconds:g} seconds: send the films faster.") from error
+            raise Problem(408, f"Nothing arrived for {seconds:g} seconds: send the films faster.") from error
         if piece is None:
             return
         total += len(piece)

@@ -71,7 +71,7 @@ class NodeOptions:
                 or "\\" in title
             ):
                 raise AdaloraqatError(
-                    f"{title!r} is no AE title: give 1 to 16 letters, digits, spaces or underscores."
+                    f"{title!r} is not an AE title: give 1 to 16 letters, digits, spaces or underscores."
                 )
         if self.host is not None and not self.callers and not _is_loopback(self.host):
             raise AdaloraqatError(

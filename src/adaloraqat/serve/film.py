@@ -21,7 +21,7 @@ MOST_BOXES = MOST_POINTS = 256
 FILM, LARGE, DEFECT = "film", "large", "defect"
 """Why there is no answer: the film or what was asked of it; its size; an error of this package."""
 
-FULL_DISK = "The server's disk has no space for more films: try again later, or free some of it."
+FULL_DISK = "The server's disk has no space for more films: try again later, or free some space."
 _RETRY_S = 30.0
 
 BoxLike = tuple[float, float, float, float]
@@ -61,7 +61,7 @@ class FilmAnswer:
     """A film's result.
 
     Attributes:
-        entry: the film's entry as `segment --json` has it; with `boxes` it has `objects`, one a box.
+        entry: the film's entry as `segment --json` has it; with `boxes` it has `objects`, one per box.
         files: the bytes of what was asked for, by output ("mask", "overlay", "seg", "sr", "pr").
     """
 
@@ -114,7 +114,7 @@ class WorkerDefect(RuntimeError):
 
 @dataclass(eq=False)
 class Task:
-    """A request in the pool, waiting or in work.
+    """A request in the pool, waiting or in progress.
 
     `deadline` is on the monotonic clock, `allowed` its seconds.
     """
@@ -126,7 +126,7 @@ class Task:
     claimed: bool = False
 
     def claim(self) -> bool:
-        """Tell whether there is still somebody who waits for it; nobody can cancel it afterwards."""
+        """Return whether there is still somebody who waits for it; nobody can cancel it afterwards."""
         if not self.claimed:
             self.claimed = self.future.set_running_or_notify_cancel()
         return self.claimed
@@ -152,8 +152,8 @@ class Task:
             self.fail(WorkerDefect(reply.sentence))
 
     def late(self) -> DeadlinePassed:
-        """Return what is told at the deadline."""
-        return DeadlinePassed(f"The film was not done within {self.allowed:g} seconds: ask again later.")
+        """Return the message for a missed deadline."""
+        return DeadlinePassed(f"The film was not finished within {self.allowed:g} seconds: try again later.")
 
     def sha256(self) -> str:
         """Return what a film, with the mask that came along, is known by when it comes again."""
@@ -163,7 +163,7 @@ class Task:
 
 
 def poison() -> PoisonFilm:
-    """Return what is told of a film that ended as many processes as it is tried."""
+    """Return the message for a film that crashed as many processes as it is tried in."""
     return PoisonFilm(
         f"The process for this film crashed {ATTEMPTS} times: the film may be damaged, or too large for "
         "the memory; it is not tried again."

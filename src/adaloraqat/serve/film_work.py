@@ -58,7 +58,7 @@ class SetUp:
         engine: as `Segmenter.load` takes it.
         threads: of each model.
         max_pixels: films with more are refused before they are decoded.
-        scratch: a folder; films lie in one of its own for each process, named by `scratch_of`, while in work.
+        scratch: a folder; films in progress lie in one of its own for each process, named by `scratch_of`.
     """
 
     bundles: Mapping[str, Path]
@@ -176,7 +176,7 @@ def _boxes(segmenter: Segmenter, path: Path, request: FilmRequest) -> FilmAnswer
     """Answer each box on its own; the picture has the number of the last box that encloses a pixel."""
     assert request.boxes is not None
     if request.outputs - {JSON, MASK}:
-        raise FilmError("Boxes are answered with JSON or one picture of labels: ask for one of these.")
+        raise FilmError("Boxes are answered with JSON or one label picture: ask for one of these.")
     film = read_film(path)
     height, width = film.shape
     spacing = film.spacing_mm

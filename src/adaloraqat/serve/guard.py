@@ -75,10 +75,10 @@ class _Pool(Collector):
     def collect(self) -> Iterable[Metric]:
         pool = self._pool
         for name, text, value in (
-            ("waiting_films", "Films that wait for a worker.", pool.waiting),
-            ("films_in_work", "Films that a worker has.", pool.in_work),
-            ("ready_workers", "Workers that have their models loaded.", pool.ready_workers),
-            ("workers", "Workers that there are to be.", pool.workers),
+            ("waiting_films", "Films waiting for a worker.", pool.waiting),
+            ("films_in_work", "Films that a worker is reading or segmenting.", pool.in_work),
+            ("ready_workers", "Workers whose models are loaded.", pool.ready_workers),
+            ("workers", "Workers that the server was started with.", pool.workers),
         ):
             yield GaugeMetricFamily(f"adaloraqat_{name}", text, value)
         yield CounterMetricFamily("adaloraqat_worker_deaths", "Workers that died or were ended.", pool.deaths)
@@ -142,9 +142,9 @@ class Guard:
                     await refuse(problem_of(error))
             except Exception as error:  # a defect; its text may hold what a film says, so it is not logged
                 place = str(error) if isinstance(error, WorkerDefect) else place_of(error)
-                log.error("A defect of adaloraqat: %s.", place)
+                log.error("Bug in adaloraqat: %s.", place)
                 if status is None:
-                    sentence = "The server met a defect of its own: it is in its log, without the film."
+                    sentence = "Internal error: the details are in the server's log, without the film."
                     await refuse(Problem(500, sentence))
         finally:
             self._open -= 1
@@ -166,13 +166,13 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("Host")
         if len(hosts) != 1:
-            raise Problem(400, "The request needs one Host header: say which host is called.")
+            raise Problem(400, "The request needs exactly one Host header: send one.")
         self._check_host(hosts[0])
         self._check_origin(scope, headers, hosts[0])
         if scope["path"] in OPEN_PATHS:
             return
         if self._open > self._settings.open_requests:
-            raise busy("Too many requests are open: ask again in a moment.")
+            raise busy("Too many requests are open: try again in a moment.")
         if self._settings.token is not None:
             _check_token(headers.get("Authorization", ""), self._settings.token)
 
@@ -183,7 +183,11 @@ class Guard:
         name = _host_name(host)
         if name is None or not (is_loopback(name) or name in allowed):
             raise Problem(
-                403, "This server is not called by that name: use 127.0.0.1, or start it with --allow-host."
+                403,
+                (
+                    "This server does not answer to that host name: use 127.0.0.1, or start it with "
+                    "--allow-host."
+                ),
             )
 
     def _check_origin(self, scope: Scope, headers: Headers, host: str) -> None:
@@ -216,13 +220,13 @@ def _check_token(given: str, token: str) -> None:
     if scheme.lower() != "bearer" or not fits:
         raise Problem(
             401,
-            "This server wants its token: send Authorization: Bearer TOKEN.",
+            "This server requires a token: send Authorization: Bearer TOKEN.",
             {"WWW-Authenticate": "Bearer"},
         )
 
 
 def _of_router(error: HTTPException) -> Problem:
-    """Return what a client is told of what the router refuses: no such path, or another method."""
-    sentences = {404: "There is nothing here: see /openapi.json.", 405: "That method is not known here."}
+    """Return the message for what the router refuses: no such path, or another method."""
+    sentences = {404: "There is nothing here: see /openapi.json.", 405: "That method is not allowed here."}
     sentence = sentences.get(error.status_code, "The request cannot be answered.")
     return Problem(error.status_code, sentence, dict(error.headers or {}))

@@ -86,7 +86,7 @@ class Jobs:
 
     def _wish(self, fields: dict[str, list[str]]) -> Wish:
         if set(fields) - {"model", "outputs"}:
-            raise Problem(400, "There is a field that is not known here: leave out all but model, outputs.")
+            raise Problem(400, "The form has an unknown field: use only model, outputs.")
         models = fields.get("model", [])
         if len(models) > 1:
             raise Problem(400, "model is given several times: give it once.")
@@ -98,11 +98,11 @@ class Jobs:
             one.strip() for text in fields.get("outputs", []) for one in text.split(",") if one.strip()
         ]
         if set(outputs) - set(_KINDS):
-            raise Problem(400, f"There is no such output: give some of {', '.join(_KINDS)}.")
+            raise Problem(400, f"There is no such output: choose from {', '.join(_KINDS)}.")
         return Wish(models[0] if models else None, frozenset({JSON, *(outputs or (MASK,))}))
 
     async def state(self, request: Request) -> Response:
-        """Tell how far a job is."""
+        """Return a job's progress."""
         return JSONResponse(_document(await run_in_threadpool(self._known, request.path_params["job"])))
 
     async def delete(self, request: Request) -> Response:
@@ -116,7 +116,7 @@ class Jobs:
         job = request.path_params["job"]
         last = request.headers.get("Last-Event-ID", "0")
         if not (last.isascii() and last.isdigit() and len(last) < 19):
-            raise Problem(400, "Last-Event-ID is no number of an event: send the id that came last.")
+            raise Problem(400, "Last-Event-ID is not the number of an event: send the last id received.")
         state = await run_in_threadpool(self._known, job)
         if state.finished and not await run_in_threadpool(self._store.results, job, int(last), 1):
             return Response(status_code=204)  # which tells an EventSource not to come again
@@ -192,7 +192,7 @@ class Jobs:
 
 
 def _unknown() -> Problem:
-    return Problem(404, "There is no such job: it was deleted, or is older than a day, or never was.")
+    return Problem(404, "There is no such job: it was deleted, or is older than a day, or never existed.")
 
 
 def _document(state: JobState) -> dict[str, Any]:
@@ -242,18 +242,18 @@ class _Measures(Collector):
             node = here.node.counts
             waiting = here.sender.queue.waiting()
             yield GaugeMetricFamily(
-                "adaloraqat_archive_waiting_objects", "Results that the archive has not got.", waiting
+                "adaloraqat_archive_waiting_objects", "Results not yet delivered to the archive.", waiting
             )
             reachable = float(here.sender.reachable)
             yield GaugeMetricFamily(
-                "adaloraqat_archive_reachable", "Whether the archive took the last one.", reachable
+                "adaloraqat_archive_reachable", "Whether the archive accepted the last result.", reachable
             )
             counts += [
-                ("dicom_films", "Films that came by C-STORE.", node.films),
-                ("dicom_repeated_films", "Films that came again.", node.again),
-                ("dicom_other_objects", "Objects that came and are no films; dropped.", node.others),
+                ("dicom_films", "Films received by C-STORE.", node.films),
+                ("dicom_repeated_films", "Films received again.", node.again),
+                ("dicom_other_objects", "Objects received that are not films; dropped.", node.others),
                 ("dicom_refused_objects", "Objects that were refused.", node.refused),
-                ("archive_stored_objects", "Results that the archive took.", here.sender.stored),
+                ("archive_stored_objects", "Results that the archive accepted.", here.sender.stored),
                 (
                     "archive_given_up_objects",
                     "Results that the archive refused for a day.",

@@ -68,13 +68,13 @@ def paths(models: Sequence[str]) -> dict[str, Any]:
     }
     create = {
         "operationId": "createJob",
-        "summary": "Take many films; the answer comes when they are safe on the server's disk.",
+        "summary": "Submit many films; the answer comes once they are safe on the server's disk.",
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
         "responses": {"202": _answer("The job.", _STATE), **problem_responses(403, 408, 413, 415, 422, 503)},
     }
     state = {
         "operationId": "job",
-        "summary": "How far a job is.",
+        "summary": "A job's progress.",
         "parameters": [_NAME],
         "responses": {"200": _answer("The job.", _STATE), **problem_responses(403), **_not_found()},
     }
@@ -93,7 +93,7 @@ def paths(models: Sequence[str]) -> dict[str, Any]:
                 "description": "An event `result` for each film, then `end`.",
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
-            "204": {"description": "There is nothing more to come."},
+            "204": {"description": "No more events will come."},
             **problem_responses(403),
             **_not_found(),
         },

@@ -18,28 +18,28 @@ _POINT = {"type": "string", "pattern": r"^\d{1,5}(\.\d+)?,\d{1,5}(\.\d+)?,[01]$"
 _PROBLEMS = {
     400: (
         "The request cannot be understood.",
-        "A box is no X0,Y0,X1,Y1: give four numbers with commas between.",
+        "A box is not X0,Y0,X1,Y1: give four numbers separated by commas.",
     ),
-    401: ("No token, or a wrong one.", "This server wants its token: send Authorization: Bearer TOKEN."),
+    401: ("No token, or a wrong one.", "This server requires a token: send Authorization: Bearer TOKEN."),
     403: ("Another host or origin.", "A web page of another origin may not call this server."),
     406: ("No such answer.", "This is answered as application/json, image/png: name one of these in Accept."),
     408: ("The body came too slowly.", "The body did not arrive within 20 seconds: send it faster."),
     413: ("Too many bytes or pixels.", "The body has more than 64 MiB, the limit of this server."),
-    415: ("A compressed body.", "A compressed body is not taken: send the film as it is."),
+    415: ("A compressed body.", "A compressed body is not accepted: send the film as it is."),
     422: (
         "The film cannot be used, or not with these prompts.",
         "film is damaged or truncated: export or copy the film again.",
     ),
     503: (
-        "Busy; Retry-After says when to ask again.",
-        "All places of the queue are taken: ask again in a moment.",
+        "Busy; Retry-After says when to try again.",
+        "The queue is full: try again in a moment.",
     ),
 }
 _UNUSABLE = {
     "a damaged film": _PROBLEMS[422][1],
     "a point outside the film": "The point (400, 520) lies outside the film of 256 x 256 pixels: give "
     "pixels of the original film, counted from 0.",
-    "a label that is none": "point 400,520,2 is not X,Y,LABEL: give a pixel of the film, and 1 if it lies "
+    "an invalid label": "point 400,520,2 is not X,Y,LABEL: give a pixel of the film, and 1 if it lies "
     "inside the target or 0 if outside.",
     "a mask of another size": "The mask mask.png has 96 x 96 pixels and its film 256 x 256: give a mask on "
     "the film's own grid.",
@@ -80,7 +80,7 @@ def page(models: Sequence[str]) -> str:
     links = "".join(
         f'<li><a href="{path}">{path}</a>: {text}</li>'
         for path, text in (
-            ("/openapi.json", "what can be asked, with examples"),
+            ("/openapi.json", "the API, with examples"),
             ("/models", "the models that are served"),
             ("/healthz", "whether the server is alive"),
             ("/readyz", "whether a worker is ready"),
@@ -103,8 +103,8 @@ def _segment(models: Sequence[str]) -> dict[str, Any]:
         "type": "array",
         "items": _POINT,
         "maxItems": MOST_POINTS,
-        "description": "X,Y,LABEL each, in pixels of the film: 1 inside what is wanted, 0 outside. Only of "
-        "models that accept points, as the mask.",
+        "description": "X,Y,LABEL each, in pixels of the film; label 1: inside the target, 0: outside. "
+        "Points and masks need a model that accepts points.",
         "example": ["400,520,1", "700,980,0"],
     }
     mask = {
@@ -121,7 +121,7 @@ def _segment(models: Sequence[str]) -> dict[str, Any]:
     }
     return {
         "operationId": "segment",
-        "summary": "Outline the lungs of one film, or what a box, points or an earlier mask ask for.",
+        "summary": "Outline the lungs of one film, or the target of a box, points or an earlier mask.",
         "parameters": [_query(name, schema) for name, schema in fields.items()],
         "requestBody": _body({**fields, "mask": mask}),
         "responses": {
@@ -130,7 +130,7 @@ def _segment(models: Sequence[str]) -> dict[str, Any]:
                 "DICOM segmentation (of a DICOM film): what Accept asks for.",
                 "headers": {
                     "Adaloraqat-Result": {
-                        "description": "Beside a picture: the entry, warnings included, as JSON.",
+                        "description": "With a picture: the entry, warnings included, as JSON.",
                         "schema": {"type": "string"},
                     }
                 },
@@ -180,7 +180,7 @@ def problem_responses(*statuses: int) -> dict[str, Any]:
         content = {"schema": _ref("Problem"), "example": {"title": "", "status": status, "detail": example}}
         found[str(status)] = {"description": text, "content": {PROBLEM_JSON: content}}
         if status == 503:
-            retry = {"schema": {"type": "integer"}, "description": "Seconds after which to ask again."}
+            retry = {"schema": {"type": "integer"}, "description": "Seconds after which to try again."}
             found["503"]["headers"] = {"Retry-After": retry}
     return found
 
@@ -195,7 +195,9 @@ def _body(fields: dict[str, Any]) -> dict[str, Any]:
     kinds = ("application/octet-stream", "application/dicom", "image/png", "image/jpeg", "image/tiff")
     return {
         "required": True,
-        "description": "The film: PNG, JPEG, TIFF, BMP, WebP, DICOM, NIfTI or npz, whatever the type.",
+        "description": (
+            "The film: PNG, JPEG, TIFF, BMP, WebP, DICOM, NIfTI or npz, whatever its content type."
+        ),
         "content": {"multipart/form-data": {"schema": form}, **dict.fromkeys(kinds, _BINARY)},
     }
 

@@ -59,7 +59,7 @@ class WorkerPool:
     """Worker processes, each with every model, and the queue before them.
 
     A film whose process died is tried once more in another; one that ended two gets `PoisonFilm`, now and
-    whenever it comes again. Films of other clients are answered all the same.
+    whenever it comes again. Films of other clients are still answered.
 
     Attributes:
         bundles: the models by name; the first is the default.
@@ -82,7 +82,7 @@ class WorkerPool:
             models: names of installed models, or paths of bundles.
             workers: how many processes.
             threads: of each process; None: the engine decides.
-            queue: how many films may wait, beside those in work.
+            queue: how many films may wait, beside those in progress.
             engine: see `bundle.engine.ENGINES`.
             max_pixels: films with more are refused before they are decoded.
             set_up: what a process does instead of loading the models; see `batch.workers.as_done`.
@@ -98,7 +98,7 @@ class WorkerPool:
                 raise AdaloraqatError(f"Two models are called {bundle.name}: serve one of them.")
             self.bundles[bundle.name] = bundle
         folders = {name: bundle.folder.absolute() for name, bundle in self.bundles.items()}
-        self._scratch: Path | None = None  # where films lie while in work
+        self._scratch: Path | None = None  # where films lie while in progress
         self._make_set_up = partial(SetUp, folders, engine, threads, max_pixels) if set_up is None else None
         self._set_up = set_up
         self.workers = workers
@@ -154,7 +154,7 @@ class WorkerPool:
 
     @property
     def in_work(self) -> int:
-        """How many films are in work."""
+        """How many films are in progress."""
         return self._in_work
 
     def pids(self) -> list[int]:
@@ -204,7 +204,7 @@ class WorkerPool:
             self._waiting.clear()
             self._changed.notify_all()
         for task in left:
-            task.fail(QueueFull("The server is stopping: ask again when it is back."))
+            task.fail(QueueFull("The server is stopping: try again when it is back."))
         for thread in self._threads:
             thread.join()
         if self._scratch is not None:
@@ -212,16 +212,18 @@ class WorkerPool:
 
     def _check_room(self, deadline_s: float) -> None:
         if self._draining:
-            raise QueueFull("The server is stopping: ask again when it is back.")
+            raise QueueFull("The server is stopping: try again when it is back.")
         if len(self._waiting) >= self.queue:
             self._waiting = deque(task for task in self._waiting if not task.future.cancelled())
         mean = self._seconds or 0.0
         left = (len(self._waiting) + 1) * mean / max(1, self.ready_workers)  # until this one would be begun
         if len(self._waiting) >= self.queue:
-            raise QueueFull("All places of the queue are taken: ask again in a moment.", left)
+            raise QueueFull("The queue is full: try again in a moment.", left)
         busy = self._waiting or self._in_work >= self.workers  # an idle process proves a wrong mean wrong
         if busy and left + mean > deadline_s:
-            raise QueueFull("Too many films wait for this one to be done in time: ask again later.", left)
+            raise QueueFull(
+                ("Too many films are waiting for this one to be finished in time: try again later."), left
+            )
 
     def _watch(self) -> None:
         """Fail films at their deadline while they wait."""
@@ -260,7 +262,7 @@ class WorkerPool:
                     self._changed.notify_all()
                 pid = worker.process.pid
                 worker.stop(0)
-                if pid is not None:  # the film that it had in work
+                if pid is not None:  # the film that it was working on
                     shutil.rmtree(scratch_of(self._scratch, pid), ignore_errors=True)
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped, pause)
@@ -326,7 +328,7 @@ class WorkerPool:
             if now >= task.deadline:
                 task.fail(task.late())
             if self._stopped or now - begun >= task.allowed:
-                break  # nobody waits for it, and the next film shall not either
+                break  # nobody waits for it, and the next film must not either
         else:
             kind, content = worker.receive()
             if kind != DEAD:
@@ -343,7 +345,7 @@ class WorkerPool:
     def _count_death(self, task: Task) -> None:
         """Note which film ended a process, and try it again where it is the first time."""
         if self._stopped:
-            task.fail(QueueFull("The server is stopping: ask again when it is back."))
+            task.fail(QueueFull("The server is stopping: try again when it is back."))
             return
         key = task.sha256()
         with self._changed:

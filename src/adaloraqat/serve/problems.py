@@ -28,7 +28,7 @@ class Problem(AdaloraqatError):
 
 
 def problem_of(error: AdaloraqatError) -> Problem:
-    """Return what a client is told of an error of this package: 422, unless its kind says otherwise."""
+    """Return the answer for an error of this package: 422, unless its kind says otherwise."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, QueueFull):

@@ -52,7 +52,7 @@ class Runner:
         self._thread.start()
 
     def stop(self, drain_s: float) -> None:
-        """Take no more films, wait for those in work, and leave what is not done to the next start."""
+        """Take no more films, wait for those in progress, and leave what is not done to the next start."""
         self._stopping = True
         self._events.put(None)
         if self._thread.ident is not None:
@@ -160,7 +160,7 @@ class Runner:
                 self._late.add(key)
                 self._store.give_back(film)
         except WorkerDefect as error:
-            self._fail(film, f"This film met a defect of adaloraqat, please report it: {error}.")
+            self._fail(film, f"This film hit a bug in adaloraqat, please report it: {error}.")
         except AdaloraqatError as error:
             self._fail(film, str(error))
         else:

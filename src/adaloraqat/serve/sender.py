@@ -1,6 +1,6 @@
 """Results on their way to the archive: those that wait, and the thread that sends them.
 
-One that waits is a file in the jobs folder and a row of its database; the thread goes on trying while the
+One that waits is a file in the jobs folder and a row of its database; the thread keeps trying while the
 archive is away. An object has a SOP Instance UID of its own, made once: sent again, it is the same object, so
 an archive that has it already stores nothing twice.
 """
@@ -133,7 +133,7 @@ class Sender:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send the object in work to its end, and stop; the others wait for the next start."""
+        """Send the object in progress to its end, and stop; the others wait for the next start."""
         self._stopping = True
         self._wake.set()
         if self._thread.ident is not None:
@@ -146,7 +146,7 @@ class Sender:
                 try:
                     wait = self._send_next()
                 except Exception as error:  # a full disk, a defect: the queue is on the disk and stays
-                    log.error("Sending to the archive met %s; it goes on.", type(error).__name__)
+                    log.error("Sending to the archive failed with %s; it continues.", type(error).__name__)
                     wait = _LONGEST_PAUSE
                 if self._stopping:
                     return
@@ -193,8 +193,8 @@ class Sender:
     def _tell(self, reachable: bool, why: str) -> None:
         """Say once that the archive is away or back, and set the pause."""
         if reachable and not self.reachable:
-            log.warning("The archive takes results again.")
+            log.warning("The archive accepts results again.")
         elif not reachable and self.reachable:
-            log.warning("The archive takes no results (%s): they wait and are tried again.", why)
+            log.warning("The archive accepts no results (%s): they wait and are tried again.", why)
         self.reachable = reachable
         self._pause = 0.0 if reachable else min(_LONGEST_PAUSE, 2 * self._pause or _FIRST_PAUSE)

@@ -1,6 +1,6 @@
 """The server's life: its connections, its socket, its signals, and in which order it starts and stops.
 
-uvicorn waits for a request's header for ever: it only ends connections on which nothing at all comes after an
+uvicorn waits for a request's header forever: it only ends connections on which nothing at all comes after an
 answer. Here a header has a time within which it must have come; the body's time is the application's to watch
 (`body.read_body`).
 """
@@ -58,10 +58,10 @@ class TimedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as every other problem is answered."""
-        self._send_problem(400, "This is no HTTP/1.1 request that can be understood: check the client.")
+        self._send_problem(400, "This is not a valid HTTP/1.1 request: check the client.")
 
     def _is_idle(self) -> bool:
-        """Tell whether no request is being answered."""
+        """Return whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _watch(self) -> None:
@@ -99,22 +99,22 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        AdaloraqatError: the port is in use or may not be taken, or the address is none of this computer.
+        AdaloraqatError: the port is in use or may not be taken, or the address is not this computer's.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
     except socket.gaierror as error:
         raise AdaloraqatError(
-            f"--host {host} is no address of this computer: give one, or leave it out."
+            f"--host {host} is not an address of this computer: give one, or leave it out."
         ) from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             sentence = f"Port {port} is in use: stop what listens there, or choose another with --port."
         elif error.errno == errno.EACCES:
-            sentence = f"Port {port} needs more rights: choose one above 1023 with --port."
+            sentence = f"Port {port} is reserved for administrators: choose one above 1023 with --port."
         else:
-            sentence = f"--host {host} is no address of this computer: give one, or leave it out."
+            sentence = f"--host {host} is not an address of this computer: give one, or leave it out."
         raise AdaloraqatError(sentence) from error
 
 
@@ -126,9 +126,9 @@ def serve(
     when_ready: Callable[[], None],
     when_stopping: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Start the workers and serve until a signal; then answer what is in work, and end the workers.
+    """Start the workers and serve until a signal; then answer what is in progress, and end the workers.
 
-    `when_stopping` is called first then, to end what would go on for ever.
+    `when_stopping` is called first then, to end what would go on forever.
 
     Returns:
         Whether it was Ctrl-C that ended it, and not SIGTERM.

@@ -24,7 +24,7 @@ class ServerSettings:
         max_bytes: of a request's body.
         deadline_s: from a film's arrival to its answer.
         client_s: that a client may take to send its header, and again its body.
-        drain_s: that requests in work get after a stop.
+        drain_s: that requests in progress get after a stop.
         open_requests: how many may be open at once, those included that send their film.
     """
 
@@ -52,7 +52,7 @@ class ServerSettings:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address, or a name without looking it up, can only mean this computer."""
+    """Return whether an address, or a name without looking it up, can only mean this computer."""
     name = host.strip("[]").lower()
     if name == "localhost":
         return True

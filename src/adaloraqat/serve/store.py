@@ -30,7 +30,7 @@ KEPT_AFTER_FETCH = 60.0
 SAME_FOR = 3600.0
 """Seconds after the end of an archive's film in which the same film is known again, and not done twice."""
 MOST_TRIES = 10
-"""Ends of the server with the same film in work; it is then held to be the cause."""
+"""Ends of the server with the same film in progress; it is then held to be the cause."""
 
 
 class Store:
@@ -48,7 +48,7 @@ class Store:
         self._taken: set[tuple[str, int]] = set()
         self._taking = threading.Lock()
         if strays := database.remove_strays():
-            log.debug("Removed %d files that an earlier end of the server left.", strays)
+            log.debug("Removed %d files left over from an earlier run of the server.", strays)
 
     @contextmanager
     def listening(self, callback: Callable[[], None]) -> Iterator[None]:
@@ -117,8 +117,8 @@ class Store:
             (waiting,) = rows.execute("SELECT count(*) FROM films WHERE waiting").fetchone()
         if waiting + films > self.limits.films:
             raise StoreFull(
-                f"{waiting} films wait already, and this server takes {self.limits.films} at most: try again "
-                "later."
+                f"{waiting} films are waiting already, and this server accepts at most {self.limits.films}: "
+                "try again later."
             )
         if shutil.disk_usage(self.database.folder).free < self.limits.free_bytes:
             raise StoreFull(FULL_DISK)
@@ -126,7 +126,7 @@ class Store:
     def take(self) -> WaitingFilm | None:
         """Return the next film to work on, None where none waits; jobs take turns.
 
-        That it is in work is written down first: a film with which the server ended `MOST_TRIES` times is
+        That it is in progress is written down first: a film with which the server ended `MOST_TRIES` times is
         recorded as failed instead.
         """
         while True:
@@ -228,7 +228,7 @@ class Store:
         rows.execute("UPDATE films SET waiting = 0 WHERE job = ? AND number = ?", key)
 
     def state(self, job: str) -> JobState | None:
-        """Return how far a job is; None where there is none of this name (any more)."""
+        """Return a job's progress; None where no job has this name (any more)."""
         with self.database.reading() as rows:
             found = rows.execute(
                 "SELECT films, created, count(event), coalesce(sum(failed), 0) FROM jobs LEFT JOIN results "
@@ -294,7 +294,7 @@ class Store:
             )
 
     def delete(self, job: str) -> bool:
-        """Delete a job with its films and results, also those in work; False where there is none."""
+        """Delete a job with its films and results, also those in progress; False if there is no such job."""
         if self.state(job) is None:
             return False
         self._delete([job])
@@ -335,7 +335,7 @@ class Store:
             with self.database.reading() as rows:
                 rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still has what was deleted
         if never := sum(waiting for _, waiting in old):
-            log.warning("%d films were deleted after a day in which the server did not come to them.", never)
+            log.warning("%d films were deleted, because the server did not get to them within a day.", never)
 
     def waiting(self) -> int:
         """Return how many films have no result yet."""

@@ -64,8 +64,8 @@ class StowClient:
             parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
             raise AdaloraqatError(
-                "--stow-url is no address of an archive: give it as https://HOST/dicom-web, and a token by "
-                "--stow-token-file."
+                "--stow-url is not the address of an archive: give it as https://HOST/dicom-web, and a "
+                "token with --stow-token-file."
             )
         if token_file is not None and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise AdaloraqatError(

@@ -93,7 +93,7 @@ def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
     """Return the teacher with the embedding of every film on disk, computed once.
 
     The file in `folder` carries a digest of weights, films and size in its name, so a resumed run and later
-    stages take it up again. It holds 2·D·g² bytes a film (0.26 MB for the shipped base) and is mapped, not
+    stages take it up again. It holds 2·D·g² bytes per film (0.26 MB for the shipped base) and is mapped, not
     read. Remove it with `forget_embeddings`.
 
     Raises:
@@ -106,7 +106,7 @@ def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
 def remember_masks(teacher: Teacher, folder: Path) -> Teacher:
     """Return the teacher with its mask of every whole film on disk, computed once; as `remember_embeddings`.
 
-    A mask moves with its film, so no augmentation makes it worthless: n² bytes a film are all that a small
+    A mask moves with its film, so no augmentation makes it worthless: n² bytes per film are all that a small
     student needs of a teacher that costs many times its own step.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a training will do, told before it begins: films, steps, ranks, parameters, memory and time.
+"""What a training run will do, reported before it begins: films, steps, ranks, parameters, memory and time.
 
 Nothing is written and no film is opened. Memory and time come from the real model of each stage, which takes
 one step on one film of noise: what autograd keeps is counted, and the seconds are those of this computer.
@@ -101,7 +101,10 @@ class Plan:
         for plan in self.stages:
             yield from _stage_lines(plan)
         seconds, memory = sum(p.seconds for p in self.stages), max(p.memory for p in self.stages)
-        yield f"in all about {_duration(seconds)} on this computer, and {_size(memory)} beside the films"
+        yield (
+            f"in all about {_duration(seconds)} on this computer, and {_size(memory)} in addition to the "
+            "films"
+        )
 
 
 def plan(recipe: Recipe, manifest: Path) -> Plan:
@@ -299,11 +302,11 @@ def _stage_lines(plan: StagePlan) -> Iterator[str]:
     )
     if plan.budgets:
         yield f"  {plan.matrices} adapted matrices, {_falling(plan.budgets)} components in all"
-    yield f"  {_count(plan.parameters)} parameters, {_count(plan.trainable)} of them learn"
+    yield f"  {_count(plan.parameters)} parameters, {_count(plan.trainable)} of them trained"
     for note in plan.notes:
         yield f"  {note}"
     yield (
-        f"  about {_size(plan.memory)} of memory, {plan.flops / 1e12:.3g} TFLOP a step, "
+        f"  about {_size(plan.memory)} of memory, {plan.flops / 1e12:.3g} TFLOP per step, "
         f"{_duration(plan.seconds)} on this computer"
     )
 

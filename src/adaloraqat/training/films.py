@@ -142,7 +142,7 @@ def load_films(entries: Sequence[Entry], preprocessing: Preprocessing, cache: Pa
         entries: the films.
         preprocessing: gives the size S and the grey levels.
         cache: a folder where decoded films are kept and mapped from; the tensors are the same bit for bit.
-            Without it, or where it cannot be written, 4·S² bytes a film are held in memory (0.26 MB at
+            Without it, or where it cannot be written, 4·S² bytes per film are held in memory (0.26 MB at
             256 px).
 
     Raises:
@@ -202,9 +202,9 @@ def unusable_films(entries: Sequence[Entry]) -> dict[str, str]:
 def lung_sides(entry: Entry, shape: tuple[int, ...]) -> Sides:
     """Return (right, left, both) bool (H, W) of a film's mask on the original grid.
 
-    Sides come from the label file where there is one; else from the mask's two largest parts, if both are
-    large and one lies clearly left of the other (the right lung is at the image's left); else they are empty,
-    and no one-lung box is drawn for this film.
+    Sides come from the label file where there is one; else from the mask's two largest components, if both
+    are large and one lies clearly left of the other (the right lung is at the image's left); else they are
+    empty, and no one-lung box is drawn for this film.
     """
     size = (int(shape[0]), int(shape[1]))
     both = read_mask(entry.path_mask, size)
@@ -216,20 +216,20 @@ def lung_sides(entry: Entry, shape: tuple[int, ...]) -> Sides:
 
 
 def _two_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    parts, count = ndimage.label(mask)
+    components, count = ndimage.label(mask)
     nothing = np.zeros_like(mask)
     if count < 2:
         return nothing, nothing
-    areas = np.bincount(parts.ravel())[1:]
+    areas = np.bincount(components.ravel())[1:]
     first, second = np.argsort(areas)[::-1][:2] + 1
     if areas[second - 1] < 0.2 * areas[first - 1]:
         return nothing, nothing
-    columns = {int(part): ndimage.center_of_mass(parts == part)[1] for part in (first, second)}
+    columns = {int(label): ndimage.center_of_mass(components == label)[1] for label in (first, second)}
     if abs(columns[int(first)] - columns[int(second)]) < 0.15 * mask.shape[1]:
         return nothing, nothing
-    right = min(columns, key=lambda part: columns[part])
-    left = max(columns, key=lambda part: columns[part])
-    return parts == right, parts == left
+    right = min(columns, key=lambda label: columns[label])
+    left = max(columns, key=lambda label: columns[label])
+    return components == right, components == left
 
 
 # ---- the cache -----------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def remember_frozen(
     folder = context.folder.folder
     training = FrozenFeatures(model, preprocessing, batches.pictures, folder, layout_of(stage))
     what = "encoder" if training.whole else "first layers of the encoder"
-    context.report(f"{stage.name}: the frozen {what} sees each picture once")
+    context.report(f"{stage.name}: the frozen {what} sees each image once")
     return training, FrozenFeatures(model, preprocessing, validation, folder)
 
 
@@ -186,8 +186,8 @@ class _Table:
         except OSError as error:
             self._refused = True
             logger.warning(
-                "What the frozen layers make of the films needs %.1f GB in the run folder, which cannot be "
-                "had (%s): it is computed anew in every epoch.",
+                "The outputs of the frozen layers need %.1f GB in the run folder, which are not available "
+                "(%s): they are computed again in every epoch.",
                 size / 1e9,
                 error.strerror,
             )

@@ -49,7 +49,7 @@ Saved = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 @dataclass
-class Progress:
+class StageProgress:
     """Where a stage stands; all of it goes into the checkpoint."""
 
     epoch: int = 0
@@ -101,7 +101,7 @@ class StageTraining:
         self.extra_groups = [Group("encoder", extra, decayed=False)] if extra else []
         self.optimizer = make_optimizer([*self.groups, *self.extra_groups], self.stage)
         self.hooks = self.stage.hooks(model, self.optimizer, context.report)
-        self.progress = Progress(lines=lines, budgets=list(self.hooks.budgets))
+        self.progress = StageProgress(lines=lines, budgets=list(self.hooks.budgets))
         self.initial_singular_values = self._singular_values()
         films_a_pass = self.batches.sampler.pass_length
         self.steps_per_epoch, self.total_steps = self.stage.schedule.steps(films_a_pass)
@@ -377,7 +377,7 @@ class StageTraining:
 
     def _restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         best = document["progress"]["best"]
-        self.progress = Progress(**{**document["progress"], "best": -math.inf if best is None else best})
+        self.progress = StageProgress(**{**document["progress"], "best": -math.inf if best is None else best})
         parameters = {
             n: p for group in [*self.groups, *self.extra_groups] for n, p in group.parameters.items()
         }

@@ -133,8 +133,9 @@ class Processes:
         for number, found in enumerate(everywhere):
             if found != everywhere[0]:
                 raise RecipeError(
-                    f"Process {number} of {self.count} finds other films, or the run at another place, than "
-                    "process 0: give all of them the same recipe, --data and --out, which all must see."
+                    f"Process {number} of {self.count} finds different films, or a different state of the "
+                    "run, from process 0: give all of them the same recipe, --data and --out, which all "
+                    "must be able to read."
                 )
 
 

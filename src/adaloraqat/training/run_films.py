@@ -29,8 +29,8 @@ def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry],
         absent = set(wanted) - {entry.source for entry in entries}
         if absent:
             raise ManifestError(
-                f"The manifest has no film of source {', '.join(sorted(absent))}; change data.sources in the "
-                "recipe."
+                f"The manifest has no film from source {', '.join(sorted(absent))}; change data.sources in "
+                "the recipe."
             )
         entries = [entry for entry in entries if entry.source in wanted]
     training = sorted((e for e in entries if e.split == "train"), key=lambda entry: entry.id)
@@ -50,7 +50,7 @@ def choose_films(entries: Sequence[Entry], recipe: Recipe) -> tuple[list[Entry],
 def data_identity(training: Sequence[Entry], validation: Sequence[Entry]) -> dict[str, str]:
     """Return `fingerprint` (films and masks of both splits) and `division` (their splits and label files).
 
-    Unusable films are known by the bytes they have: after they were mended, it is another run.
+    Unusable films are known by the bytes they have: after they were repaired, it is another run.
     """
     lines = [
         f"{split}\t{entry.id}\t{digest_of(entry.path_labels) if entry.path_labels else ''}\n"

@@ -9,8 +9,9 @@ mirrored, because mirrored films and hearts on the right exist and must be seen 
 here is the one at the image's left, whatever the film.
 """
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,12 @@ from torch import Tensor, nn
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import ManifestError
-from adaloraqat.progress import Progress, no_progress
+from adaloraqat.progress import Progress, Report, no_progress
 from adaloraqat.radiograph import HEART, Frame, read_film, read_labels
 from adaloraqat.training.augment import Augmentation
 from adaloraqat.training.films import lung_sides, normalise
+
+logger = logging.getLogger(__name__)
 
 STRUCTURES = ("right lung", "left lung", "heart")
 """The planes of the head's answer. Right lung: the one at the image's left."""
@@ -191,7 +194,7 @@ def train_head(
     head: StructureHead,
     films: Embeddings,
     settings: HeadSettings,
-    report: Callable[[int, float], None] = lambda epoch, loss: None,
+    report: Report = logger.info,
 ) -> None:
     """Train `head` on `films`; the loss of a structure is BCE + soft Dice, of known structures only.
 
@@ -199,7 +202,7 @@ def train_head(
         head: changed in place.
         films: from `embed_films`.
         settings: rates, epochs, seed.
-        report: called after each epoch (from 1) with its mean loss.
+        report: receives a line after each epoch, with its mean loss.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     for weight in head.parameters():
@@ -223,7 +226,7 @@ def train_head(
             optimizer.step()
             rates.step()
             losses.append(float(loss.detach()))
-        report(epoch, sum(losses) / len(losses))
+        report(f"epoch {epoch} of {settings.epochs}: loss {sum(losses) / len(losses):.4f}")
 
 
 def structure_loss(logits: Tensor, targets: Tensor, known: Tensor, valid: Tensor) -> Tensor:
@@ -252,7 +255,7 @@ def train_structures(
     entries: Sequence[Entry],
     settings: HeadSettings,
     progress: Progress = no_progress,
-    report: Callable[[int, float], None] = lambda epoch, loss: None,
+    report: Report = logger.info,
 ) -> tuple[StructureHead, dict[str, Any]]:
     """Train a head for a bundle on the training films of `entries`; return it, and what it learnt from.
 
@@ -267,8 +270,7 @@ def train_structures(
     if len(labelled) < FEWEST_HEARTS:
         raise ManifestError(
             f"Only {len(labelled)} training films have a label file: at least {FEWEST_HEARTS} need the "
-            f"column "
-            "path_labels (1 right lung, 2 left lung, 3 heart)."
+            "column path_labels (1 right lung, 2 left lung, 3 heart)."
         )
     others = [entry for entry in entries if entry.path_labels is None]
     others = [others[round(at)] for at in np.linspace(0, len(others) - 1, min(len(others), len(labelled)))]

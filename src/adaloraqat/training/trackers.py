@@ -38,10 +38,10 @@ PROJECT = "adaloraqat"
 PICTURES = 4
 _PICTURE_KEYS: dict[str, dict[str, Any]] = {"tensorboard": {"dataformats": "NHWC"}}
 _REMEDIES = {
-    "tensorboard": "see that the run folder can be written",
+    "tensorboard": "make sure that the run folder can be written",
     "wandb": "run wandb login, or set WANDB_MODE=offline",
-    "mlflow": "see that MLFLOW_TRACKING_URI names a store that answers",
-    "trackio": "see that TRACKIO_DIR names a folder that can be written",
+    "mlflow": "make sure that MLFLOW_TRACKING_URI names a store that can be reached",
+    "trackio": "make sure that TRACKIO_DIR names a folder that can be written",
 }
 _TRUE, _FOUND = (0, 255, 0), (255, 0, 0)
 
@@ -60,7 +60,7 @@ class Trackers:
         """
         for name in names:
             if name not in TRACKERS:
-                raise RecipeError(f"There is no tracker {name}; choose of {', '.join(TRACKERS)}.")
+                raise RecipeError(f"There is no tracker {name}; choose one of {', '.join(TRACKERS)}.")
             if importlib.util.find_spec(name) is None:
                 raise RecipeError(
                     f"--log {name} needs {name}, which is not installed: run pip install {name}."
@@ -141,13 +141,13 @@ class Trackers:
                 self._tell(tracker, "log", values, step=self._before + step)
 
     def _tell(self, tracker: GeneralTracker, method: str, *told: Any, **how: Any) -> None:
-        """Leave a tracker that fails behind, such as one whose server is gone: training goes on."""
+        """Drop a tracker that fails, such as one whose server is gone: training continues."""
         try:
             getattr(tracker, method)(*told, **how)
         except Exception as cause:
             self._trackers.remove(tracker)
             logger.warning(
-                "%s failed (%s): the training goes on without it, and metrics.jsonl says the epochs.",
+                "%s failed (%s): training continues without it; metrics.jsonl has every epoch.",
                 tracker.name,
                 _first_line(cause),
             )

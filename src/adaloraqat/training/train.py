@@ -63,7 +63,7 @@ def train(
     them; the main one writes and reports.
 
     Films that are missing or cannot be read are left out, with a warning at the start and in the result; a
-    run is known by all films that it was given, these too, so that it is not resumed after they were mended.
+    run is known by all films that it was given, these too, so it is not resumed after they were repaired.
 
     Args:
         recipe: what to do.
@@ -82,7 +82,7 @@ def train(
 
     Raises:
         FilmError: of one of the two splits not one film can be used.
-        AdaloraqatError: with one sentence for anything else that a user can mend.
+        AdaloraqatError: with one sentence for anything else that a user can fix.
     """
     torch.set_flush_denormal(True)  # denormal activations of barely trained layers cost 100 times
     keep_freed_memory()

@@ -26,7 +26,7 @@ SAME_PATIENT = 0.96
 LOOK_ALIKE = 0.76
 """Agreement from which two films of different patients are shown as look-alikes, which proves nothing."""
 
-_ALL_PAIRS = 20  # of equal films; a larger group is told as pairs with its first film
+_ALL_PAIRS = 20  # of equal films; a larger group is reported as pairs with its first film
 _TOGETHER = 128  # pairs that are laid on one another at once
 _WORTH_PROCESSES = 24  # fewer portions are done before a second process has started
 Thumbnails = NDArray[np.uint8]

@@ -131,7 +131,12 @@ def _mask(film: Film, entry: Entry) -> tuple[MaskFacts | None, list[Finding]]:
             found += (
                 label_findings(labels, mask, lungs)
                 if labels.shape == film.shape
-                else [("labels-size", "The label file has another size than its film: give one on its grid.")]
+                else [
+                    (
+                        "labels-size",
+                        ("The label file and its film differ in size: give one on the film's own grid."),
+                    )
+                ]
             )
         except Exception as error:
             found.append(("labels-unreadable", _said(entry.path_labels.name, error)))

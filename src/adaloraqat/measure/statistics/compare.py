@@ -113,7 +113,7 @@ def compare(
     """Compare model `a` (the one under test) with model `b` (the reference), film by film.
 
     Args:
-        a: scores of the model under test, one a film.
+        a: scores of the model under test, one per film.
         b: scores of the reference on the same films, in the same order.
         patients: of each film.
         margin: how much worse still counts as no worse, above 0, in the unit of the scores and fixed

@@ -56,7 +56,7 @@ class ByPatient:
 
 
 def by_patient(values: Floats, patients: Sequence[str]) -> ByPatient:
-    """Gather (N, K) values, one row a film, by the patient of each row; patients in the order of their names.
+    """Gather (N, K) values, one row per film, by the patient of each row; patients in order of their names.
 
     Raises:
         ValueError: the two differ in length, or a value is not finite.
@@ -176,7 +176,7 @@ def bootstrap_mean(
     """Return the interval (low, high) of the mean over films, in the unit of `values`.
 
     Args:
-        values: one a film.
+        values: one per film.
         patients: of each film.
         seed: the same seed gives the same interval.
         level: confidence, between 0 and 1.
@@ -238,13 +238,13 @@ def margin_test(
     higher_is_better: bool = True,
     seed: int = 0,
 ) -> MarginTest:
-    """Test paired differences (first − second), one a film, against a margin.
+    """Test paired differences (first − second), one per film, against a margin.
 
     Each one-sided test is held against 0.025, so that it agrees with the 95 % interval of the same draws.
     Differences that are the same for every patient are judged by their signs.
 
     Args:
-        differences: one a film, in the measure's unit.
+        differences: one per film, in the measure's unit.
         patients: of each film.
         margin: above 0, in the measure's unit; fixed before the results are seen.
         higher_is_better: whether more of the measure is better.

@@ -81,7 +81,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     """Return what the header of a film says; the pixels are not looked at and may still be damaged.
 
     Raises:
-        FilmError: no such file, of another kind than `read_film` reads, or a header that cannot be read.
+        FilmError: no such file, of a kind that `read_film` does not read, or with an unreadable header.
     """
     path = Path(path)
     return format_of(path).header(path)
@@ -124,7 +124,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 def _start(path: Path) -> bytes:
     try:
         mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait forever
             raise FilmError(f"{path.name} is a pipe, a socket or a device: give a film's file.")
         with open(path, "rb") as stream:
             start = stream.read(_START)

@@ -52,15 +52,15 @@ class Format(ABC):
     """False: a folder's files that have no suffix, or a number (as in UIDs), may be of this format."""
 
     def sniff(self, start: bytes) -> bool:
-        """Tell by its first 132 bytes whether a file is of this format; it may still be damaged."""
+        """Return, by its first 132 bytes, whether a file is of this format; it may still be damaged."""
         return start.startswith(self.marks)
 
     def claims(self, path: Path) -> bool:
-        """Tell by name and size whether a file that no format sniffs is of this one."""
+        """Return, by name and size, whether a file that no format sniffs is of this one."""
         return False
 
     def holds_film(self, path: Path) -> bool:
-        """Tell whether a folder's file with one of `suffixes` is to be taken for a film."""
+        """Return whether a folder's file with one of `suffixes` is to be taken for a film."""
         return True
 
     def kind(self, path: Path) -> str:
@@ -96,7 +96,7 @@ def quiet() -> Iterator[None]:
 
 
 class Picture(Format):
-    """A picture format; a subclass mends what Pillow gets wrong in it, and checks what Pillow lets pass."""
+    """A picture format; a subclass corrects what Pillow gets wrong, and checks what Pillow lets pass."""
 
     pillow: ClassVar[tuple[str, ...]]
     """Pillow's names of the format: the one to open it by, then others that an opened file may have."""
@@ -142,7 +142,7 @@ class Picture(Format):
 
 
 class Bmp(Picture):
-    """Windows bitmaps, in which there is nothing to mend."""
+    """Windows bitmaps, in which there is nothing to correct."""
 
     suffixes = frozenset({".bmp"})
     marks = (b"BM",)
@@ -195,7 +195,7 @@ def on_black(image: Image.Image) -> Image.Image:
 
 
 def _is_rare_tiff(path: Path) -> bool:
-    """Tell whether a file is a TIFF with sound tags of whose kind of numbers Pillow has no reader."""
+    """Return whether a file is a TIFF with sound tags of whose kind of numbers Pillow has no reader."""
     try:
         TiffImageFile(path).close()
     except SyntaxError as error:

@@ -40,7 +40,7 @@ _CHEST = re.compile(
 _NO_PART = {"", "UNKNOWN", "OTHER", "NONE", "NA", "N/A", "UNDEFINED", "UNSPECIFIED", "SKULL TO FEET"}
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _MOST_OBLONG = 4.0  # pixels longer than this many times their width are a mistake in the tag
-_MOST_MAGNIFIED = 2.0  # a chest half way to the tube; what is told beyond is a mistake in the tag
+_MOST_MAGNIFIED = 2.0  # a chest half way to the tube; anything beyond is a mistake in the tag
 
 
 def element(dataset: Dataset, key: str) -> Any:
@@ -117,7 +117,7 @@ def _macros(dataset: Dataset) -> Iterator[Dataset]:
 
 
 def is_empty(dataset: Dataset, key: str) -> bool:
-    """Tell whether an element has no value but blanks, also where it cannot be parsed."""
+    """Return whether an element has no value but blanks, also where it cannot be parsed."""
     value = dataset.get_item(key).value
     return not (value.strip(b" \0") if isinstance(value, bytes) else value or value == 0)
 
@@ -164,7 +164,7 @@ def _body_part(dataset: Dataset) -> str | None:
 
 
 def _is_on_its_side(orientation: tuple[str, str] | None) -> bool:
-    """Tell by PatientOrientation: the rows of an upright film do not run to the head or the feet."""
+    """Return whether the film lies on its side: rows of an upright one do not run to the head or the feet."""
     return orientation is not None and orientation[0] in "HF" and orientation[1] not in "HF"
 
 

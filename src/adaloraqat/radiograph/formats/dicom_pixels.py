@@ -95,7 +95,7 @@ def check_fits(dataset: Dataset, pixels: NDArray[Any], name: str) -> None:
 
 
 def check_size_of_pixels(dataset: Dataset, name: str) -> None:
-    """Refuse what is stored in another size than the header's; needs no decoding.
+    """Refuse pixels whose size is not the header's; needs no decoding.
 
     Raises:
         FilmError: as `check_fits`.
@@ -105,7 +105,7 @@ def check_size_of_pixels(dataset: Dataset, name: str) -> None:
 
 
 def _has_size(dataset: Dataset, shape: tuple[int, int]) -> bool:
-    """Tell whether what is stored has the header's size, as far as it can be known."""
+    """Return whether what is stored has the header's size, as far as it can be known."""
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return frame_size(_frame(dataset)) in (shape, None)
     beyond = dataset.PixelData[get_expected_length(dataset) :]
@@ -164,7 +164,7 @@ def _decoded_apart(dataset: Dataset, frame: bytes) -> NDArray[Any]:
 
 
 def own_bits(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
-    """Return decoded (H, W) values without what is not theirs: bits above BitsStored, a sign that is none.
+    """Return decoded (H, W) values without foreign bits: those above BitsStored, a sign bit that is not one.
 
     The header's bits and sign and the stream's can differ, and either may be wrong. A film is smooth, and
     bits of something else are not: of the readings that differ, the smoothest is the film.
@@ -202,7 +202,7 @@ def _narrowed(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
-    """Tell whether a JPEG frame ends before its last block, although it decodes.
+    """Return whether a JPEG frame ends before its last block, although it decodes.
 
     Args:
         dataset: the file, with its transfer syntax.

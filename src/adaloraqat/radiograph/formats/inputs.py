@@ -69,11 +69,11 @@ def _film_of_dataset(dataset: Any) -> Film:
     from adaloraqat.radiograph.formats.dicom_values import film_of_dataset
 
     with quiet(), refused_as(FilmError("The data set is not a readable DICOM film: read it again.")):
-        own = copy.deepcopy(dataset)  # reading mends elements; the caller's stay as they are
+        own = copy.deepcopy(dataset)  # reading corrects elements; the caller's stay as they are
         return film_of_dataset(own, "The data set")
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
-    """Tell whether a value is of a library's type, without importing the library."""
+    """Return whether a value is of a library's type, without importing the library."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name))

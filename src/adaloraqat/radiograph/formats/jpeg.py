@@ -54,7 +54,7 @@ def decode(data: bytes) -> NDArray[Any]:
 def ends_early(
     data: bytes, pixels: NDArray[np.generic], decode: Callable[[bytes], NDArray[np.generic]]
 ) -> bool:
-    """Tell whether a JPEG ends before its last block.
+    """Return whether a JPEG ends before its last block.
 
     Only a picture whose last block is flat can have been filled up, and only such a one is decoded again; of
     a progressive JPEG the lower part may be blurred instead, so that it always is.

@@ -30,7 +30,7 @@ class Npz(Format):
     marks = (b"PK\x03\x04",)
 
     def holds_film(self, path: Path) -> bool:
-        """See `Format.holds_film`; a file of masks alone, as this tool writes them, is none."""
+        """See `Format.holds_film`; a file of masks alone, as this tool writes them, does not."""
         return not is_segmentation(path)
 
     def header(self, path: Path) -> Header:
@@ -168,12 +168,12 @@ def image_name(archive: Archive) -> str:
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Tell whether an array's shape is one grey (H, W) or colour (H, W, 3|4) image."""
+    """Return whether an array's shape is one grey (H, W) or colour (H, W, 3|4) image."""
     return len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
 
 
 def is_segmentation(path: Path) -> bool:
-    """Tell whether a file is an .npz that holds masks alone, as this tool writes them."""
+    """Return whether a file is an .npz that holds masks alone, as this tool writes them."""
     if not path.is_file():  # a pipe of that name would be waited for
         return False
     try:

@@ -1,4 +1,4 @@
-"""TIFF: what Pillow gets wrong in the files of scanners and detectors, mended or told."""
+"""TIFF: what Pillow gets wrong in the files of scanners and detectors, corrected or reported."""
 
 from pathlib import Path
 

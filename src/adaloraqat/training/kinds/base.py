@@ -31,7 +31,7 @@ Unit = Literal["epoch", "step"]
 
 
 class Strict(BaseModel):
-    """A part of a recipe: an unknown key and a number that is none are refused, and nothing changes it."""
+    """A part of a recipe: an unknown key and an invalid number are refused, and nothing changes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -270,7 +270,7 @@ class Stage(Strict):
         return True
 
     def hooks(self, model: SegmentationModel, optimizer: Optimizer, report: Report) -> Hooks:
-        """Return what happens between the steps of the stage that now begins, or goes on."""
+        """Return what happens between the steps of the stage that now begins or continues."""
         return Hooks()
 
     def loss_terms(self, model: SegmentationModel) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class QuantizeStage(Stage):
         return self.policy, self.weight_range
 
     def check_order(self, before: Sequence[Stage], pretrained: bool) -> None:
-        """Refuse other numerics than an earlier quantize stage has, and Λ that do not exist."""
+        """Refuse numerics that differ from an earlier quantize stage's, and Λ that do not exist."""
         if any(stage.numerics not in (None, self.numerics) for stage in before):
             raise ValueError("quantize stages that follow one another need one policy and one weight_range")
         if self.train == "singular_values" and not pretrained and not any(stage.adapts for stage in before):
@@ -83,7 +83,7 @@ class QuantizeStage(Stage):
         if not known:
             return []
         return [
-            f"bundles with weight_range full answer wrongly on this CPU, which {known}; set it to portable "
+            f"bundles with weight_range full give wrong masks on this CPU, which {known}; set it to portable "
             "unless they will run elsewhere."
         ]
 
