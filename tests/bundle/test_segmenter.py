@@ -228,7 +228,7 @@ def test_preprocessing_that_does_not_fit(tmp_path: Path, engine: str) -> None:
     wrong = {**write_tiny_bundle(tmp_path / "a").preprocessing.to_dict(), "image_size": 96}
     write_tiny_bundle(tmp_path / "b", preprocessing=wrong)
     with pytest.raises(
-        BundleError, match=r"takes images of 1 x 64 x 64 and its bundle\.json gives 1 x 96 x 96"
+        BundleError, match=r"takes images of 1 x 64 x 64 and its bundle\.json says 1 x 96 x 96"
     ):
         Segmenter.load(tmp_path / "b", engine=engine)
 

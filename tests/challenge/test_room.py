@@ -35,6 +35,6 @@ def test_names_that_radiograph_had(name: str) -> None:
 
 
 def test_the_place_that_the_room_had() -> None:
-    with pytest.warns(DeprecationWarning, match=r"adaloraqat\.challenge now"):
+    with pytest.warns(DeprecationWarning, match=r"is now adaloraqat\.challenge;"):
         from adaloraqat.bundle.challenge import segment_case
     assert segment_case is challenge.segment_case

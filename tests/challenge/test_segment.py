@@ -347,6 +347,7 @@ def test_a_carried_box_lies_round_the_mask_and_on_the_film(
     assert back == pytest.approx(box, abs=1e-3)
 
 
+@pytest.mark.slow  # a volume of many slices
 def test_memory_does_not_grow_with_boxes_or_depth(tmp_path: Path, segmenter: Segmenter) -> None:
     """Peak memory of processes with few and many boxes, and with a shallow and a deep volume."""
     image = np.random.default_rng(0).integers(0, 255, (256, 256), dtype=np.uint8)

@@ -195,6 +195,7 @@ def test_an_audit_is_not_written_into_a_file(run, site):
     assert "films audited" not in ended.err
 
 
+@pytest.mark.slow  # an audit of many films
 def test_ctrl_c_leaves_nothing_half_written(process, tmp_path, run):
     run("data", "phantom", "--count", 70, "--size", 128, "--out", "site")
     with open("site/manifest.csv") as stream:

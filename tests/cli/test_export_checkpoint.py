@@ -36,6 +36,7 @@ def test_export_reads_the_authors_file_and_segment_runs_the_bundle(
     assert "lungs" in json.loads(ended.out)["outlines"]
 
 
+@pytest.mark.slow  # a second export of the file of the test above
 def test_films_of_no_split_calibrate_and_measure(run: Run, checkpoint: str, tmp_path: Path) -> None:
     films = write_phantoms(tmp_path / "films", 2, seed=4, size=64)
     rows = [f"{film.path_image},{film.path_mask}" for film in films]

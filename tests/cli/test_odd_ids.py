@@ -114,6 +114,7 @@ def test_a_model_named_by_where_the_user_stands_has_its_folders_name(
     assert [path.name for path in (out / "masks").iterdir()] == ["tiny"]
 
 
+@pytest.mark.slow  # a whole report; tests/report has its pages
 def test_report_writes_nothing_beside_out_and_shows_the_outlines(
     run: Run, bundle: Path, tmp_path: Path, films: tuple[str, ...]
 ) -> None:

@@ -50,6 +50,7 @@ def test_export_of_a_base_gives_a_bundle_that_proposes_boxes(weights: Path, tmp_
     assert whole.box_source == "whole film"
 
 
+@pytest.mark.slow  # two exports
 def test_validation_films_choose_the_prompt_and_integers_need_films(weights: Path, tmp_path: Path) -> None:
     write_phantoms(tmp_path / "films", 4, seed=5, size=128)
     manifest = str(tmp_path / "films" / "manifest.csv")

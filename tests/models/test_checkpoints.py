@@ -201,7 +201,7 @@ def test_configurations_that_do_not_fit(folder, part, values, message):
 
 def test_an_architecture_that_is_not_the_files(folder):
     asked = dataclasses.replace(ARCHITECTURE, num_heads=4)
-    with pytest.raises(CheckpointError, match=r"another num_heads .*\(2, not 4\)"):
+    with pytest.raises(CheckpointError, match=r"different num_heads .*\(2, not 4\)"):
         load_base(folder, architecture=asked)
 
 

@@ -395,7 +395,7 @@ def test_a_downloaded_folder_or_the_publishers_own_file_instead_of_the_hub(
     (made.hub_folder / "model.safetensors").write_bytes(b"another")
     refused(
         replace(made.on_hub(), file=replace(made.file, name="model.safetensors")),
-        "another",
+        "is not the one published",
         source=made.hub_folder,
     )
     refused(made.on_hub(), "does not hold made-up: give the folder of owner/made-up", source=tmp_path)

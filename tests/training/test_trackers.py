@@ -251,7 +251,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_begins(
     ):
         train(parse_recipe(both_stages()), manifest, tmp_path / "run", log=[absent])
     assert not (tmp_path / "run").exists()
-    with pytest.raises(RecipeError, match="There is no tracker paper; choose of tensorboard"):
+    with pytest.raises(RecipeError, match="There is no tracker paper; choose one of tensorboard"):
         Trackers(["paper"])
 
 
