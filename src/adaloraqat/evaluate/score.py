@@ -63,6 +63,7 @@ class Settings:
         tolerances: of the NSD, in mm where the spacing is known, else px.
         seed: of everything that is drawn, and of the bootstrap.
         clicks: how many simulated clicks a model that takes points is scored after, one by one.
+        corrections: how many clicks that correct its automatic mask it is scored after, one by one.
     """
 
     conditions: tuple[str, ...] = tuple(CORRUPTIONS)
@@ -70,6 +71,7 @@ class Settings:
     tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
     seed: int = 0
     clicks: int = 0
+    corrections: int = 0
 
 
 @renamed_arguments(each="progress")
@@ -122,6 +124,11 @@ def click_prompt(clicks: int) -> str:
     return f"clicks_{clicks}"
 
 
+def correction_prompt(clicks: int) -> str:
+    """Return what the prompt of the automatic mask and so many clicks is called, as `corrections_3`."""
+    return f"corrections_{clicks}"
+
+
 def jittered(box: Box, shape: tuple[int, int], jitter: float, seed: int) -> Box:
     """Return the box with each side moved by up to `jitter` px of `JITTER_GRID`, inwards or outwards.
 
@@ -170,7 +177,7 @@ def _score(
         prompts = [NO_BOX, TRUE_BOX, *map(jitter_prompt, _jitters(condition, settings))]
         for name, model in models.items():
             tried = prompts if model.accepts_boxes else prompts[:1]
-            tried = [*tried, *_click_prompts(model, settings)]
+            tried = [*tried, *(each for row in _click_prompts(model, settings) for each in row)]
             yield name, [film_row(entry, name, prompt, worst, error=reason) for prompt in tried]
         return
     for name, model in models.items():
@@ -178,25 +185,32 @@ def _score(
         rows = [
             _row(name, view, prompt, settings, masks, partial(_mask, model, view, prompt)) for prompt in tried
         ]
-        if view.truth.any() and (prompts := _click_prompts(model, settings)):
-            assert isinstance(model, Segmenter)
-            answers = _Clicked(model, view)
-            rows += [_row(name, view, prompt, settings, masks, answers.next) for prompt in prompts]
+        for prompts, automatic in zip(_click_prompts(model, settings), (False, True), strict=True):
+            if view.truth.any() and prompts:
+                assert isinstance(model, Segmenter)
+                answers = _Clicked(model, view, automatic)
+                rows += [_row(name, view, prompt, settings, masks, answers.next) for prompt in prompts]
         yield name, rows
 
 
-def _click_prompts(model: Scored, settings: Settings) -> list[str]:
-    return [click_prompt(place + 1) for place in range(settings.clicks)] if model.accepts_points else []
+def _click_prompts(model: Scored, settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the prompts of clicks from nothing, and of those that correct the automatic mask."""
+    if not model.accepts_points:
+        return [], []
+    clicks, corrections = (range(1, count + 1) for count in (settings.clicks, settings.corrections))
+    return [*map(click_prompt, clicks)], [*map(correction_prompt, corrections)]
 
 
 class _Clicked:
     """A film that is clicked on where the mask so far is wrong.
 
-    Where the model learnt from masks, each click but the first also hands that mask on.
+    Where the model learnt from masks, each click but the first also hands that mask on. Clicks that correct
+    the `automatic` mask always do: without it they would begin from nothing.
     """
 
-    def __init__(self, model: Segmenter, view: View) -> None:
-        self._model, self._view = model, view
+    def __init__(self, model: Segmenter, view: View, automatic: bool = False) -> None:
+        self._model, self._view, self._automatic = model, view, automatic
+        self._hands_on = automatic or model.bundle.prompt.masks_trained
         self._clicks: list[Click] = []
         self._embedded: Embedded | None = None
         self._logits: FloatArray | None = None
@@ -206,13 +220,16 @@ class _Clicked:
     def next(self) -> tuple[Mask, float | None]:
         """Click once more; return the mask, as it was where nothing is wrong with it, and its quality."""
         view, model = self._view, self._model
+        if self._automatic and self._logits is None:
+            first = model.segment(view.film)
+            self._mask, self._logits, self._quality = first.mask, first.logits, first.quality
         click = next_click(self._mask, view.truth)
         if click is not None:
             if self._embedded is None:
                 self._embedded = model.embed(view.film.pixels, view.film.aspect)
             self._clicks.append(click)
             points, labels = [(x, y) for x, y, _ in self._clicks], [one.label for one in self._clicks]
-            before = self._logits if model.bundle.prompt.masks_trained else None
+            before = self._logits if self._hands_on else None
             asked = Prompts.of(view.film.shape, None, points, labels, before)
             self._logits, self._quality = model.answer(self._embedded, asked)
             self._mask = self._embedded.frame.logits_to_original(self._logits) > 0

@@ -86,9 +86,7 @@ def _boxed(
     return decode(model, embedding, torch.from_numpy(prompts)[:, None, :].to(embedding.device))[0]
 
 
-def _dices(
-    logits: torch.Tensor, frames: Sequence[Frame], truths: Sequence[NDArray[np.bool_]]
-) -> list[float]:
+def _dices(logits: torch.Tensor, frames: Sequence[Frame], truths: Sequence[NDArray[np.bool_]]) -> list[float]:
     return [
         dice(frame.logits_to_original(grid.numpy()) > 0, truth)
         for frame, grid, truth in zip(frames, logits[:, 0].cpu(), truths, strict=True)
