@@ -62,9 +62,9 @@ def validate(
         scored.append((start, no_box, boxed, clicked))
     model.train(training)
     in_order = sorted(processes.gathered(scored))
-    without, with_box, after_clicks = (
-        [score for part in in_order for score in part[place]] for place in (1, 2, 3)
-    )
+    without = [score for _, no_box, _, _ in in_order for score in no_box]
+    with_box = [score for _, _, boxed, _ in in_order for score in boxed]
+    after_clicks = [score for _, _, _, clicked in in_order for score in clicked]
     found = {"dice_no_box": float(np.mean(without)), "worst_no_box": float(np.min(without))}
     if with_boxes:
         found["dice_box"] = float(np.mean(with_box)) if with_box else 0.0
