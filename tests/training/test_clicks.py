@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from adaloraqat.bundle import Segmenter
+from adaloraqat.bundle.format import Prompt
 from adaloraqat.datasets.manifest import read_manifest, select
 from adaloraqat.errors import BundleError, RecipeError
 from adaloraqat.evaluate.evaluation import Options, evaluate
@@ -18,7 +19,7 @@ from adaloraqat.evaluate.rows import read_rows
 from adaloraqat.export.export_run import export_run
 from adaloraqat.measure.clicks import next_click
 from adaloraqat.models.sam import TINY, build_sam, decode, encode
-from adaloraqat.radiograph import read_film, read_mask
+from adaloraqat.radiograph import Preprocessing, read_film, read_mask
 from adaloraqat.training.batches import Batches
 from adaloraqat.training.clicks import draw_clicks
 from adaloraqat.training.films import load_films
@@ -26,7 +27,7 @@ from adaloraqat.training.kinds.base import KINDS
 from adaloraqat.training.optimizer import trainable_groups
 from adaloraqat.training.recipe import parse_recipe
 from adaloraqat.training.run import load_run, load_start
-from adaloraqat.training.torch_engine import run_segmenter
+from adaloraqat.training.torch_engine import model_segmenter, run_segmenter
 from adaloraqat.training.train import train
 
 WANTED = torch.zeros(2, 1, 64, 64)
@@ -152,12 +153,26 @@ def test_a_run_with_clicks_becomes_a_bundle_that_is_scored_click_by_click(
     for (model, film, prompt), dice in dices.items():
         assert dice == pytest.approx(dices["run", film, prompt], abs=0.1), (model, film, prompt)
     assert (tmp_path / "scores" / "masks" / "run" / "clicks_3").is_dir()
-    film, truth = read_film(films[0].path_image), read_mask(films[0].path_mask)
-    first = models["run"].segment(film)
-    click = next_click(first.mask, truth)
-    corrected = models["run"].segment(film, points=[click[:2]], labels=[click[2]], mask=first)
-    saved = mask_path(tmp_path / "scores", "run", "corrections_1", films[0].id)
-    assert (read_mask(saved) == corrected.mask).all()
+
+
+def test_corrections_hand_the_automatic_mask_on_even_where_masks_were_not_learnt(
+    manifest: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    preprocessing = Preprocessing(image_size=TINY.image_size, channels=TINY.channels)
+    prompt = Prompt(second_pass=False, quality_trained=False, masks_trained=False)
+    model = model_segmenter(build_sam(TINY), preprocessing, prompt, accepts_points=True)
+    (entry,) = select(read_manifest(manifest), "test")[:1]
+    evaluate({"model": model}, [entry], tmp_path, options=Options(corrections=2))
+    film, truth = read_film(entry.path_image), read_mask(entry.path_mask)
+    answer, clicks = model.segment(film), []
+    for count in (1, 2):
+        clicks.append(next_click(answer.mask, truth))
+        points, labels = [click[:2] for click in clicks], [click.label for click in clicks]
+        answer = model.segment(film, points=points, labels=labels, mask=answer)
+        assert (
+            read_mask(mask_path(tmp_path, "model", f"corrections_{count}", entry.id)) == answer.mask
+        ).all()
 
 
 def test_one_without_clicks_takes_no_points(both_stages, manifest: Path, tmp_path: Path) -> None:
