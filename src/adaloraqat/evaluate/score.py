@@ -209,7 +209,7 @@ class _Answers:
     @property
     def segmenter(self) -> Segmenter:
         """The model, which is no folder of masks."""
-        assert isinstance(self.model, Segmenter)
+        assert not isinstance(self.model, Predictions)
         return self.model
 
     @cached_property
