@@ -83,7 +83,8 @@ def table(document: dict[str, Any]) -> list[str]:
             f"`{name}`, its mask corrected": [None, None, *map(correction_prompt, counts)],
         }
         for title, columns in starts.items():
-            rows.append([title, *(_cell(prompts[column]) if column else "" for column in columns)])
+            if prompts.keys() >= {column for column in columns if column}:
+                rows.append([title, *(_cell(prompts[column]) if column else "" for column in columns)])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
