@@ -1,11 +1,12 @@
-"""What corrections by clicks are worth: Dice after 0 to 5 simulated clicks, by `adaloraqat evaluate --clicks`.
+"""What clicks are worth: Dice after 0 to 5 of them, from nothing and from the automatic mask, by `adaloraqat evaluate`.
 
     python benchmarks/clicks.py --data split.csv [--source jsrt] [--split val] [--runs runs/clicks] [MODEL ...]
 
 Each model is scored by the command itself, in a folder of its own below --runs: a model that is scored stays
 so, and an interrupted one goes on. A MODEL is a name, a bundle's folder or the run of one stage. Writes
 benchmarks/results/clicks.json and the table of docs/points.md. The split is made by `adaloraqat data split MANIFEST
---out split.csv --fractions 0.7,0.15,0.15`; lite-medsam needs `adaloraqat weights get lite-medsam`.
+--out split.csv --fractions 0.7,0.15,0.15`; lite-medsam needs `adaloraqat weights get lite-medsam`. A model that
+learnt from clicks is made by the two commands of recipes/adaptation/clicks.yaml.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from machine import machine
 
 from adaloraqat.datasets.manifest import read_manifest, write_manifest
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX
-from adaloraqat.evaluate.score import click_prompt
+from adaloraqat.evaluate.score import click_prompt, correction_prompt
 
 RESULTS = ROOT / "benchmarks/results/clicks.json"
 PAGE = ROOT / "docs/points.md"
@@ -47,10 +48,10 @@ def main() -> None:
 
 def scored(model: str, name: str, data: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Evaluate a model with clicks, unless it is evaluated; return its numbers by prompt."""
-    out = asked.runs / f"{name}-{asked.split}-{asked.clicks}"
+    out, count = asked.runs / f"{name}-{asked.split}-{asked.clicks}", str(asked.clicks)
     if not (out / "evaluation.json").exists():
         split = ("--data", data, "--split", asked.split)
-        adaloraqat("evaluate", model, *split, "--clicks", str(asked.clicks), "--out", out)
+        adaloraqat("evaluate", model, *split, "--clicks", count, "--corrections", count, "--out", out)
     found = json.loads((out / "evaluation.json").read_text())["models"]
     (groups,) = found.values()  # one model, of which one stage was trained
     return {prompt: {key: n[key] for key in NUMBERS} for prompt, n in groups[asked.source].items()}
@@ -72,15 +73,23 @@ def keep(name: str, numbers: dict[str, Any], asked: argparse.Namespace) -> None:
 
 
 def table(document: dict[str, Any]) -> list[str]:
-    """Return the table, a model a line: mean Dice and the worst film."""
+    """Return the table, two lines a model, whose clicks begin with nothing or with its mask of no box."""
     counts = range(1, document["setup"]["clicks"] + 1)
-    columns = {NO_BOX: "nothing", TRUE_BOX: "true box", **{click_prompt(n): f"{n} click" for n in counts}}
-    titles = [f"{title}s" if title[0] > "1" and title[-1] == "k" else title for title in columns.values()]
-    rows = [["Dice, mean (worst film)", *titles], ["---"] * (len(columns) + 1)]
+    titles = ["no box", "true box", *(f"{n} click{'s' if n > 1 else ''}" for n in counts)]
+    rows = [["Dice, mean (worst film)", *titles], ["---"] * (len(titles) + 1)]
     for name, prompts in document["models"].items():
-        cells = [f"{prompts[p]['dice_mean']:.4f} ({prompts[p]['dice_worst']:.2f})" for p in columns]
-        rows.append([f"`{name}`", *cells])
+        starts = {
+            f"`{name}`": [NO_BOX, TRUE_BOX, *map(click_prompt, counts)],
+            f"`{name}`, its mask corrected": [None, None, *map(correction_prompt, counts)],
+        }
+        for title, columns in starts.items():
+            if prompts.keys() >= {column for column in columns if column}:
+                rows.append([title, *(_cell(prompts[column]) if column else "" for column in columns)])
     return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _cell(numbers: dict[str, Any]) -> str:
+    return f"{numbers['dice_mean']:.4f} ({numbers['dice_worst']:.2f})"
 
 
 if __name__ == "__main__":

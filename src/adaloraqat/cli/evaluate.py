@@ -81,6 +81,16 @@ def evaluate(
             help="Also score after 1 to N simulated clicks (models that take points).",
         ),
     ] = 0,
+    corrections: Annotated[
+        int,
+        typer.Option(
+            "--corrections",
+            min=0,
+            max=50,
+            metavar="N",
+            help="Also score after 1 to N simulated clicks that correct the automatic mask.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap intervals.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of text.")] = False,
 ) -> None:
@@ -93,7 +103,8 @@ def evaluate(
 
     With --clicks, each click is placed where the mask so far is wrong, farthest inside the largest error
     region (the first one inside the true mask), and the mask is passed on. These prompts are named clicks_1
-    to clicks_N.
+    to clicks_N. With --corrections, the clicks start from the mask without a box, and the prompts are named
+    corrections_1 to corrections_N.
 
     A film that cannot be read or segmented gets the worst score, and the exit code is 1.
     """
@@ -111,9 +122,9 @@ def evaluate(
         scored[name if name not in scored else f"{name}-{len(scored)}"] = masks
     if not scored:
         raise BundleError("Nothing to score: name a bundle, a run, or --predictions NAME=DIR.")
-    if clicks:
-        check_clicks(scored)
-    options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed, clicks)
+    if clicks or corrections:
+        check_clicks(scored, "--clicks" if clicks else "--corrections")
+    options = Options(tuple(tolerance or DEFAULT_TOLERANCES), reference, margin, seed, clicks, corrections)
     summary = score(scored, chosen, out, progress, options)
     if json_:
         print_json(summary)
@@ -147,8 +158,8 @@ def end_where_some_failed(rows: "Iterable[FilmRow]", reasons: str) -> None:
     raise typer.Exit(SOME_FAILED)
 
 
-def check_clicks(models: "dict[str, Scored]") -> None:
-    """Say which models take no points.
+def check_clicks(models: "dict[str, Scored]", option: str = "--clicks") -> None:
+    """Say which models take no points, which `option` needs.
 
     Raises:
         BundleError: none does.
@@ -157,7 +168,7 @@ def check_clicks(models: "dict[str, Scored]") -> None:
 
     without = [name for name, model in models.items() if not model.accepts_points]
     if len(without) == len(models):
-        raise BundleError(f"--clicks needs a model that takes points; {', '.join(without)} does not.")
+        raise BundleError(f"{option} needs a model that takes points; {', '.join(without)} does not.")
     for name in without:
         log.warning("%s takes no points and is scored without clicks.", name)
 

@@ -40,6 +40,7 @@ class Options:
         margin: of non-inferiority and equivalence, in Dice, fixed beforehand.
         seed: of the bootstrap.
         clicks: how many simulated clicks a model that takes points is scored after, one by one.
+        corrections: how many clicks that correct its automatic mask it is scored after, one by one.
     """
 
     tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
@@ -47,6 +48,7 @@ class Options:
     margin: float = DEFAULT_MARGIN
     seed: int = 0
     clicks: int = 0
+    corrections: int = 0
 
 
 @renamed_arguments(each="progress")
@@ -79,8 +81,9 @@ def evaluate(
     """
     check_choices(list(models), options.reference, options.margin, options.tolerances)
     check_folder(out)
-    settings = Settings((AS_IS,), (), options.tolerances, options.seed, options.clicks)
-    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed, settings.clicks)
+    clicks = (options.clicks, options.corrections)
+    settings = Settings((AS_IS,), (), options.tolerances, options.seed, *clicks)
+    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed, *clicks)
     store = Store(out / UNFINISHED, setup, replace=True)
     found = score(models, entries, settings, store, progress, masks=out)
     place = {entry.id: number for number, entry in enumerate(entries)}

@@ -14,7 +14,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.engine import FloatArray
 from adaloraqat.bundle.prompted_model import Embedded
 from adaloraqat.bundle.prompts import Prompts
+from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.evaluate.films import UnreadFilms, scored_spacing
@@ -63,6 +64,7 @@ class Settings:
         tolerances: of the NSD, in mm where the spacing is known, else px.
         seed: of everything that is drawn, and of the bootstrap.
         clicks: how many simulated clicks a model that takes points is scored after, one by one.
+        corrections: how many clicks that correct its automatic mask it is scored after, one by one.
     """
 
     conditions: tuple[str, ...] = tuple(CORRUPTIONS)
@@ -70,6 +72,7 @@ class Settings:
     tolerances: tuple[float, ...] = DEFAULT_TOLERANCES
     seed: int = 0
     clicks: int = 0
+    corrections: int = 0
 
 
 @renamed_arguments(each="progress")
@@ -122,6 +125,11 @@ def click_prompt(clicks: int) -> str:
     return f"clicks_{clicks}"
 
 
+def correction_prompt(clicks: int) -> str:
+    """Return what the prompt of the automatic mask and so many clicks is called, as `corrections_3`."""
+    return f"corrections_{clicks}"
+
+
 def jittered(box: Box, shape: tuple[int, int], jitter: float, seed: int) -> Box:
     """Return the box with each side moved by up to `jitter` px of `JITTER_GRID`, inwards or outwards.
 
@@ -170,52 +178,89 @@ def _score(
         prompts = [NO_BOX, TRUE_BOX, *map(jitter_prompt, _jitters(condition, settings))]
         for name, model in models.items():
             tried = prompts if model.accepts_boxes else prompts[:1]
-            tried = [*tried, *_click_prompts(model, settings)]
+            tried = [*tried, *(each for row in _click_prompts(model, settings) for each in row)]
             yield name, [film_row(entry, name, prompt, worst, error=reason) for prompt in tried]
         return
     for name, model in models.items():
         tried = [prompt for prompt, box in view.prompts.items() if box is None or model.accepts_boxes]
-        rows = [
-            _row(name, view, prompt, settings, masks, partial(_mask, model, view, prompt)) for prompt in tried
-        ]
-        if view.truth.any() and (prompts := _click_prompts(model, settings)):
-            assert isinstance(model, Segmenter)
-            answers = _Clicked(model, view)
-            rows += [_row(name, view, prompt, settings, masks, answers.next) for prompt in prompts]
+        answers = _Answers(model, view)
+        rows = [_row(name, view, prompt, settings, masks, partial(answers.mask, prompt)) for prompt in tried]
+        for prompts, automatic in zip(_click_prompts(model, settings), (False, True), strict=True):
+            if view.truth.any() and prompts:
+                clicked = _Clicked(answers, automatic)
+                rows += [_row(name, view, prompt, settings, masks, clicked.next) for prompt in prompts]
         yield name, rows
 
 
-def _click_prompts(model: Scored, settings: Settings) -> list[str]:
-    return [click_prompt(place + 1) for place in range(settings.clicks)] if model.accepts_points else []
+def _click_prompts(model: Scored, settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the prompts of clicks from nothing, and of those that correct the automatic mask."""
+    if not model.accepts_points:
+        return [], []
+    clicks, corrections = (range(1, count + 1) for count in (settings.clicks, settings.corrections))
+    return [*map(click_prompt, clicks)], [*map(correction_prompt, corrections)]
+
+
+class _Answers:
+    """What a model answers on a film; what several prompts need is computed once."""
+
+    def __init__(self, model: Scored, view: View) -> None:
+        self.model, self.view = model, view
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The model, which is no folder of masks."""
+        assert not isinstance(self.model, Predictions)
+        return self.model
+
+    @cached_property
+    def automatic(self) -> Segmentation:
+        """The answer without a box."""
+        return self.segmenter.segment(self.view.film)
+
+    @cached_property
+    def embedded(self) -> Embedded:
+        """The film as the model's encoder sees it."""
+        return self.segmenter.embed(self.view.film.pixels, self.view.film.aspect)
+
+    def mask(self, prompt: str) -> tuple[Mask, float | None]:
+        """Return the mask of a prompt without clicks and the quality that the model predicts for it."""
+        view = self.view
+        if isinstance(self.model, Predictions):
+            return self.model.mask(view.entry, view.film.shape), None
+        box = view.prompts[prompt]
+        result = self.automatic if box is None else self.segmenter.segment(view.film, box)
+        return result.mask, result.quality
 
 
 class _Clicked:
     """A film that is clicked on where the mask so far is wrong.
 
-    Where the model learnt from masks, each click but the first also hands that mask on.
+    Where the model learnt from masks, each click but the first also hands that mask on. Clicks that correct
+    the `automatic` mask always do: without it they would begin from nothing.
     """
 
-    def __init__(self, model: Segmenter, view: View) -> None:
-        self._model, self._view = model, view
+    def __init__(self, answers: _Answers, automatic: bool) -> None:
+        self._answers, self._automatic = answers, automatic
+        self._hands_on = automatic or answers.segmenter.bundle.prompt.masks_trained
         self._clicks: list[Click] = []
-        self._embedded: Embedded | None = None
         self._logits: FloatArray | None = None
-        self._mask: Mask = np.zeros(view.truth.shape, bool)
+        self._mask: Mask = np.zeros(answers.view.truth.shape, bool)
         self._quality: float | None = None
 
     def next(self) -> tuple[Mask, float | None]:
         """Click once more; return the mask, as it was where nothing is wrong with it, and its quality."""
-        view, model = self._view, self._model
-        click = next_click(self._mask, view.truth)
+        answers, film = self._answers, self._answers.view.film
+        if self._automatic and self._logits is None:
+            first = answers.automatic
+            self._mask, self._logits, self._quality = first.mask, first.logits, first.quality
+        click = next_click(self._mask, answers.view.truth)
         if click is not None:
-            if self._embedded is None:
-                self._embedded = model.embed(view.film.pixels, view.film.aspect)
             self._clicks.append(click)
             points, labels = [(x, y) for x, y, _ in self._clicks], [one.label for one in self._clicks]
-            before = self._logits if model.bundle.prompt.masks_trained else None
-            asked = Prompts.of(view.film.shape, None, points, labels, before)
-            self._logits, self._quality = model.answer(self._embedded, asked)
-            self._mask = self._embedded.frame.logits_to_original(self._logits) > 0
+            before = self._logits if self._hands_on else None
+            asked = Prompts.of(film.shape, None, points, labels, before)
+            self._logits, self._quality = answers.segmenter.answer(answers.embedded, asked)
+            self._mask = answers.embedded.frame.logits_to_original(self._logits) > 0
         return self._mask, self._quality
 
 
@@ -280,14 +325,6 @@ def _row(
         reason = _reason(error)
     worst = worst_scores(shape, view.spacing_mm, tolerances, _sides(view.labels))
     return film_row(entry, name, prompt, worst, error=reason)
-
-
-def _mask(model: Scored, view: View, prompt: str) -> tuple[Mask, float | None]:
-    """Return the mask of a film and the quality that the model predicts for it."""
-    if isinstance(model, Predictions):
-        return model.mask(view.entry, view.film.shape), None
-    result = model.segment(view.film, view.prompts[prompt])
-    return result.mask, result.quality
 
 
 def _reason(error: Exception) -> str:

@@ -85,6 +85,7 @@ def setup_of(
     tolerances: Sequence[float],
     seed: int,
     clicks: int = 0,
+    corrections: int = 0,
 ) -> dict[str, Any]:
     """Return what decides a film's scores; results of two setups are never mixed."""
     return {
@@ -94,6 +95,7 @@ def setup_of(
         "jitters": list(jitters),
         "tolerances": list(tolerances),
         **({"clicks": clicks} if clicks else {}),  # absent in whatever was stored before there were some
+        **({"corrections": corrections} if corrections else {}),
         "models": {name: _identity(model) for name, model in models.items()},
     }
 

@@ -28,8 +28,9 @@ class Batch(NamedTuple):
 
     `indices` of its films; the `warp` they went through, None for none; `images` (B, 1, S, S) in [0, 1];
     `valid` (B, 1, S, S), 1 on the film; `boxes` (B, 1, 4) in model pixels; `wanted` (B, 1, S, S) soft masks;
-    `clicks`, how many clicks prompt the step, and whether the box does (`with_box`); `views` which of its
-    fixed views each film shows, all 0 where there are none.
+    `clicks`, how many clicks prompt the step, whether the box does (`with_box`), and whether the box gives
+    no more than the first mask (`mask_alone`); `views` which of its fixed views each film shows, all 0 where
+    there are none.
     """
 
     indices: list[int]
@@ -40,6 +41,7 @@ class Batch(NamedTuple):
     wanted: Tensor
     clicks: int = 0
     with_box: bool = True
+    mask_alone: bool = False
     views: tuple[int, ...] = ()
 
     def part(self, rows: slice) -> "Batch":
@@ -261,12 +263,12 @@ def draw_prompts(
 
 def clicked(batch: Batch, targets: Tensor, clicks: Clicks, generator: torch.Generator) -> Batch:
     """Return a batch with its number of clicks; without a box all of the mask is wanted, not one lung."""
-    share, number, start = torch.rand(3, generator=generator).tolist()
+    share, number, start, handed_on = torch.rand(4, generator=generator).tolist()
     if share >= clicks.share:
         return batch
     batch = batch._replace(clicks=1 + int(number * clicks.most))
     if start < clicks.with_box:
-        return batch
+        return batch._replace(mask_alone=handed_on < clicks.mask_alone)
     size, whole = targets.shape[-1], targets[:, 2:3]
     boxes = torch.tensor(
         [[box_of(mask[0] > 0.5, size)] for mask in whole]

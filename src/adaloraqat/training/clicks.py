@@ -34,12 +34,20 @@ def step_prompts(
 ) -> Sequence[Tensor | None]:
     """Return what a step decodes with, in the order of `decode`: boxes, or clicks with or without them."""
     given = boxes if batch.with_box else None
-    return given, *(draw_clicks(model, embedding, given, wanted, batch.clicks) if batch.clicks else ())
+    if not batch.clicks:
+        return (given,)
+    clicks = draw_clicks(model, embedding, given, wanted, batch.clicks, batch.mask_alone)
+    return None if batch.mask_alone else given, *clicks
 
 
 @torch.no_grad()
 def draw_clicks(
-    model: SegmentationModel, embedding: Tensor, boxes: Tensor | None, wanted: Tensor, count: int
+    model: SegmentationModel,
+    embedding: Tensor,
+    boxes: Tensor | None,
+    wanted: Tensor,
+    count: int,
+    mask_alone: bool = False,
 ) -> Clicks:
     """Click `count` times, each time where the mask so far is wrong; the first time there may be none.
 
@@ -51,10 +59,12 @@ def draw_clicks(
         boxes: (B, 1, 4) that the first mask comes from; None: the first click lies in the truth.
         wanted: (B, 1, S, S) soft masks.
         count: 1 or more.
+        mask_alone: whether the boxes give no more than the first mask.
     """
     size, truths = wanted.shape[-2:], (wanted[:, 0] > 0.5).cpu().numpy()
     embedding = embedding.detach()
     masks = None if boxes is None else decode(model, embedding, boxes)[0].float()
+    boxes = None if mask_alone else boxes
     points, labels = embedding.new_zeros(len(wanted), 1, 0, 2), embedding.new_zeros(len(wanted), 1, 0)
     for place in range(count):
         if place:

@@ -245,6 +245,7 @@ class StageTraining:
             paced,
             self.context.processes,
             self._frozen_validation,
+            self.context.recipe.clicks_scored,
         )
 
     def step(self) -> dict[str, float]:

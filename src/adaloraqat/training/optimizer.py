@@ -21,15 +21,19 @@ class Group:
     decayed: bool
 
 
-def trainable_groups(model: SegmentationModel, stage: Stage, masks: bool = False) -> list[Group]:
+def trainable_groups(model: SegmentationModel, stage: Stage, clicks: bool = False) -> list[Group]:
     """Freeze what `stage` does not train and return the rest, grouped by rate; names are the model's own.
 
-    What embeds mask prompts learns with the other prompts where `masks` says that some are given.
+    Where the stage trains with `clicks`, what embeds prompts, points and masks among them, learns with the
+    decoder: a base that learnt from boxes alone says nothing by a point. Not beside adapters, whose folder in
+    peft's format holds no more than them and the decoder.
     """
+    with_decoder = clicks and not stage.adds_adapters
     wanted: dict[str, dict[bool, dict[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
-        part = "prompts" if masks and name.startswith(_MASK_PROMPTS) else _part(name)
-        parameter.requires_grad_(part is not None and stage.learns(part))
+        part = "prompts" if clicks and name.startswith(_MASK_PROMPTS) else _part(name)
+        learns = part is not None and stage.learns("decoder" if part == "prompts" and with_decoder else part)
+        parameter.requires_grad_(learns)
         if part is not None and parameter.requires_grad:
             decayed = parameter.ndim > 1 and part in ("encoder", "decoder")
             wanted.setdefault(part, {True: {}, False: {}})[decayed][name] = parameter

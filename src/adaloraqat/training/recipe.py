@@ -78,12 +78,14 @@ class Clicks(Strict):
 
     A `share` of the steps is prompted by 1 to `most` clicks, drawn evenly: each lies where the mask so far is
     wrong, farthest inside the largest error region, the first in the truth itself. Every click but the first
-    also sees that mask. `with_box` of these steps begin with the box, and click where its mask is wrong.
+    also sees that mask. `with_box` of these steps begin with the box, and click where its mask is wrong;
+    `mask_alone` of those hand on the mask without its box, as a person does who corrects an earlier answer.
     """
 
     share: float = Field(default=0.5, gt=0, le=1)
     most: int = Field(default=3, ge=1, le=20)
     with_box: float = Field(default=0.5, ge=0, le=1)
+    mask_alone: float = Field(default=0.0, ge=0, le=1)
 
 
 class Prompts(Strict):
@@ -120,7 +122,11 @@ AnyStage = Annotated[SerializeAsAny[Stage], PlainValidator(_stage_of_its_kind)]
 
 
 class Recipe(Strict):
-    """One training, complete. `outlines` says in words what the masks outline; it goes into the bundle."""
+    """One training, complete. `outlines` says in words what the masks outline; it goes into the bundle.
+
+    `monitor` is the validation score by which an epoch is the best; `dice_clicks` scores the masks after
+    `prompts.clicks.most` clicks and no box.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -128,7 +134,7 @@ class Recipe(Strict):
     outlines: str = "the lungs as outlined in the training masks"
     data: DataChoice = DataChoice()
     prompts: Prompts = Prompts()
-    monitor: Literal["dice_no_box", "dice_box"] = "dice_no_box"
+    monitor: Literal["dice_no_box", "dice_box", "dice_clicks"] = "dice_no_box"
     device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
     stages: tuple[AnyStage, ...] = Field(min_length=1)
 
@@ -136,6 +142,8 @@ class Recipe(Strict):
     def _stages_fit(self) -> "Recipe":
         if len({stage.name for stage in self.stages}) != len(self.stages):
             raise ValueError("two stages have the same name; give each its own")
+        if self.monitor == "dice_clicks" and self.prompts.clicks is None:
+            raise ValueError("monitor dice_clicks needs clicks: give prompts.clicks, or another monitor")
         for number, stage in enumerate(self.stages):
             stage.check_order(self.stages[:number], pretrained=self.base.weights is not None)
             moves = any(stage.learns(part) for part in ("encoder", "adapters", "singular_values"))
@@ -145,6 +153,12 @@ class Recipe(Strict):
                     "leave distillation out of it"
                 )
         return self
+
+    @property
+    def clicks_scored(self) -> int:
+        """How many clicks validation films are scored after; 0 where no epoch is chosen by it."""
+        clicks = self.prompts.clicks
+        return clicks.most if clicks is not None and self.monitor == "dice_clicks" else 0
 
     def stages_of(self, kind: type[Kind]) -> list[Kind]:
         """Return the stages of one kind, in order."""

@@ -10,7 +10,8 @@ from adaloraqat.measure.overlap import dice
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import decode
 from adaloraqat.progress import Progress, no_progress
-from adaloraqat.radiograph import Box, Preprocessing, read_mask
+from adaloraqat.radiograph import Box, Frame, Preprocessing, read_mask
+from adaloraqat.training.clicks import draw_clicks
 from adaloraqat.training.films import FilmSet, embed
 from adaloraqat.training.frozen import FrozenFeatures
 from adaloraqat.training.processes import ALONE, Processes
@@ -26,59 +27,66 @@ def validate(
     progress: Progress = no_progress,
     processes: Processes = ALONE,
     frozen: FrozenFeatures | None = None,
+    clicks: int = 0,
 ) -> dict[str, float]:
-    """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`.
+    """Return mean `dice_no_box` and `dice_box` over films, and `worst_no_box`; `dice_clicks` after `clicks`.
 
     `progress` counts the batches, which `processes` share; their number changes no score. `frozen` keeps what
     the frozen layers make of these films, where the stage has some. A film whose truth
     is empty has no ground-truth box and counts only without one. A network that takes no box has no
-    `dice_box`.
+    `dice_box`. Clicks are placed as in training, on the model's grid and without a box.
     """
     training = model.training
     model.eval()
     with_boxes = accepts_boxes(model)
-    scored: list[tuple[int, list[float], list[float]]] = []
+    scored: list[tuple[int, list[float], list[float], list[float]]] = []
     for start in progress(processes.own(range(0, len(films), BATCH)), "batches of films"):
         indices = range(start, min(start + BATCH, len(films)))
-        images, _, valid = films.batch(indices)
+        images, targets, valid = films.batch(indices)
         if frozen is None:
             embedding = embed(model, images, valid, preprocessing)
         else:
             embedding = frozen.embed(indices, images, valid)
+        frames = [films.frames[i] for i in indices]
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]
-        whole = [Box.whole(films.frames[i].original) for i in indices]
-        scored.append((start, _scores(model, embedding, films, indices, whole, truths), []))
-        if not with_boxes:
-            continue
-        around = [Box.around(t) if t.any() else None for t in truths]
-        with_box = [box if box is not None else fallback for box, fallback in zip(around, whole, strict=True)]
-        scores = _scores(model, embedding, films, indices, with_box, truths)
-        scored[-1][2].extend(s for s, box in zip(scores, around, strict=True) if box is not None)
+        whole = [Box.whole(frame.original) for frame in frames]
+        no_box, boxed, clicked = _dices(_boxed(model, embedding, frames, whole), frames, truths), [], []
+        if with_boxes:
+            around = [Box.around(truth) if truth.any() else None for truth in truths]
+            boxes = [box if box is not None else other for box, other in zip(around, whole, strict=True)]
+            dices = _dices(_boxed(model, embedding, frames, boxes), frames, truths)
+            boxed = [score for score, box in zip(dices, around, strict=True) if box is not None]
+        if clicks:
+            prompts = draw_clicks(model, embedding, None, targets[:, 2:3], clicks)
+            clicked = _dices(decode(model, embedding, None, *prompts)[0], frames, truths)
+        scored.append((start, no_box, boxed, clicked))
     model.train(training)
     in_order = sorted(processes.gathered(scored))
-    no_box = [score for _, whole_film, _ in in_order for score in whole_film]
-    boxed = [score for _, _, true_box in in_order for score in true_box]
-    found = {"dice_no_box": float(np.mean(no_box)), "worst_no_box": float(np.min(no_box))}
-    return {**found, "dice_box": float(np.mean(boxed)) if boxed else 0.0} if with_boxes else found
+    without = [score for _, no_box, _, _ in in_order for score in no_box]
+    with_box = [score for _, _, boxed, _ in in_order for score in boxed]
+    after_clicks = [score for _, _, _, clicked in in_order for score in clicked]
+    found = {"dice_no_box": float(np.mean(without)), "worst_no_box": float(np.min(without))}
+    if with_boxes:
+        found["dice_box"] = float(np.mean(with_box)) if with_box else 0.0
+    return {**found, "dice_clicks": float(np.mean(after_clicks))} if clicks else found
 
 
 def in_words(scores: Mapping[str, float]) -> str:
     """Return what `validate` found as the end of a sentence."""
     boxed = f", {scores['dice_box']:.4f} with the true box" if "dice_box" in scores else ""
-    return f"validation Dice {scores['dice_no_box']:.4f} without a box{boxed}"
+    clicked = f", {scores['dice_clicks']:.4f} after clicks" if "dice_clicks" in scores else ""
+    return f"validation Dice {scores['dice_no_box']:.4f} without a box{boxed}{clicked}"
 
 
-def _scores(
-    model: SegmentationModel,
-    embedding: torch.Tensor,
-    films: FilmSet,
-    indices: Sequence[int],
-    boxes: Sequence[Box],
-    truths: Sequence[NDArray[np.bool_]],
-) -> list[float]:
-    frames = [films.frames[i] for i in indices]
+def _boxed(
+    model: SegmentationModel, embedding: torch.Tensor, frames: Sequence[Frame], boxes: Sequence[Box]
+) -> torch.Tensor:
+    """Return logits (B, 1, 4g, 4g) of a box a film."""
     prompts = np.stack([frame.box_to_model(box) for frame, box in zip(frames, boxes, strict=True)])
-    logits, _ = decode(model, embedding, torch.from_numpy(prompts)[:, None, :].to(embedding.device))
+    return decode(model, embedding, torch.from_numpy(prompts)[:, None, :].to(embedding.device))[0]
+
+
+def _dices(logits: torch.Tensor, frames: Sequence[Frame], truths: Sequence[NDArray[np.bool_]]) -> list[float]:
     return [
         dice(frame.logits_to_original(grid.numpy()) > 0, truth)
         for frame, grid, truth in zip(frames, logits[:, 0].cpu(), truths, strict=True)
