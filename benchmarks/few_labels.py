@@ -217,6 +217,10 @@ def page(rows: list[Cell], scored: list[Cell]) -> str:
         "`python benchmarks/few_labels.py --data MANIFEST`, with the split of [results.md](results.md). Times are those of the",
         "machine in [few_labels.json](../benchmarks/results/few_labels.json), which did other work meanwhile, so none is printed.",
         "",
+        "Of a film's views the first is the film as it is, the others are varied. In 160 pictures all films come once, as they are; 64",
+        "come once as they are and 96 times varied; fewer come again and again. So part of the step from 64 films to all is that the",
+        "last pictures are like the test films: equal steps are not equal pictures.",
+        "",
         "![Dice and NSD against the number of training films](images/few_labels.svg)",
     ]
     for target in [target for target in TARGETS if any(row["target"] == target for row in scored)]:
