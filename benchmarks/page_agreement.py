@@ -74,6 +74,7 @@ def _summary(found: list[tuple[Path, Agreement]], model: str) -> dict[str, objec
             "percentile_1": float(np.percentile(masks, 1)),
             "median": float(np.median(masks)),
             "films_below_0.999": int((masks < 0.999).sum()),
+            "lowest": {film.name: one.mask for film, one in sorted(found, key=lambda pair: pair[1].mask)[:5]},
         },
         "quality_greatest_difference": max(one.quality for _, one in found),
         "films_with_other_warnings": sum(one.warnings[0] != one.warnings[1] for _, one in found),

@@ -92,6 +92,22 @@ def test_a_teacher_counts_too(manifest: Path) -> None:
     assert both.stages[0].seconds > alone.stages[0].seconds
 
 
+def test_a_frozen_encoder_counts_once_a_picture_where_pictures_come_again(manifest: Path) -> None:
+    def stage(epochs: int, **more: Any) -> dict[str, Any]:
+        schedule = {"epochs": epochs, "batch_size": 4, "steps_per_epoch": 10}
+        return {"name": "a", "kind": "full", "train": "decoder", "schedule": schedule, **more}
+
+    varied, short, long = (
+        plan(parse_recipe({"name": "r", "base": {"architecture": "small"}, "stages": [wanted]}), manifest)
+        for wanted in (stage(40), stage(20, augmentation=0.0), stage(40, augmentation=0.0))
+    )
+    # of a step of the decoder alone the encoder's forward pass is most of the work
+    assert long.stages[0].flops < varied.stages[0].flops / 2
+    assert long.stages[0].seconds < varied.stages[0].seconds / 1.5
+    assert long.stages[0].seconds == pytest.approx(2 * short.stages[0].seconds, rel=0.5)
+    assert long.stages[0].memory == pytest.approx(varied.stages[0].memory, rel=0.1)
+
+
 def test_published_recipes_start_from_names(tmp_path: Path) -> None:
     from adaloraqat.models.published import is_name
     from adaloraqat.training.recipe import SHIPPED_RECIPES, load_recipe

@@ -92,11 +92,6 @@ class Batches:
         return batch if prompts.clicks is None else clicked(batch, targets, prompts.clicks, generator)
 
     @property
-    def repeats(self) -> bool:
-        """Whether the pictures come again: there is no augmentation, or each film has fixed views."""
-        return self._stage.augmentation == 0 or self._stage.views is not None
-
-    @property
     def pictures(self) -> int:
         """How many pictures there are, where they come again: films times views."""
         return len(self._films) * (self._stage.views or 1)

@@ -25,6 +25,7 @@ from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer
 from adaloraqat.training.batches import sampler_of
 from adaloraqat.training.films import PLANES
+from adaloraqat.training.frozen import Part, remembers, split_encoder
 from adaloraqat.training.kinds.base import Stage
 from adaloraqat.training.losses import mask_terms
 from adaloraqat.training.optimizer import make_optimizer, set_training, trainable_groups
@@ -54,7 +55,8 @@ class StagePlan:
         notes: what the stage makes of its own settings.
         parts: that a batch goes through in, over processes and accumulation.
         memory: bytes on each device at a step: weights, gradients, the optimiser's sums, what autograd keeps.
-        flops: multiplications and additions of one step.
+        flops: multiplications and additions of one step; frozen layers, where they see each picture once in
+            the whole stage, count to none.
         seconds: of the whole stage in one process, validation included, at the speed of one step on this
             computer.
     """
@@ -155,12 +157,16 @@ def _planned(
     parameters = sum(p.numel() for p in model.parameters())
     budgets = stage.hooks(model, make_optimizer(groups, stage), lambda line: None).budgets
     ranks = capacities(model)
-    cost = _Cost.of(
-        copy.deepcopy(model), stage, device
-    )  # a graph that lives on knows the ranks it was made with
+    # measured on a copy: a graph that lives on knows the ranks it was made with
+    cost = _Cost.of(copy.deepcopy(model), stage, device)
     steps_per_epoch, steps = schedule.steps(films)
     weights = parameters + trainable * (1 + _SUMS[schedule.optimizer])
-    seconds = steps * schedule.batch_size * cost.step + (1 + schedule.epochs) * validated * cost.validation
+    pictures = min(films * (stage.views or 1), steps * schedule.batch_size) + validated
+    seconds = (
+        steps * schedule.batch_size * cost.step
+        + (1 + schedule.epochs) * validated * cost.validation
+        + pictures * cost.once
+    )
     memory = weights * _FLOAT + cost.kept + schedule.batch_size // parts * cost.kept_a_film
     if stage.distillation is not None:
         teacher, own = load_teacher(stage.distillation.teacher, stage.distillation.image_size)
@@ -191,7 +197,8 @@ class _Cost:
     """What a stage costs.
 
     `kept` are bytes that autograd keeps whatever the batch, `kept_a_film` those of each film, `flops` the
-    operations of one film in a step, `step` its seconds, and `validation` the seconds of one scored film.
+    operations of one film in a step, `step` its seconds, and `validation` the seconds of one scored film;
+    `once` are the seconds that frozen layers take for each picture, where they see it only once.
     """
 
     kept: int
@@ -199,24 +206,30 @@ class _Cost:
     flops: int
     step: float
     validation: float
+    once: float
 
     @classmethod
     def of(cls, model: SegmentationModel, stage: Stage, device: torch.device) -> _Cost:
         count = 1 if accepts_boxes(model) else 2  # batch norms of some networks need two films
+        first = _First.of(model, stage)
         few = _noise(model, count, device)
         if any(not m.calibrated for m in model.modules() if isinstance(m, ActivationQuantizer)):
             calibrate(model, [few])
         set_training(model)
+        images = few[0]
+        once = _seconds(lambda: first(images), device) if first.parts else 0.0
+        few = first(images), few[1]
         with FlopCounterMode(display=False) as counter:
-            kept, loss = _kept(model, stage, few)
+            kept, loss = _kept(model, stage, first, few)
             if loss.requires_grad:
                 loss.backward()  # a first time, which is slower than the next
         a_film = kept // count
         if kept < _MUCH_MEMORY:  # what no film adds to hardly counts beside so much
-            a_film = max(0, _kept(model, stage, _noise(model, 2 * count, device))[0] - kept) // count
+            more = _noise(model, 2 * count, device)
+            a_film = max(0, _kept(model, stage, first, (first(more[0]), more[1]))[0] - kept) // count
 
         def step() -> None:
-            answer = _loss(model, stage, few)
+            answer = _loss(model, stage, first, few)
             if answer.requires_grad:
                 answer.backward()
 
@@ -224,15 +237,47 @@ class _Cost:
         model.zero_grad(set_to_none=True)
         model.eval()
         with torch.no_grad():
-            validation = _seconds(lambda: _loss(model, stage, few), device)
-        fixed = max(0, kept - count * a_film)
+            validation = _seconds(lambda: _loss(model, stage, first, few), device)
         return cls(
-            fixed, a_film, counter.get_total_flops() // count, step_seconds / count, validation / count
+            kept=max(0, kept - count * a_film),
+            kept_a_film=a_film,
+            flops=counter.get_total_flops() // count,
+            step=step_seconds / count,
+            validation=validation / count,
+            once=once / count,
         )
 
 
+class _First:
+    """The frozen layers that see each picture only once: from images (B, C, S, S) to what others are given.
+
+    Where there are none, images stay as they are.
+    """
+
+    def __init__(self, parts: Sequence[Part], rest: Sequence[Part]) -> None:
+        self.parts, self._rest = parts, rest
+
+    @classmethod
+    def of(cls, model: SegmentationModel, stage: Stage) -> _First:
+        return cls(*split_encoder(model)) if remembers(stage, model) else cls((), ())
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        for _, part in self.parts:
+            images = part(images)
+        return images
+
+    def embed(self, model: SegmentationModel, hidden: Tensor) -> Tensor:
+        """Return the embedding of what this made of images."""
+        if not self.parts:
+            return encode(model, hidden)
+        for _, part in self._rest:
+            hidden = part(hidden)
+        return hidden
+
+
 Batch = tuple[Tensor, Tensor]
-"""Noise in place of normalised films (B, C, S, S), and boxes (B, 1, 4)."""
+"""Noise in place of normalised films (B, C, S, S), or what `_First` made of it, and boxes (B, 1, 4)."""
 
 
 def _image_size(model: SegmentationModel) -> int:
@@ -247,14 +292,14 @@ def _noise(model: SegmentationModel, films: int, device: torch.device) -> Batch:
     return images.to(device), boxes.to(device)
 
 
-def _loss(model: SegmentationModel, stage: Stage, batch: Batch) -> Tensor:
+def _loss(model: SegmentationModel, stage: Stage, first: _First, batch: Batch) -> Tensor:
     """Compute a step's loss, as the training loop does, with half the square as truth."""
     images, boxes = batch
     half = stage.schedule.precision == "bfloat16"
-    layout = torch.channels_last if half else torch.preserve_format
+    layout = torch.channels_last if half and not first.parts else torch.preserve_format
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-        logits, quality = decode(model, encode(model, images.to(memory_format=layout)), boxes)
-    size = images.shape[-2:]
+        logits, quality = decode(model, first.embed(model, images.to(memory_format=layout)), boxes)
+    size = (_image_size(model),) * 2
     logits = torch.nn.functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
     wanted = torch.zeros_like(logits)
     wanted[..., : size[1] // 2] = 1
@@ -262,7 +307,7 @@ def _loss(model: SegmentationModel, stage: Stage, batch: Batch) -> Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def _kept(model: SegmentationModel, stage: Stage, batch: Batch) -> tuple[int, Tensor]:
+def _kept(model: SegmentationModel, stage: Stage, first: _First, batch: Batch) -> tuple[int, Tensor]:
     """Return the bytes that autograd keeps for the backward pass, beside the model's own; and the loss."""
     own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     seen: dict[int, int] = {}
@@ -274,7 +319,7 @@ def _kept(model: SegmentationModel, stage: Stage, batch: Batch) -> tuple[int, Te
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = _loss(model, stage, batch)
+        loss = _loss(model, stage, first, batch)
     return sum(seen.values()), loss
 
 

@@ -64,6 +64,17 @@ def _parts(model: SegmentationModel) -> list[Part]:
     return [(encoder, lambda image: encoder(image).last_hidden_state)]
 
 
+def split_encoder(model: SegmentationModel) -> tuple[list[Part], list[Part]]:
+    """Return the leading parts of the encoder that do not learn, and the others."""
+    parts, count = _parts(model), frozen_parts(model)
+    return parts[:count], parts[count:]
+
+
+def remembers(stage: Stage, model: SegmentationModel) -> bool:
+    """Say whether a stage computes the frozen layers of `model` once a picture: pictures come again."""
+    return stage.numerics is None and stage.pictures_repeat and frozen_parts(model) > 0
+
+
 def remember_frozen(
     context: RunContext,
     stage: Stage,
@@ -79,10 +90,10 @@ def remember_frozen(
         stage: the stage, in which nothing is quantised.
         model: as `trainable_groups` left it.
         preprocessing: what the model sees films through.
-        batches: of the stage; it says whether pictures come again.
+        batches: of the stage.
         validation: how many validation films there are.
     """
-    if stage.numerics is not None or not batches.repeats or not frozen_parts(model):
+    if not remembers(stage, model):
         return None, None
     folder = context.folder.folder
     training = FrozenFeatures(model, preprocessing, batches.pictures, folder, layout_of(stage))
@@ -122,9 +133,7 @@ class FrozenFeatures:
             memory_format: of the images, as the training step has it.
         """
         self._model, self._preprocessing, self._layout = model, preprocessing, memory_format
-        parts = _parts(model)
-        count = frozen_parts(model)
-        self._first, self._rest = parts[:count], parts[count:]
+        self._first, self._rest = split_encoder(model)
         self.whole = not self._rest
         self._table = _Table(rows, folder)
 

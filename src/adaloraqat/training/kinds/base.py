@@ -185,6 +185,11 @@ class Stage(Strict):
         """Policy and weight range that the model is fake-quantised by; None for floating point."""
         return None
 
+    @property
+    def pictures_repeat(self) -> bool:
+        """Whether the pictures come again: there is no augmentation, or each film has fixed views."""
+        return self.augmentation == 0 or self.views is not None
+
     def check_order(self, before: Sequence[Stage], pretrained: bool) -> None:
         """Refuse a place in the recipe, when it is read.
 
