@@ -24,6 +24,7 @@ from page_engine import Agreement, compared, missing, run_engine  # noqa: E402
 from adaloraqat import Segmenter  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "page_agreement.json"
+NOT_CHEST = "not_chest"  # the folder of films of other parts of the body
 BATCH = 25  # films in one node process: their numbers lie on disk meanwhile
 
 
@@ -74,10 +75,20 @@ def _summary(found: list[tuple[Path, Agreement]], model: str) -> dict[str, objec
             "percentile_1": float(np.percentile(masks, 1)),
             "median": float(np.median(masks)),
             "films_below_0.999": int((masks < 0.999).sum()),
-            "lowest": {film.name: one.mask for film, one in sorted(found, key=lambda pair: pair[1].mask)[:5]},
+            "films_below_0.999_that_show_a_chest": sum(
+                one.mask < 0.999 and film.parent.name != NOT_CHEST for film, one in found
+            ),
+            "lowest": {
+                f"{film.parent.name}/{film.name}": one.mask
+                for film, one in sorted(found, key=lambda pair: pair[1].mask)[:5]
+            },
         },
         "quality_greatest_difference": max(one.quality for _, one in found),
-        "films_with_other_warnings": sum(one.warnings[0] != one.warnings[1] for _, one in found),
+        "films_with_other_warnings": [
+            {"film": f"{film.parent.name}/{film.name}", "python": one.warnings[0], "page": one.warnings[1]}
+            for film, one in found
+            if one.warnings[0] != one.warnings[1]
+        ],
         "films_with_other_notices": sum(one.notices[0] != one.notices[1] for _, one in found),
     }
 

@@ -18,7 +18,7 @@ export class EngineClient {
     worker.onmessage = ({ data }: MessageEvent<Answer>): void => this.take(data);
     worker.onerror = (event): void => {
       event.preventDefault();
-      this.fail(new BundleError("The engine stopped (out of memory, or a file of the page is missing): load the page again."));
+      this.fail(new BundleError("The engine stopped (out of memory, or a file of the page is missing): reload the page."));
     };
   }
 
@@ -61,7 +61,7 @@ export class EngineClient {
   }
 
   private ask<K extends keyof Calls>(call: K, args: Calls[K]["takes"]): Promise<Calls[K]["gives"]> {
-    if (this.ended) return Promise.reject(new BundleError("The engine has ended: load the page again."));
+    if (this.ended) return Promise.reject(new BundleError("The engine has ended: reload the page."));
     const id = ++this.asked;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });

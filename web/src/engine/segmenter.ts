@@ -190,7 +190,7 @@ export class Segmenter {
 
   private checkPoints(): void {
     if (this.info.acceptsPoints) return;
-    throw new BundleError(`The model '${this.info.name}' does not take points or masks: give a box, or choose a model that knows them.`);
+    throw new BundleError(`The model '${this.info.name}' does not take points or masks: give a box, or choose a model that takes them.`);
   }
 
   private checkWhole(source: string): void {

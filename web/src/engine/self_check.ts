@@ -30,7 +30,7 @@ export async function selfCheck(segmenter: Segmenter): Promise<SelfCheck> {
     if (share < LEAST_AGREEMENT) {
       return {
         ok: false,
-        sentence: `Self-check failed: only ${percent} % of the phantom's pixels are as stored, so this browser computes otherwise; do not use its masks.`,
+        sentence: `Self-check failed: only ${percent} % of the phantom's pixels are as stored, so this browser computes something else; do not use its masks.`,
       };
     }
     return { ok: true, sentence: `Self-check passed: ${percent} % of the phantom's pixels are as stored (${seconds.toFixed(1)} s).` };

@@ -18,7 +18,7 @@ function opened(): Segmenter {
 
 async function fetched(url: string, file: string): Promise<ArrayBuffer> {
   const response = await fetch(new URL(file, url));
-  if (!response.ok) throw new BundleError(`The model's file ${file} cannot be loaded (${response.status}): load the page again.`);
+  if (!response.ok) throw new BundleError(`The model's file ${file} cannot be loaded (${response.status}): reload the page.`);
   return response.arrayBuffer();
 }
 

@@ -69,5 +69,5 @@ export function sentence(error: unknown): string {
   if (isOutOfMemory(error)) {
     return "There is not enough memory: close other pages and programs, or use a smaller film or model.";
   }
-  return `Something went wrong that this page does not know (${told}): load it again.`;
+  return `Unexpected error (${told}): reload the page.`;
 }

@@ -33,12 +33,12 @@ export function Help() {
             </dl>
             <label class="switch">
               <input type="checkbox" checked={singleKeys.value} onChange={(event) => void (singleKeys.value = event.currentTarget.checked)} />
-              <span>Single keys do something</span>
+              <span>Single-key shortcuts</span>
             </label>
           </section>
           <section>
             <h3>Mouse and fingers</h3>
-            <p>The wheel or two fingers zoom. The middle button moves the film and the right one windows it, whatever the tool. With Alt, a click sets the opposite point.</p>
+            <p>Zoom with the wheel or two fingers. With any tool, the middle button moves the film and the right one changes its window. With Alt, a click sets the opposite kind of point.</p>
             <h3>The model</h3>
             {bundle.value && (
               <p>

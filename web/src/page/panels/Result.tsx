@@ -36,7 +36,7 @@ function facts(film: Item): string {
 }
 
 function Missing({ film }: { film: Item }) {
-  if (film.stage !== "failed") return <p class="muted">The outline comes as soon as it is there.</p>;
+  if (film.stage !== "failed") return <p class="muted">The outline will appear here.</p>;
   return (
     <div class="note note-bad">
       <Icon name="warning" />
@@ -98,7 +98,7 @@ function Doubts({ result }: { result: Outlined }) {
     return (
       <p class="no-doubt">
         <Icon name="check" />
-        <span>No warning. That does not mean a right mask: look at it.</span>
+        <span>No warnings. The mask may still be wrong: look at it.</span>
       </p>
     );
   }

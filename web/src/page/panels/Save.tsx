@@ -26,7 +26,7 @@ export function SaveOne({ film }: { film: Item }) {
               type="button"
               class="button"
               disabled={isOff}
-              title={isOff ? "Only of a DICOM film: others have no patient and no study" : told}
+              title={isOff ? "Only for DICOM films: others name no patient and no study" : told}
               onClick={() => void attempt(() => save(film, kind))}
             >
               <Icon name="save" />

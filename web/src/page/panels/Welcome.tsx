@@ -25,7 +25,7 @@ export function Welcome() {
           </button>
           {sample.value && (
             <button type="button" class="button" onClick={() => sample.value && add([{ name: "phantom.png", file: sample.value }])}>
-              Try a drawn phantom
+              Try a phantom film
             </button>
           )}
         </div>

@@ -40,7 +40,7 @@ export function Stage() {
     >
       <canvas ref={canvas} class="stage-canvas" />
       <p id="stage-keys" class="unseen">
-        Arrow keys move the film, or with a drawing tool a cross that Enter uses. Question mark lists all keys.
+        Arrow keys move the film, or the cross of a drawing tool; Enter uses it. The question mark lists all keys.
       </p>
       <BoxButton />
       <State />
