@@ -89,6 +89,17 @@ def test_a_film_that_ends_the_server_again_and_again_fails(open_store: Open) -> 
     assert f"ended {MOST_TRIES} times" in result.entry["error"]
 
 
+def test_a_film_that_ends_the_server_holds_nobody_up(open_store: Open) -> None:
+    open_store().add(films(3), MASKS)
+    firsts = []
+    for _ in range(6):
+        taken = open_store().take()
+        assert taken is not None
+        firsts.append(taken.number)
+    assert firsts == [0, 0, 0, 1, 1, 1]
+    assert [film.number for film in take_all(open_store())] == [2, 0, 1]
+
+
 def test_an_orderly_end_counts_as_no_try(open_store: Open) -> None:
     open_store().add(films(1), MASKS)
     for _ in range(MOST_TRIES + 1):

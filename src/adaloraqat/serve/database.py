@@ -34,7 +34,7 @@ CREATE TABLE films (
     job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, number INTEGER NOT NULL, name TEXT NOT NULL,
     size INTEGER NOT NULL, tries INTEGER NOT NULL DEFAULT 0, waiting INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (job, number));
-CREATE INDEX waiting_films ON films (number) WHERE waiting;
+CREATE INDEX waiting_films ON films ((tries >= 3), number) WHERE waiting;
 CREATE TABLE results (
     event INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, number INTEGER NOT NULL, entry TEXT NOT NULL,
     failed INTEGER NOT NULL, finished REAL NOT NULL, UNIQUE (job, number),

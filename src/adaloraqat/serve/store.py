@@ -126,8 +126,9 @@ class Store:
     def take(self) -> WaitingFilm | None:
         """Return the next film to work on, None where none waits; jobs take turns.
 
-        That it is in progress is written down first: a film with which the server ended `MOST_TRIES` times is
-        recorded as failed instead.
+        That it is in progress is written down first: a film with which the server ended three times comes
+        after all others, so that it holds nobody up, and one with which it ended `MOST_TRIES` times is recorded
+        as failed instead.
         """
         while True:
             with self._taking, self.database.writing() as rows:
@@ -144,7 +145,7 @@ class Store:
     def _next(self, rows: sqlite3.Connection) -> WaitingFilm | None:
         found = rows.execute(
             "SELECT job, number, name, tries, model, outputs, archived FROM films JOIN jobs ON jobs.id = job "
-            "WHERE waiting ORDER BY number, created LIMIT ?",
+            "WHERE waiting ORDER BY tries >= 3, number, created LIMIT ?",
             (len(self._taken) + 1,),
         )
         for job, number, name, tries, model, outputs, archived in found:
