@@ -127,8 +127,8 @@ class Store:
         """Return the next film to work on, None where none waits; jobs take turns.
 
         That it is in progress is written down first: a film with which the server ended three times comes
-        after all others, so that it holds nobody up, and one with which it ended `MOST_TRIES` times is recorded
-        as failed instead.
+        after all others, so that it holds nobody up, and one with which it ended `MOST_TRIES` times is
+        recorded as failed instead.
         """
         while True:
             with self._taking, self.database.writing() as rows:
