@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 from archspec.cpu import detect
 
-from adaloraqat.bundle.cpu import cpu_name, full_range_doubt, has_vnni
+from adaloraqat.bundle.cpu import cpu_name, full_range_doubt, has_bfloat16, has_vnni
 
 CPUINFO = Path("/proc/cpuinfo")
 VNNI = ("avx512_vnni", "avx_vnni")
+BFLOAT16 = ("avx512_bf16", "amx_bf16")
 intel_linux = pytest.mark.skipif(
     not CPUINFO.exists() or platform.machine() != "x86_64", reason="an x86 processor under Linux is needed"
 )
@@ -24,9 +25,11 @@ def test_this_cpu_is_what_the_kernel_says() -> None:
     assert cpu_name() == kernel("model name")
     flags = kernel("flags").split()
     assert has_vnni() == any(flag in flags for flag in VNNI)
+    assert has_bfloat16() == any(flag in flags for flag in BFLOAT16)
     # so Windows is asked, where there is no kernel to compare with
     found = detect.CpuidInfoCollector().features
-    assert [flag in found for flag in VNNI] == [flag in flags for flag in VNNI]
+    for names in (VNNI, BFLOAT16):
+        assert [flag in found for flag in names] == [flag in flags for flag in names]
 
 
 def intel_mac(leaf_7: str) -> detect.Microarchitecture:

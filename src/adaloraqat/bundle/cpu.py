@@ -1,4 +1,4 @@
-"""Which CPU this is, and whether it multiplies 8-bit integers without overflow.
+"""Which CPU this is, whether it multiplies 8-bit integers without overflow, and whether it knows bfloat16.
 
 Without VNNI, ONNX Runtime and OpenVINO add pairs of u8 x s8 products in 16 bits, saturating: weights that use
 the full 8-bit range then give wrong answers in silence. Weights kept to 7 bits are exact everywhere.
@@ -13,6 +13,7 @@ from functools import cache
 _VNNI_FEATURES = {"avx512_vnni", "avx_vnni", "avx512vnni", "avxvnni"}  # of Linux and Windows; of macOS
 # ARM multiplies s8 x s8 into 32 bits (SDOT/UDOT/SMMLA); there is no 16-bit step that could saturate.
 _EXACT_MACHINES = ("aarch64", "arm64")
+_BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's
 
 
 @cache
@@ -32,14 +33,25 @@ def has_vnni() -> bool | None:
     """Whether full-range 8-bit weights are exact on this CPU; None where the system does not tell."""
     if platform.machine().lower() in _EXACT_MACHINES:
         return True
-    # what this very CPU has, not the known kind of CPU that is most like it: a virtual machine may lack or
-    # add a feature
+    features = _features()
+    return bool(features & _VNNI_FEATURES) if features else None
+
+
+@cache
+def has_bfloat16() -> bool | None:
+    """Whether this CPU computes in bfloat16, which others imitate slowly; None where no one can tell."""
+    features = _features()
+    return bool(features & _BFLOAT16_FEATURES) if features else None
+
+
+def _features() -> set[str]:
+    """Return what this very CPU has, not the known kind of CPU that is most like it: a virtual machine may
+    lack or add a feature."""
     from archspec.cpu.detect import detected_info
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # archspec warns where it cannot tell, and gives no features
-        features = detected_info().features
-    return bool(features & _VNNI_FEATURES) if features else None
+        return set(detected_info().features)
 
 
 def weight_range_warning(weight_range: str) -> str | None:
