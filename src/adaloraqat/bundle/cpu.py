@@ -46,7 +46,8 @@ def has_bfloat16() -> bool | None:
 
 def _features() -> set[str]:
     """Return what this very CPU has, not the known kind of CPU that is most like it: a virtual machine may
-    lack or add a feature."""
+    lack or add a feature.
+    """
     from archspec.cpu.detect import detected_info
 
     with warnings.catch_warnings():
