@@ -216,8 +216,7 @@ def _run_segmenters(folder: Path) -> "dict[str, Segmenter]":
 
     set_up_torch()
     from adaloraqat.errors import CheckpointError
-    from adaloraqat.training.run import finished_stages, load_run
-    from adaloraqat.training.torch_engine import run_segmenter
+    from adaloraqat.training.run import finished_stages, load_run, run_segmenter
 
     stages = finished_stages(folder)
     if not stages:

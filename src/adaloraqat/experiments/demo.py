@@ -50,9 +50,8 @@ from adaloraqat.report.pictures import Look, ShownFilm, ShownModel, panels, show
 from adaloraqat.training.kinds.adalora import AdaLoRAStage
 from adaloraqat.training.kinds.quantize import QuantizeStage
 from adaloraqat.training.recipe import Recipe
-from adaloraqat.training.run import LoadedRun, load_run, load_start
+from adaloraqat.training.run import LoadedRun, load_run, load_start, run_segmenter
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.torch_engine import run_segmenter
 from adaloraqat.training.train import train
 
 logger = logging.getLogger(__name__)

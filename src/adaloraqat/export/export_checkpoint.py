@@ -40,8 +40,8 @@ from adaloraqat.models.adalora_qat_checkpoint import (
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Preprocessing
+from adaloraqat.training.run import model_segmenter
 from adaloraqat.training.run_films import UsableFilms
-from adaloraqat.training.torch_engine import model_segmenter
 
 logger = logging.getLogger(__name__)
 

@@ -33,10 +33,18 @@ from adaloraqat.radiograph import Box, Preprocessing
 from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.recipe import Recipe, public_document
-from adaloraqat.training.run import LoadedRun, load_float_run, load_run, trainable_parameters
+from adaloraqat.training.run import (
+    LoadedRun,
+    knows_points,
+    load_float_run,
+    load_run,
+    masks_trained,
+    quality_trained,
+    run_segmenter,
+    trainable_parameters,
+)
 from adaloraqat.training.run_films import UsableFilms, choose_films
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.torch_engine import knows_points, masks_trained, quality_trained, run_segmenter
 
 logger = logging.getLogger(__name__)
 

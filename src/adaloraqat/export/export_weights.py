@@ -29,9 +29,8 @@ from adaloraqat.models.published import SHIPPED_BASE, Published, by_file_name, f
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.run import load_published
+from adaloraqat.training.run import load_published, model_segmenter
 from adaloraqat.training.run_films import UsableFilms
-from adaloraqat.training.torch_engine import model_segmenter
 
 logger = logging.getLogger(__name__)
 

@@ -20,11 +20,12 @@ from adaloraqat.files import atomic_path
 from adaloraqat.models.exact import exact
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import architecture_of, decode, encode
+from adaloraqat.progress import Report
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Warp
 from adaloraqat.training.films import FilmSet, device_of, embed
-from adaloraqat.training.kinds.base import Distillation
-from adaloraqat.training.losses import mask_iou
+from adaloraqat.training.kinds.base import Distillation, Stage
+from adaloraqat.training.optimization import mask_iou, set_training
 
 FITTING_FILMS = 32
 RIDGE = 1e-2
@@ -87,6 +88,17 @@ class Teacher:
         """Return logits (B, 1, n, n) for boxes (B, 1, 4), which are in pixels of an image of side `size`."""
         scale = self.preprocessing.image_size / size
         return decode(self.model, embedding, boxes * scale)[0].float()
+
+
+def remember(teacher: Teacher, stage: Stage, choice: Distillation, folder: Path, report: Report) -> Teacher:
+    """Return the teacher with those answers on disk, computed once, that `stage` asks for again and again."""
+    if not choice.embedding:
+        report(f"{stage.name}: the teacher's masks are computed once")
+        return remember_masks(teacher, folder)
+    if stage.augmentation == 0 or not stage.geometry:
+        report(f"{stage.name}: the teacher's embeddings are computed once")
+        return remember_embeddings(teacher, folder)
+    return teacher
 
 
 def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
@@ -172,23 +184,33 @@ class Distiller:
         return {f"distillation.projection.{name}": parameter for name, parameter in named}
 
     @torch.no_grad()
-    def fit(self, embed: Callable[[Sequence[int]], Tensor]) -> None:
+    def fit(self, model: SegmentationModel, films: FilmSet, preprocessing: Preprocessing) -> None:
         """Start the projection as the best linear map (least squares, ridge) on the first training films.
 
         So a stage never begins by pulling the embedding towards an arbitrary map, and stages that follow one
         another need not hand theirs on.
 
         Args:
-            embed: gives the student's embedding (B, D, g, g) of films by index, unvaried.
+            model: the student before its first step. It is put into training mode, as in the steps that
+                follow: before it has learnt, the running statistics of its batch norms say nothing. They are
+                put back afterwards.
+            films: of the student, unvaried.
+            preprocessing: what the student sees them through.
         """
+        set_training(model)
         if self.projection is None:
             return
-        count = min(FITTING_FILMS, len(self.teacher.films))
-        batches = [range(start, min(start + 8, count)) for start in range(0, count, 8)]
-        pairs = [_rows(embed(batch), self.teacher.embed(batch, None)) for batch in batches]
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        pairs = []
+        for start in range(0, min(FITTING_FILMS, len(films)), BATCH):
+            indices = range(start, min(start + BATCH, FITTING_FILMS, len(films)))
+            images, _, valid = films.batch(indices)
+            student = embed(model, images, valid, preprocessing)
+            pairs.append(_rows(student, self.teacher.embed(indices, None)))
         weight, bias = least_squares(pairs)
         self.projection.weight.copy_(weight[:, :, None, None])
         self.projection.bias.copy_(bias)  # type: ignore[union-attr]
+        model.load_state_dict(buffers, strict=False)
 
     def terms(
         self,

@@ -26,8 +26,7 @@ from adaloraqat.quantize.fake_quantize import ActivationQuantizer
 from adaloraqat.training.batches import sampler_of
 from adaloraqat.training.films import PLANES
 from adaloraqat.training.kinds.base import Stage
-from adaloraqat.training.losses import mask_terms
-from adaloraqat.training.optimizer import make_optimizer, set_training, trainable_groups
+from adaloraqat.training.optimization import make_optimizer, mask_terms, set_training, trainable_groups
 from adaloraqat.training.processes import check_division, chosen_device, launched
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_teacher

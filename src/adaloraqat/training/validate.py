@@ -11,7 +11,7 @@ from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import decode
 from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, Frame, Preprocessing, read_mask
-from adaloraqat.training.clicks import draw_clicks
+from adaloraqat.training.batches import draw_clicks
 from adaloraqat.training.films import FilmSet, embed
 from adaloraqat.training.frozen import FrozenFeatures
 from adaloraqat.training.processes import ALONE, Processes
