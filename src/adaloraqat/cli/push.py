@@ -53,8 +53,7 @@ def push(
 
     To choose precision, licence or name of a run's bundle, run `adaloraqat export` first.
     """
-    from adaloraqat.report.model_card import read_scores
-    from adaloraqat.report.push import Push
+    from adaloraqat.report.push import Push, read_scores
 
     target = Push(repository, revision, private)  # before PyTorch, which sets the client offline
     with tempfile.TemporaryDirectory(prefix="adaloraqat-push-") as work:

@@ -23,13 +23,15 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.evaluate.evaluation import evaluate
 from adaloraqat.evaluate.machine import environment
 from adaloraqat.evaluate.rows import NO_BOX, read_rows
-from adaloraqat.experiments.demo_folder import DemoFiles, claim, next_command
-from adaloraqat.experiments.demo_numbers import (
+from adaloraqat.experiments.demo_results import (
     AFTER,
     BEFORE,
     FP32,
     INT8,
+    DemoFiles,
+    claim,
     model_rows,
+    next_command,
     products_sentence,
     prune_steps,
     scores_of,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamAttention, SamVisionLayer
 
-from adaloraqat.models.prompt_free import PromptFreeModel
+from adaloraqat.models.sam import PromptFreeModel
 from adaloraqat.models.tiny_vit import WindowAttention
 from adaloraqat.quantize.storage import write_out_stored
 

@@ -40,8 +40,8 @@ from adaloraqat.models.adalora_qat_naming import (
 from adaloraqat.models.architecture import SamArchitecture
 from adaloraqat.models.checkpoint_files import WRAPPERS, load_pickled
 from adaloraqat.models.checkpoints import load_base, model_from_state
-from adaloraqat.models.meta_naming import count_indices, infer_decoder_config, infer_vit_config
 from adaloraqat.models.published import PUBLISHED_WEIGHTS
+from adaloraqat.models.weight_naming import count_indices, infer_decoder_config, infer_vit_config
 from adaloraqat.radiograph import Preprocessing
 
 _KEPT = ("epoch", "val_dice", "val_metrics", "stage1_dice", "quantized_layers", "timestamp", "max_rank")

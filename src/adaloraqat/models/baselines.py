@@ -26,7 +26,7 @@ from adaloraqat.models.baseline_architectures import (
     SegFormerArchitecture,
     UNetArchitecture,
 )
-from adaloraqat.models.prompt_free import PromptFreeModel
+from adaloraqat.models.sam import PromptFreeModel
 
 LOW_LEVEL_WIDTH, HEAD_WIDTH = 48, 256
 """Widths of the reduced low-level features and of the decoder (Chen et al. 2018, section 4)."""

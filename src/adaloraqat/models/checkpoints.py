@@ -29,13 +29,6 @@ from adaloraqat.models.families import resize_model
 from adaloraqat.models.from_bundle import state_of_bundle
 from adaloraqat.models.lite_medsam import build_lite_medsam, lite_medsam_from_state
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
-from adaloraqat.models.lite_medsam_naming import (
-    infer_lite_medsam,
-    is_lite_medsam_naming,
-    tiny_vit_name,
-    without_derived,
-)
-from adaloraqat.models.meta_naming import infer_architecture, is_meta_naming, to_transformers
 from adaloraqat.models.published import is_bundle, resolve
 from adaloraqat.models.registry import Architecture
 from adaloraqat.models.sam import (
@@ -44,6 +37,15 @@ from adaloraqat.models.sam import (
     architecture_of,
     build_sam,
     sam_from_state,
+)
+from adaloraqat.models.weight_naming import (
+    infer_architecture,
+    infer_lite_medsam,
+    is_lite_medsam_naming,
+    is_meta_naming,
+    tiny_vit_name,
+    to_transformers,
+    without_derived,
 )
 from adaloraqat.radiograph.preprocess import Preprocessing
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adaloraqat.files import atomic_path
-from adaloraqat.models.exact import exact
+from adaloraqat.lowrank.orthogonality import exact
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import architecture_of, decode, encode
 from adaloraqat.progress import Report
