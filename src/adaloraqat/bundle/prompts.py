@@ -21,6 +21,7 @@ from adaloraqat.bundle.format import BOX_LABELS, NO_POINT, Bundle
 from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.errors import AdaloraqatError, FilmError
 from adaloraqat.radiograph import Box, Frame
+from adaloraqat.radiograph.film import size_text
 
 MaskLike = Segmentation | NDArray[Any]
 """A mask prompt: an earlier answer, its logits (n, n), or a mask (H, W) on the film's own grid."""
@@ -79,8 +80,8 @@ class Prompts:
         kinds = _checked_labels(labels, len(pairs))
         if isinstance(mask, np.ndarray) and mask.dtype.kind in "bui" and mask.shape != shape:
             raise FilmError(
-                f"The mask prompt has {_sides(mask.shape)} pixels and the film {_sides(shape)}: give a mask "
-                "on the film's own grid."
+                f"The mask prompt has {size_text(mask.shape)} pixels and the film {size_text(shape)}: give a "
+                "mask on the film's own grid."
             )
         return cls(checked, pairs, kinds, mask)
 
@@ -254,7 +255,3 @@ def _numbers(values: ArrayLike, what: str, wanted: str) -> NDArray[np.float64]:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise FilmError(f"The {what} are not numbers: give {wanted}.") from error
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return " x ".join(str(side) for side in reversed(shape))

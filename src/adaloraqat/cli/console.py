@@ -53,6 +53,11 @@ def configure_logging() -> None:
     log.addHandler(handler)
 
 
+def tell(line: str) -> None:
+    """Say how far a task is: the `report` that functions of every room take."""
+    log.info("%s", line)
+
+
 def is_quiet() -> bool:
     """Whether neither progress nor what went well is shown."""
     return not log.isEnabledFor(logging.INFO)

@@ -224,8 +224,7 @@ class NetworkGraph(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Segment one normalised film."""
-        logits: Tensor = self.network(image)
-        return logits
+        return self.network(image)
 
 
 class RepeatGraph(nn.Module):

@@ -21,18 +21,6 @@ from adaloraqat.models.baselines import build_deeplab_v3_plus, build_segformer, 
 from adaloraqat.models.lite_medsam import LiteMedSam, build_lite_medsam, lite_medsam_from_state
 from adaloraqat.models.sam import PromptFreeModel, SamArchitecture, architecture_of, build_sam, sam_from_state
 
-__all__ = [
-    "FAMILIES",
-    "SegmentationModel",
-    "accepts_boxes",
-    "build",
-    "check",
-    "resize",
-    "resize_model",
-    "resize_positions",
-    "resize_relative_positions",
-]
-
 SegmentationModel: TypeAlias = SamModel | PromptFreeModel
 """What the training loop, the validation and the export take; LiteMedSAM is a `SamModel` too."""
 

@@ -21,6 +21,7 @@ __all__ = [
     "VIT_B",
     "VIT_H",
     "VIT_L",
+    "PromptFreeModel",
     "SamArchitecture",
     "architecture_of",
     "build_sam",
@@ -106,8 +107,7 @@ class PromptFreeModel(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the logits (B, 1, n, n): all there is to compute, since no prompt follows."""
-        logits: Tensor = self.network(image)
-        return logits
+        return self.network(image)
 
     def decode(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the same logits for every box (B, N, n, n), and zeros (B, N): no quality is predicted."""

@@ -252,7 +252,7 @@ def model_card(bundle: Bundle, repository: str, scores: Sequence[Score] = ()) ->
         model_name=bundle.name if scores else None,
         eval_results=[result for score in scores for result in _results(score)] or None,
     )
-    return f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(_body(bundle, repository, scores)) + "\n"
+    return f"---\n{data.to_yaml()}\n---\n\n{_body(bundle, repository, scores)}\n"
 
 
 def _base(bundle: Bundle) -> Published | None:
@@ -295,55 +295,83 @@ def _results(score: Score) -> Iterator[EvalResult]:
         )
 
 
-def _body(bundle: Bundle, repository: str, scores: Sequence[Score]) -> Iterator[str]:
-    view, precision = bundle.preprocessing, bundle.precision
-    yield f"# {bundle.name}"
-    yield f"\nOutlines in chest X-rays: {bundle.outlines}. {_NOT_A_DEVICE}\n"
-    yield "```python"
-    yield "from adaloraqat import Segmenter\n"
-    yield f'segmenter = Segmenter.from_pretrained("{repository}")'
-    yield 'segmenter.segment("film.png").save("film_mask.png")'
-    yield "```"
-    yield "\n## Intended use\n"
-    yield f"{bundle.intended_use}"
-    yield "\n## Limits\n"
-    yield f"- {_NOT_A_DEVICE}"
-    yield "- It was not tested on every device, hospital, age and disease: validate it on films of your own."
-    yield "- Look at every mask and read the warnings that come with it; a wrong mask can look plausible."
-    if not bundle.prompt.quality_trained:
-        yield "- Its quality output was not trained and means nothing."
-    if not bundle.prompt.accepts_box:
-        yield "- It takes no box: its masks are of the whole film."
-    base = _base(bundle)
-    if base is not None and base.caution:
-        yield f"- {base.name}, its base: {base.caution}"
-    yield "\n## The model\n"
+def _body(bundle: Bundle, repository: str, scores: Sequence[Score]) -> str:
+    view, precision, base = bundle.preprocessing, bundle.precision, _base(bundle)
+    limits = [
+        _NOT_A_DEVICE,
+        "It was not tested on every device, hospital, age and disease: validate it on films of your own.",
+        "Look at every mask and read the warnings that come with it; a wrong mask can look plausible.",
+        "" if bundle.prompt.quality_trained else "Its quality output was not trained and means nothing.",
+        "" if bundle.prompt.accepts_box else "It takes no box: its masks are of the whole film.",
+        f"{base.name}, its base: {base.caution}" if base is not None and base.caution else "",
+    ]
     size = sum(record.bytes for record in bundle.files.values()) / 1e6
-    yield f"- ONNX, {size:.3g} MB, precision policy `{precision.policy}`, weights `{precision.weight_range}`"
     family, channels = bundle.architecture.get("family", "sam"), view.channels
-    yield f"- architecture `{family}`, {view.image_size} px, {channels} channel{'s' if channels > 1 else ''}"
-    yield f"- base weights: {_base_text(bundle)}"
-    yield f"- trained on: {', '.join(_sources(bundle)) or 'not stated in bundle.json'}"
-    if bundle.training.get("post_training_quantisation"):
-        yield "- quantised after training, not during it"
-    yield "\n## Evaluation\n"
-    if scores:
-        yield from _table(scores)
-        yield "\nMeans over films by `adaloraqat evaluate`; a film that failed counts with its worst score."
-    else:
-        yield "No evaluation was given with this bundle."
-    yield "\n## Licence\n"
-    yield f"{bundle.licence}"
+    facts = [
+        f"ONNX, {size:.3g} MB, precision policy `{precision.policy}`, weights `{precision.weight_range}`",
+        f"architecture `{family}`, {view.image_size} px, {channels} channel{'s' if channels > 1 else ''}",
+        f"base weights: {_base_text(bundle)}",
+        f"trained on: {', '.join(_sources(bundle)) or 'not stated in bundle.json'}",
+        "quantised after training, not during it"
+        if bundle.training.get("post_training_quantisation")
+        else "",
+    ]
+    return f"""# {bundle.name}
+
+Outlines in chest X-rays: {bundle.outlines}. {_NOT_A_DEVICE}
+
+```python
+from adaloraqat import Segmenter
+
+segmenter = Segmenter.from_pretrained("{repository}")
+segmenter.segment("film.png").save("film_mask.png")
+```
+
+## Intended use
+
+{bundle.intended_use}
+
+## Limits
+
+{_listed(limits)}
+
+## The model
+
+{_listed(facts)}
+
+## Evaluation
+
+{_table(scores) if scores else "No evaluation was given with this bundle."}
+
+## Licence
+
+{bundle.licence}"""
 
 
-def _table(scores: Sequence[Score]) -> Iterator[str]:
+def _listed(lines: Sequence[str]) -> str:
+    """Return the lines that say something as a list in Markdown."""
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _table(scores: Sequence[Score]) -> str:
     labels = list(dict.fromkeys(label for score in scores for label in score.nsd))
-    yield "| " + " | ".join(["films of", "prompt", "films", "Dice", *labels]) + " |"
-    yield "|" + "---|" * (4 + len(labels))
-    for score in scores:
-        nsd = [f"{score.nsd[label]:.4f}" if label in score.nsd else "" for label in labels]
-        cells = [score.source, score.prompt, str(score.films), f"{score.dice:.4f}", *nsd]
-        yield "| " + " | ".join(cells) + " |"
+    heads = ["films of", "prompt", "films", "Dice", *labels]
+    rows = [
+        [
+            *(score.source, score.prompt, str(score.films), f"{score.dice:.4f}"),
+            *(f"{score.nsd[label]:.4f}" if label in score.nsd else "" for label in labels),
+        ]
+        for score in scores
+    ]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (heads, *rows)]
+    return "\n".join(
+        [
+            lines[0],
+            "|" + "---|" * len(heads),
+            *lines[1:],
+            "\nMeans over films by `adaloraqat evaluate`; a film that failed counts with its worst score.",
+        ]
+    )
 
 
 def _base_text(bundle: Bundle) -> str:

@@ -354,8 +354,7 @@ class StageTraining:
         self.context.processes.wait()
         tensors, document = self.context.folder.load_best()
         self.model.load_state_dict(tensors)
-        scores: dict[str, float] = document["scores"]
-        return scores
+        return document["scores"]
 
     def _log(self, entry: dict[str, Any], seconds: float) -> None:
         name, progress = self.stage.name, self.progress

@@ -183,23 +183,10 @@ class RunFolder:
 class WatchedRunFolder(RunFolder):
     """The run folder of a process beside the main one: it reads, and leaves all writing to that one."""
 
-    def start(self, recipe: Recipe, identity: Mapping[str, str], manifest: Path) -> None:
-        """Leave it to the main process, like everything below."""
-
-    def append_metrics(self, line: dict[str, Any]) -> None:
+    def _leave(self, *_: object, **__: object) -> None:
         """Write nothing."""
 
-    def keep_metrics(self, count: int) -> None:
-        """Drop nothing."""
-
-    def save_checkpoint(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
-        """Write nothing."""
-
-    def save_best(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
-        """Write nothing."""
-
-    def write_result(self, result: dict[str, Any]) -> None:
-        """Write nothing."""
+    start = append_metrics = keep_metrics = save_checkpoint = save_best = write_result = _leave
 
 
 def _undivided(recipe: Recipe) -> Recipe:

@@ -48,8 +48,6 @@ logger = logging.getLogger(__name__)
 _GLIBC_KEEPS = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 """M_MMAP_MAX: no block of its own; M_TRIM_THRESHOLD: never trimmed; M_TOP_PAD: grown in large pieces."""
 
-__all__ = ["choose_films", "load_start", "train", "warnings_of"]
-
 
 @renamed_arguments(steps="on_step")
 def train(
