@@ -39,7 +39,6 @@ def demo(
 
     The exit code is 1 unless training raises the validation Dice by 0.05 and INT8 loses less than 0.01 of it.
     """
-
     set_up_torch(threads)
     from adaloraqat.experiments.demo import DemoPlan, run_demo
     from adaloraqat.training.recipe import SHIPPED_RECIPES, load_recipe
