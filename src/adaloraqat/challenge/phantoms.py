@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,13 +219,9 @@ def _speckle(random: np.random.Generator, size: int) -> Plane:
 # ---- writing ------------------------------------------------------------------------------------------
 
 
-def _draw_stack(seed: int, size: int) -> PhantomCase:
-    return draw_volume(seed, size, _SLICES)
-
-
 MODALITIES: dict[str, tuple[Callable[[int, int], PhantomCase], tuple[int, ...], str | None]] = {
     "XRay": (draw_film, (1, 2), "lung-field"),
-    "CT": (_draw_stack, (1, 2), "lungs"),
+    "CT": (partial(draw_volume, slices=_SLICES), (1, 2), "lungs"),
     "US": (draw_ultrasound, (1, 2, 3), "cysts"),
 }
 """By the challenge's word: how a case is drawn, the labels in a manifest's masks, what those outline."""
@@ -310,11 +307,8 @@ def _write(folder: Path, name: str, number: str, case: PhantomCase) -> list[Entr
     if case.pixels.ndim == 2:
         return [_write_slice(folder, name, number, number, case)]
     kept = np.flatnonzero(np.isin(case.labels, MODALITIES[name][1]).any(axis=(1, 2)))
-    return [_write_slice(folder, name, f"{number}-z{z:04d}", number, _slice(case, int(z))) for z in kept]
-
-
-def _slice(case: PhantomCase, z: int) -> PhantomCase:
-    return replace(case, pixels=case.pixels[z], labels=case.labels[z])
+    slices = ((z, replace(case, pixels=case.pixels[z], labels=case.labels[z])) for z in kept)
+    return [_write_slice(folder, name, f"{number}-z{z:04d}", number, own) for z, own in slices]
 
 
 def _write_slice(

@@ -137,7 +137,11 @@ def _whole(content: object, source: Path, given: Scaling | None) -> AdaLoRAQATCh
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{file} holds no dictionary of weights: give an AdaLoRA-QAT checkpoint.")
     state, outer = _state_in(content)
-    odd = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_tensor(value))]
+    odd = [
+        str(name)
+        for name, value in state.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
     if not is_adalora_qat_naming(map(str, state)):
         raise CheckpointError(
             f"{file} is not a checkpoint of AdaLoRA-QAT's public code, because it lacks the adapters "
@@ -270,10 +274,6 @@ def _state_in(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], Mapping[An
         if isinstance(content.get(wrapper), dict):
             return content[wrapper], content
     return content, {}
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 def _stage(outer: Mapping[Any, Any], parts: Parts, rounded: frozenset[str] | None) -> int | None:

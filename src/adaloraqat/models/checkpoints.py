@@ -250,11 +250,8 @@ def _checked(state: dict[str, Tensor], architecture: Architecture, file: str) ->
         )
     for name, shape in expected.items():
         _check_tensor(name, state[name], shape, file)
-    return {name: _own_kind(name, state[name]).contiguous() for name in expected}
-
-
-def _own_kind(name: str, tensor: Tensor) -> Tensor:
-    return tensor.to(torch.int64 if name.endswith(_COUNTER) else torch.float32)
+    kinds = {name: torch.int64 if name.endswith(_COUNTER) else torch.float32 for name in expected}
+    return {name: state[name].to(kind).contiguous() for name, kind in kinds.items()}
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: torch.Size, file: str) -> None:

@@ -145,7 +145,9 @@ def _from_source(entry: Published, source: Path, staging: Path) -> dict[str, Any
         return _record(entry, staging, [entry.file.name])
     known = () if isinstance(entry.origin, Hub) else (entry.file,)
     for file in (*known, *entry.others):
-        if digest == file.sha256 or (file.sha256 is None and source.name == file.name and _is_torch(source)):
+        if digest == file.sha256 or (
+            file.sha256 is None and source.name == file.name and zipfile.is_zipfile(source)
+        ):
             expected = WeightFile(file.name, source.stat().st_size, digest)
             with source.open("rb") as stream:
                 copy_checked(stream, staging / file.name, expected, source.name)
@@ -247,10 +249,6 @@ def _readable_sha256(path: Path) -> str:
         raise CheckpointError(
             f"{path.name} cannot be read ({error.strerror}): check its permissions."
         ) from error
-
-
-def _is_torch(path: Path) -> bool:
-    return zipfile.is_zipfile(path)
 
 
 def from_hub(name: str, hub: Hub, revision: str | None, folder: Path) -> tuple[str, list[str]]:

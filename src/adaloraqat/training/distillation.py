@@ -52,7 +52,7 @@ class Teacher:
     whole_masks: NDArray[np.uint8] | None = None
 
     @torch.no_grad()
-    def embed(self, indices: Sequence[int], warp: Warp | None) -> Tensor:
+    def embed(self, indices: Sequence[int], warp: Warp | None = None) -> Tensor:
         """Return the embedding (B, D, g, g) float32 of films moved by `warp`, with no change of look."""
         if warp is None and self.embeddings is not None:
             remembered = torch.from_numpy(self.embeddings[list(indices)].astype(np.float32))
@@ -63,17 +63,13 @@ class Teacher:
             images, valid = moved[:, :1], moved[:, 1:].round()
         return embed(self.model, images, valid, self.preprocessing).float()
 
-    def embed_as_is(self, indices: Sequence[int]) -> Tensor:
-        """Return the embedding (B, D, g, g) float32 of films as they are."""
-        return self.embed(indices, None)
-
     @torch.no_grad()
     def whole_mask_as_is(self, indices: Sequence[int]) -> Tensor:
         """Return the mask (B, 1, n, n) uint8 of whole films as they are, 255 for certain lung."""
         side = float(self.preprocessing.image_size)
         size = [self.films.frames[index].resized for index in indices]
         boxes = [[[0.0, 0.0, width / side, height / side]] for height, width in size]
-        logits = self.masks(self.embed(indices, None), torch.tensor(boxes).to(device_of(self.model)), 1)
+        logits = self.masks(self.embed(indices), torch.tensor(boxes).to(device_of(self.model)), 1)
         return (logits.sigmoid() * 255).round().to(torch.uint8)
 
     def whole_mask(self, indices: Sequence[int], warp: Warp | None, size: int) -> Tensor:
@@ -111,7 +107,7 @@ def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
     Raises:
         OutputError: it cannot be written.
     """
-    table = _remembered(teacher, folder / f"teacher-{_digest(teacher)}.npy", np.float16, teacher.embed_as_is)
+    table = _remembered(teacher, folder / f"teacher-{_digest(teacher)}.npy", np.float16, teacher.embed)
     return replace(teacher, embeddings=table)
 
 
@@ -173,7 +169,7 @@ class Distiller:
     def __init__(self, choice: Distillation, teacher: Teacher, student_width: int, student_size: int) -> None:
         """Take a teacher and the student's embedding width D and image side S, px."""
         self.choice, self.teacher, self._size = choice, teacher, student_size
-        answer = teacher.embed([0], None)
+        answer = teacher.embed([0])
         width = answer.shape[1]
         differs = width != student_width and choice.embedding > 0
         self.projection = nn.Conv2d(student_width, width, 1, device=answer.device) if differs else None
@@ -206,7 +202,7 @@ class Distiller:
             indices = range(start, min(start + BATCH, FITTING_FILMS, len(films)))
             images, _, valid = films.batch(indices)
             student = embed(model, images, valid, preprocessing)
-            pairs.append(_rows(student, self.teacher.embed(indices, None)))
+            pairs.append(_rows(student, self.teacher.embed(indices)))
         weight, bias = least_squares(pairs)
         self.projection.weight.copy_(weight[:, :, None, None])
         self.projection.bias.copy_(bias)  # type: ignore[union-attr]
