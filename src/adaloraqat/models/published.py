@@ -33,7 +33,9 @@ SHIPPED_BASE = "base"
 RECORD = "origin.json"
 """Beside every kept file: what it is, where it came from, its bytes and SHA-256. Written last."""
 
-_PARTS = ("model.safetensors", "pytorch_model.bin")  # of a folder: every such folder has these names
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Files of weights, of one name in every folder: the first that a repository holds is taken. The second is a
+pickle, read with `weights_only`."""
 
 SEEN_OUR_FILMS = (
     "It has probably seen films that it is scored on here: public lists of its challenge's training set name "
@@ -212,7 +214,7 @@ def by_file_name(path: str | os.PathLike[str]) -> Published | None:
         (
             entry
             for entry in PUBLISHED_WEIGHTS.values()
-            if name in {file.name for file in (entry.file, *entry.others) if file.name not in _PARTS}
+            if name in {file.name for file in (entry.file, *entry.others) if file.name not in WEIGHTS}
         ),
         None,
     )
