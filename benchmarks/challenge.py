@@ -19,8 +19,7 @@ import numpy as np
 
 from adaloraqat.bundle.cpu import cpu_name, has_vnni
 from adaloraqat.challenge import write_npz
-from adaloraqat.challenge.phantom_looks import draw_volume
-from adaloraqat.challenge.phantoms import boxes_of
+from adaloraqat.challenge.phantoms import boxes_of, draw_volume
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, SLICES, SEED = 256, 64, 7

@@ -44,6 +44,8 @@ WHY = {
     ),
     "2483871a41aa": "before the consolidation: the first parent of 1c1c619, with the same features",
     "1c1c619cc6a5": "after the consolidation: modules merged where a reader gains, at equal features",
+    "46df97d79891": "before the second consolidation, with the same features",
+    "5443f7b66a59": "after the second consolidation: training/, the way of a film, wrappers and duplicates",
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

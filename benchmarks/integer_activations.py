@@ -22,9 +22,8 @@ from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy
 from adaloraqat.quantize.preparation import prepare
 from adaloraqat.radiograph import read_film, read_mask
-from adaloraqat.training.run import load_published
+from adaloraqat.training.run import load_published, model_segmenter
 from adaloraqat.training.run_films import UsableFilms
-from adaloraqat.training.torch_engine import model_segmenter
 
 RESULTS = Path(__file__).parent / "results" / "integer_activations.json"
 BLOCKS = tuple(

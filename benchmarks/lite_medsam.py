@@ -187,7 +187,7 @@ def load(folder: Path, geometry: str, backend: str, threads: int) -> Any:
     import torch
 
     from adaloraqat.models.checkpoints import load_base
-    from adaloraqat.training.torch_engine import TorchEngine
+    from adaloraqat.training.run import TorchEngine
 
     torch.set_num_threads(threads)
     model = load_base(folder / geometry / "base")

@@ -23,7 +23,7 @@ import numpy as np
 from machine import machine
 
 from adaloraqat import Segmenter
-from adaloraqat.cli.strict import MIN_QUALITY, Strictness
+from adaloraqat.cli.segment_film import MIN_QUALITY, Strictness
 from adaloraqat.datasets.manifest import Entry, read_manifest, select
 from adaloraqat.evaluate.score import Settings, view_of
 from adaloraqat.measure.clinical import cardiothoracic_ratio

@@ -24,10 +24,9 @@ from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.training import load_recipe
 from adaloraqat.training.films import load_films
-from adaloraqat.training.loop import StageTraining
+from adaloraqat.training.loop import RunContext, StageTraining
 from adaloraqat.training.recipe import SHIPPED_RECIPES
 from adaloraqat.training.run import load_start
-from adaloraqat.training.run_context import RunContext
 from adaloraqat.training.run_films import RunFilms
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.structure import usual_preprocessing

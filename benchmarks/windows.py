@@ -17,9 +17,9 @@ from machine import machine
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from adaloraqat.bundle.given_films import as_film
 from adaloraqat.datasets.manifest import Entry, read_manifest
 from adaloraqat.radiograph import read_film
+from adaloraqat.radiograph.formats import as_film
 
 RESULTS = Path(__file__).parent / "results" / "windows.json"
 GOOD = ((0, 100), (0.1, 99.9), (0.5, 99.5), (1, 99), (2, 98), (5, 95), (10, 90))  # percentiles

@@ -10,7 +10,7 @@ import pytest
 from tiny_bundle import write_tiny_bundle
 
 from adaloraqat import BundleError, Segmenter
-from adaloraqat.bundle import load_bundle, model_packages, shipped
+from adaloraqat.bundle import load_bundle, shipped
 
 Install = Callable[..., Path]
 
@@ -42,7 +42,7 @@ def install(site: Path) -> Install:
         (folder / "__init__.py").write_text("raise SystemExit('a foreign package was imported')\n")
         for model in models:
             write_tiny_bundle(folder / model, name=model)
-        model_packages._found.cache_clear()  # pip does not change a site under a running process; a test does
+        shipped._found.cache_clear()  # pip does not change a site under a running process; a test does
         return folder
 
     return install
@@ -88,7 +88,7 @@ def test_a_broken_entry_point_costs_one_sentence(
     (sentence,) = caplog.messages
     assert words in sentence
     assert "'broken-models'" in sentence
-    assert model_packages.complaints() == (sentence,)
+    assert shipped.complaints() == (sentence,)
 
 
 def test_a_distribution_of_damaged_files_costs_nothing(site: Path, install: Install) -> None:
@@ -97,7 +97,7 @@ def test_a_distribution_of_damaged_files_costs_nothing(site: Path, install: Inst
     damaged.mkdir()
     (damaged / "METADATA").write_bytes(b"\xff\xfe")
     (damaged / "entry_points.txt").write_bytes(b"\xff\xfe[[")
-    model_packages._found.cache_clear()
+    shipped._found.cache_clear()
     assert shipped.shipped_names() == ("good",)
 
 

@@ -94,14 +94,14 @@ def test_films_are_taken_only_a_little_ahead(segmenter: Segmenter) -> None:
 
 
 def ahead() -> int:
-    from adaloraqat.bundle.given_films import READ_AHEAD
+    from adaloraqat.radiograph.formats import READ_AHEAD
 
     return READ_AHEAD
 
 
 def test_reading_goes_on_beside_inference(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the first film is in the network, another thread has read the next one."""
-    from adaloraqat.bundle import given_films as module
+    from adaloraqat.radiograph import formats as module
 
     real_read, real_embed = module.as_film, Segmenter.embed
     read: list[tuple[int, ...]] = []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from adaloraqat.bundle.structures import MIRRORED, structures_of
+from adaloraqat.bundle.segmentation import MIRRORED, structures_of
 from adaloraqat.radiograph import Frame
 
 FRAME = Frame.of((64, 64), 32)

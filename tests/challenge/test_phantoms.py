@@ -5,8 +5,13 @@ import pytest
 from PIL import Image
 
 from adaloraqat.challenge import is_case, open_case
-from adaloraqat.challenge.phantom_looks import draw_ultrasound, draw_volume
-from adaloraqat.challenge.phantoms import MODALITIES, boxes_of, write_case_phantoms
+from adaloraqat.challenge.phantoms import (
+    MODALITIES,
+    boxes_of,
+    draw_ultrasound,
+    draw_volume,
+    write_case_phantoms,
+)
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.errors import FilmError, ManifestError
 

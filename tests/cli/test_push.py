@@ -131,7 +131,7 @@ def test_the_card_says_what_the_bundle_says_and_what_was_measured(
 def test_licences_are_the_hubs_or_said_in_a_file(
     tmp_path: Path, licence: str, identifier: str, name: str | None
 ) -> None:
-    from adaloraqat.report.model_card import model_card
+    from adaloraqat.report.push import model_card
 
     bundle = write_tiny_bundle(tmp_path / "b", licence=licence)
     content = model_card(bundle, "clinic/lungs")

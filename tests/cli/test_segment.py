@@ -424,7 +424,7 @@ def test_a_shipped_name_is_the_default(run: Run, tmp_path: Path, monkeypatch: py
 def test_the_first_wheel_alone_says_which_model_stands_in(
     run: Run, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: tuple[str, ...]
 ) -> None:
-    from adaloraqat.bundle import model_packages, shipped
+    from adaloraqat.bundle import shipped
 
     save(tmp_path / "film.png")
     assert (
@@ -432,7 +432,7 @@ def test_the_first_wheel_alone_says_which_model_stands_in(
     )  # imports all it needs
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
     write_tiny_bundle(tmp_path / "weights/lung-open", name="lung-open")
-    monkeypatch.setattr(model_packages, "others", tuple)
+    monkeypatch.setattr(shipped, "other_packages", tuple)
     ended = run("segment", "film.png", "--json", *many)
     document = json.loads(ended.out)
     assert (ended.code, document["model"]) == (0, "lung-open")

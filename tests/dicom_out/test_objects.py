@@ -14,8 +14,7 @@ from pydicom import Dataset
 
 from adaloraqat import __version__
 from adaloraqat.bundle.format import Bundle
-from adaloraqat.bundle.segmentation import Segmentation
-from adaloraqat.bundle.structures import Structures
+from adaloraqat.bundle.segmentation import Segmentation, Structures
 from adaloraqat.dicom_out import KINDS, Deidentifier, read_source, write_objects
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Box, read_film

@@ -13,7 +13,7 @@ from adaloraqat.cli.demo import summary
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.errors import OutputError, RecipeError
 from adaloraqat.experiments.demo import DemoPlan, judge, run_demo
-from adaloraqat.experiments.demo_folder import MARKER, DemoFiles, claim
+from adaloraqat.experiments.demo_results import MARKER, DemoFiles, claim
 from adaloraqat.radiograph import read_mask
 from adaloraqat.report.page import write_report
 from adaloraqat.report.text import megabytes, signed

@@ -18,7 +18,7 @@ from adaloraqat.bundle.prompts import Prompts
 from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.export.mask_parity import installed_engines
 from adaloraqat.radiograph import Film, Preprocessing
-from adaloraqat.training.torch_engine import TorchEngine, model_segmenter
+from adaloraqat.training.run import TorchEngine, model_segmenter
 
 FILM = Film(
     np.random.default_rng(3).random((96, 128), dtype=np.float32)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from adaloraqat.bundle.segmentation import Segmentation
-from adaloraqat.bundle.structures import Structures
+from adaloraqat.bundle.segmentation import Segmentation, Structures
 from adaloraqat.measure.clinical import cardiothoracic_ratio, clinical_measures, lung_areas
 from adaloraqat.radiograph import Box
 

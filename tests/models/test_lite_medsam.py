@@ -14,10 +14,9 @@ from adaloraqat.models.checkpoints import load_base, save_base
 from adaloraqat.models.families import build, resize_model
 from adaloraqat.models.lite_medsam import LiteMedSam, build_lite_medsam
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
-from adaloraqat.models.lite_medsam_naming import infer_lite_medsam, tiny_vit_name, without_derived
-from adaloraqat.models.meta_naming import to_transformers
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import architecture_of, count_parameters, decode, encode
+from adaloraqat.models.weight_naming import infer_lite_medsam, tiny_vit_name, to_transformers, without_derived
 from adaloraqat.training.structure import usual_preprocessing
 
 SMALL = PublishedTinyViT(

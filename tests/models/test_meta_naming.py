@@ -6,8 +6,8 @@ import torch
 from adaloraqat.errors import CheckpointError
 from adaloraqat.models import sam
 from adaloraqat.models.checkpoints import load_base
-from adaloraqat.models.meta_naming import infer_architecture, to_transformers
 from adaloraqat.models.sam import VIT_B, VIT_H, VIT_L, SamArchitecture
+from adaloraqat.models.weight_naming import infer_architecture, to_transformers
 
 BOX = torch.tensor([30.0, 41.0, 200.0, 183.0])
 PUBLISHED_WEIGHTS = {"image_size": 1024, "prompt": 256, "mlp": 2048, "quality_width": 256}

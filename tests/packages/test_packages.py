@@ -14,8 +14,7 @@ import yaml
 
 import adaloraqat
 from adaloraqat.bundle import load_bundle
-from adaloraqat.bundle.model_packages import OWN, RESEARCH
-from adaloraqat.bundle.shipped import HOMES, WEIGHTS
+from adaloraqat.bundle.shipped import HOMES, OWN, RESEARCH, WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 RESEARCH_MODELS = ROOT / "packages/weights/src/adaloraqat_weights"

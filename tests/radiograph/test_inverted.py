@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaloraqat.challenge.phantom_looks import draw_ultrasound, draw_volume
+from adaloraqat.challenge.phantoms import draw_ultrasound, draw_volume
 from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom
 from adaloraqat.datasets.phantom.write import write_dicom
 from adaloraqat.radiograph import Film, read_film

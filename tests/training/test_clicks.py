@@ -20,14 +20,12 @@ from adaloraqat.export.export_run import export_run
 from adaloraqat.measure.clicks import next_click
 from adaloraqat.models.sam import TINY, build_sam, decode, encode
 from adaloraqat.radiograph import Preprocessing, read_film, read_mask
-from adaloraqat.training.batches import Batches
-from adaloraqat.training.clicks import draw_clicks
+from adaloraqat.training.batches import Batches, draw_clicks
 from adaloraqat.training.films import load_films
 from adaloraqat.training.kinds.base import KINDS
-from adaloraqat.training.optimizer import trainable_groups
+from adaloraqat.training.optimization import trainable_groups
 from adaloraqat.training.recipe import parse_recipe
-from adaloraqat.training.run import load_run, load_start
-from adaloraqat.training.torch_engine import model_segmenter, run_segmenter
+from adaloraqat.training.run import load_run, load_start, model_segmenter, run_segmenter
 from adaloraqat.training.train import train
 
 WANTED = torch.zeros(2, 1, 64, 64)

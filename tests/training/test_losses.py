@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adaloraqat.training.kinds.base import Losses
-from adaloraqat.training.losses import mask_terms, soft_dice_loss
+from adaloraqat.training.optimization import mask_terms, soft_dice_loss
 
 
 def grid(*values: float) -> torch.Tensor:

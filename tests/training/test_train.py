@@ -15,11 +15,11 @@ from adaloraqat.errors import CheckpointError, OutputError, RecipeError
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.sam import build_sam
+from adaloraqat.progress import Pace
 from adaloraqat.training import parse_recipe
-from adaloraqat.training.optimizer import trainable_groups
+from adaloraqat.training.optimization import trainable_groups
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_run
-from adaloraqat.training.run_context import Pace
 from adaloraqat.training.structure import Structure, build_model
 from adaloraqat.training.train import enter_stage, train
 

@@ -1,9 +1,13 @@
-"""SAM's prompts beside a box: points with labels, and the mask of an earlier answer (arXiv 2304.02643)."""
+"""SAM's prompts (arXiv 2304.02643), and a bundle's graphs, asked by them in pixels of the film.
+
+A film is encoded once and decoded with any number of prompts: boxes, points with labels, and the mask of an
+earlier answer.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from adaloraqat.bundle.format import BOX_LABELS, NO_POINT
+from adaloraqat.bundle.components import remove_small_components
+from adaloraqat.bundle.engine import Engine, FloatArray
+from adaloraqat.bundle.format import BOX_LABELS, NO_POINT, Bundle
 from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.errors import AdaloraqatError, FilmError
-from adaloraqat.radiograph.geometry import Box
-from adaloraqat.radiograph.preprocess import Frame
+from adaloraqat.radiograph import Box, Frame
+from adaloraqat.radiograph.film import size_text
 
 MaskLike = Segmentation | NDArray[Any]
 """A mask prompt: an earlier answer, its logits (n, n), or a mask (H, W) on the film's own grid."""
@@ -32,6 +38,8 @@ SURE = 1e-3
 CERTAIN = math.log((1 - SURE) / SURE)
 """The logit of the inside of such a mask."""
 
+BOXES_AT_ONCE = 8
+"""Boxes in one call of the decoder: its memory grows with them, its time a box hardly falls."""
 
 _SHOWN = 60  # characters of what was given, in a sentence
 
@@ -72,8 +80,8 @@ class Prompts:
         kinds = _checked_labels(labels, len(pairs))
         if isinstance(mask, np.ndarray) and mask.dtype.kind in "bui" and mask.shape != shape:
             raise FilmError(
-                f"The mask prompt has {_sides(mask.shape)} pixels and the film {_sides(shape)}: give a mask "
-                "on the film's own grid."
+                f"The mask prompt has {size_text(mask.shape)} pixels and the film {size_text(shape)}: give a "
+                "mask on the film's own grid."
             )
         return cls(checked, pairs, kinds, mask)
 
@@ -108,6 +116,74 @@ class Prompts:
                 "Segmentation.logits gives them: give those, or a bool mask on the film's grid."
             )
         return mask.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A film that was encoded once, to be decoded with any number of boxes.
+
+    Attributes:
+        embedding: (1, D, g, g) float32.
+        frame: where the film lies on the model's square.
+    """
+
+    embedding: FloatArray = field(repr=False)
+    frame: Frame
+
+
+class PromptedModel:
+    """A bundle and the engine that runs it; answers are logits over the model's square."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.engine = engine
+
+    def embed(self, pixels: NDArray[Any], aspect: float = 1.0) -> Embedded:
+        """Preprocess and encode (H, W), or (H, W, 3) coloured, pixels in [0, 1].
+
+        They are `aspect` times as high as wide.
+
+        Raises:
+            BundleError: the encoder does not run on what the bundle's preprocessing gives.
+        """
+        image, frame = self.bundle.preprocessing(pixels, aspect)  # (C, S, S)
+        return Embedded(self.engine.encode(image), frame)
+
+    def decode(self, embedded: Embedded, boxes: Sequence[Box]) -> Iterator[tuple[FloatArray, float | None]]:
+        """Give, for each box (on the film, already checked), logits (4g, 4g) over the square, and quality.
+
+        Boxes are decoded in blocks of `BOXES_AT_ONCE`, when they are asked for.
+        """
+        for start in range(0, len(boxes), BOXES_AT_ONCE):
+            prompts = [embedded.frame.box_to_model(box) for box in boxes[start : start + BOXES_AT_ONCE]]
+            logits, quality = self.engine.decode(embedded.embedding, np.stack(prompts))  # (n, 4g, 4g), (n,)
+            for own, value in zip(logits, quality, strict=True):
+                yield remove_small_components(own, self.bundle.smallest_part), self._known(value)
+
+    def union(self, embedded: Embedded, prompts: Sequence[Box]) -> tuple[FloatArray, float | None]:
+        """Return logits (4g, 4g) of what any of the prompts encloses, and the lowest of their qualities."""
+        logits, qualities = zip(*self.decode(embedded, prompts), strict=True)
+        known = [quality for quality in qualities if quality is not None]
+        return np.maximum.reduce(logits), min(known) if known else None
+
+    def answer(self, embedded: Embedded, asked: Prompts) -> tuple[FloatArray, float | None]:
+        """Return logits (4g, 4g) over the square and quality for what an encoded film is asked with.
+
+        Raises:
+            FilmError: the mask prompt does not fit.
+            BundleError: the graphs do not run.
+        """
+        embedding, frame = embedded.embedding, embedded.frame
+        mask = asked.mask_logits(frame, 4 * embedding.shape[-1])
+        if mask is not None:
+            embedding = embedding + self.engine.embed_mask(mask)
+        logits, quality = self.engine.decode(embedding, *asked.tokens(frame))
+        return remove_small_components(logits[0], self.bundle.smallest_part), self._known(quality[0])
+
+    def _known(self, quality: Any) -> float | None:
+        """Return a predicted IoU within [0, 1]; None where the model was not trained to predict it."""
+        trained = self.bundle.prompt.quality_trained and np.isfinite(quality)
+        return float(np.clip(quality, 0, 1)) if trained else None
 
 
 def point_of(text: str, named: str, between: str | None = None) -> Point:
@@ -179,7 +255,3 @@ def _numbers(values: ArrayLike, what: str, wanted: str) -> NDArray[np.float64]:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise FilmError(f"The {what} are not numbers: give {wanted}.") from error
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return " x ".join(str(side) for side in reversed(shape))

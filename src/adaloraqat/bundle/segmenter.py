@@ -14,16 +14,14 @@ from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
 from adaloraqat.bundle.expected_quality import features_of, pooled
 from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
-from adaloraqat.bundle.given_films import FilmLike, as_film, read_ahead
 from adaloraqat.bundle.plausibility import plausibility_warnings
-from adaloraqat.bundle.prompted_model import Embedded, PromptedModel
-from adaloraqat.bundle.prompts import MaskLike, Prompts
+from adaloraqat.bundle.prompts import Embedded, MaskLike, PromptedModel, Prompts
 from adaloraqat.bundle.proposer import choose_proposer, on_film, propose_boxes, second_box
-from adaloraqat.bundle.segmentation import Segmentation
+from adaloraqat.bundle.segmentation import Segmentation, Structures, structures_of
 from adaloraqat.bundle.shipped import choose_model
-from adaloraqat.bundle.structures import Structures, structures_of
 from adaloraqat.errors import BundleError, FilmError
 from adaloraqat.radiograph import Box, Film
+from adaloraqat.radiograph.formats import FilmLike, as_film, read_ahead
 
 GIVEN = "given"
 WHOLE_FILM = "whole film"

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaloraqat.bundle.engine import FloatArray
-from adaloraqat.bundle.prompted_model import Embedded
-from adaloraqat.bundle.prompts import Prompts
+from adaloraqat.bundle.prompts import Embedded, Prompts
 from adaloraqat.bundle.segmenter import Segmenter
 from adaloraqat.challenge.archive import IN_MEMORY, no_temporary_space
 from adaloraqat.challenge.case import Case, VolumeBox

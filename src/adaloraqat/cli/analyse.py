@@ -1,15 +1,12 @@
 """`adaloraqat analyse`: quantisation errors and sensitivity of a run."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.console import SOME_FAILED
-from adaloraqat.cli.options import Policy, TrainingThreads, one_of
-
-log = logging.getLogger("adaloraqat")
+from adaloraqat.cli.console import SOME_FAILED, tell
+from adaloraqat.cli.options import Policy, TrainingThreads, one_of, set_up_torch
 
 
 def analyse(
@@ -48,8 +45,6 @@ def analyse(
 
     To write the bundle that the result proposes, use `adaloraqat export --precision auto`.
     """
-    from adaloraqat.cli.options import set_up_torch
-
     set_up_torch(threads)
     from adaloraqat.experiments.analysis import analyse as run_analysis
     from adaloraqat.training.run import load_run
@@ -60,7 +55,7 @@ def analyse(
         out,
         tuple(policy or ("int8", "paper")),
         max_drop,
-        lambda line: log.info("%s", line),
+        tell,
         films,
     )
     found = document["sensitivity"]

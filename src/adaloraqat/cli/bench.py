@@ -50,7 +50,13 @@ def bench(
     for segmenter in candidates.values():
         for warning in segmenter.warnings:
             log.warning("%s", warning)
-    document = {**_setting(repeats, threads), "candidates": measure(candidates, repeats)}
+    document = {
+        **computer(),
+        "film": list(TIMED_SHAPE),
+        "repeats": repeats,
+        "threads": threads,
+        "candidates": measure(candidates, repeats),
+    }
     if as_json:
         print_json(document)
     else:
@@ -75,10 +81,6 @@ def measure(candidates: dict[str, Segmenter], repeats: int) -> dict[str, dict[st
         }
         for name, segmenter in candidates.items()
     }
-
-
-def _setting(repeats: int, threads: int | None) -> dict[str, Any]:
-    return {**computer(), "film": list(TIMED_SHAPE), "repeats": repeats, "threads": threads}
 
 
 def _table(document: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Challenge cases in `adaloraqat segment`: many objects of an image or a volume, written as `segs`.
 
-The one place where `segment` meets the challenge: its room is imported by the first file that may be a case.
+Here and in `plan`, which tells a case from a film, `segment` meets the challenge: its room is imported by the
+first file that may be a case.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from adaloraqat.cli.console import progress
 from adaloraqat.errors import OutputError
 from adaloraqat.progress import no_progress
 from adaloraqat.radiograph import Box
-from adaloraqat.radiograph.formats import ONE_FILM_SUFFIXES
 
 if TYPE_CHECKING:
     from adaloraqat.challenge import Case, CaseResult, ObjectResult
@@ -31,15 +31,6 @@ class Propagate(StrEnum):
 
     box = "box"
     mask = "mask"
-
-
-def is_case(path: Path) -> bool:
-    """See `challenge.is_case`."""
-    if path.suffix.lower() in ONE_FILM_SUFFIXES:
-        return False
-    from adaloraqat import challenge
-
-    return challenge.is_case(path)
 
 
 def do_case(

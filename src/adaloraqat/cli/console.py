@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
 from typing import Any, TextIO, TypeVar
 
@@ -28,6 +28,7 @@ INTERRUPTED = 130
 """Stopped by Ctrl-C; what was finished stays."""
 
 PLAIN_EVERY_SECONDS = 2.0
+NAMED = 20  # failed inputs that the last line names; each has a line of its own
 DAY = 24 * 3600
 
 
@@ -50,6 +51,11 @@ def configure_logging() -> None:
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)
+
+
+def tell(line: str) -> None:
+    """Say how far a task is: the `report` that functions of every room take."""
+    log.info("%s", line)
 
 
 def is_quiet() -> bool:
@@ -93,6 +99,20 @@ def print_json(document: Any) -> None:
     except UnicodeEncodeError:
         text = json.dumps(document, indent=2, allow_nan=False)
     print_line(text)
+
+
+def name_failures(failed: Sequence[str], inputs: int) -> None:
+    """Say in one line which inputs failed, where there was more than one."""
+    if failed and inputs > 1:
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        log.error("%d of %d inputs failed: %s%s", len(failed), inputs, ", ".join(failed[:NAMED]), more)
+
+
+def exit_code(done: int, failed: int) -> int:
+    """Return what the contract says of so many inputs done and failed."""
+    if not failed:
+        return 0
+    return SOME_FAILED if done else NOTHING_DONE
 
 
 def stdout_fails() -> bool:

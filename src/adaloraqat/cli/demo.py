@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from adaloraqat.cli.console import SOME_FAILED
-from adaloraqat.cli.options import TrainingThreads
+from adaloraqat.cli.console import SOME_FAILED, progress, tell
+from adaloraqat.cli.options import TrainingThreads, set_up_torch
 
 log = logging.getLogger("adaloraqat")
 
@@ -39,9 +39,6 @@ def demo(
 
     The exit code is 1 unless training raises the validation Dice by 0.05 and INT8 loses less than 0.01 of it.
     """
-    from adaloraqat.cli.console import progress
-    from adaloraqat.cli.options import set_up_torch
-
     set_up_torch(threads)
     from adaloraqat.experiments.demo import DemoPlan, run_demo
     from adaloraqat.training.recipe import SHIPPED_RECIPES, load_recipe
@@ -50,7 +47,7 @@ def demo(
     name = "demo-foundation.yaml" if foundation else "demo.yaml"
     recipe = load_recipe(SHIPPED_RECIPES / name, tuple(settings or ()))
     plan = DemoPlan(films=films or (_FEW if foundation else DemoPlan.films), data=data)
-    document = run_demo(recipe, out, plan, report=lambda line: log.info("%s", line), progress=progress)
+    document = run_demo(recipe, out, plan, report=tell, progress=progress)
     for line in summary(document, out):
         typer.echo(line)
     for failure in document["verdict"]["failures"]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaloraqat.cli.console import SOME_FAILED
-from adaloraqat.cli.options import EngineName, ScoredSplit, ScoringEngine, Split, complete_model
+from adaloraqat.cli.console import SOME_FAILED, print_json, progress
+from adaloraqat.cli.options import EngineName, ScoredSplit, ScoringEngine, Split, complete_model, set_up_torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -108,7 +108,6 @@ def evaluate(
 
     A film that cannot be read or segmented gets the worst score, and the exit code is 1.
     """
-    from adaloraqat.cli.console import print_json, progress
     from adaloraqat.errors import BundleError
     from adaloraqat.evaluate.evaluation import Options
     from adaloraqat.evaluate.evaluation import evaluate as score
@@ -212,12 +211,9 @@ def load_models(models: list[str], engine: str) -> "dict[str, Segmenter]":
 
 
 def _run_segmenters(folder: Path) -> "dict[str, Segmenter]":
-    from adaloraqat.cli.options import set_up_torch
-
     set_up_torch()
     from adaloraqat.errors import CheckpointError
-    from adaloraqat.training.run import finished_stages, load_run
-    from adaloraqat.training.torch_engine import run_segmenter
+    from adaloraqat.training.run import finished_stages, load_run, run_segmenter
 
     stages = finished_stages(folder)
     if not stages:

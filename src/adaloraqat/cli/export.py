@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from adaloraqat.cli.console import SOME_FAILED
-from adaloraqat.cli.options import Precision, one_of
+from adaloraqat.cli.console import SOME_FAILED, tell
+from adaloraqat.cli.options import Precision, one_of, set_up_torch
 from adaloraqat.errors import RecipeError
 
 log = logging.getLogger("adaloraqat")
@@ -99,16 +99,11 @@ def export(
     ] = None,
 ) -> None:
     """Turn a trained model into a bundle that runs anywhere, and check that it answers as the model does."""
-    from adaloraqat.cli.options import set_up_torch
-
     set_up_torch()
     from adaloraqat.export.bundle_writer import LICENCE
     from adaloraqat.export.export_checkpoint import Options, export_checkpoint, export_checkpoint_base
     from adaloraqat.export.export_run import DEFAULT_MAX_DROP, export_base, export_run
     from adaloraqat.export.export_weights import export_weights
-
-    def report(line: str) -> None:
-        log.info("%s", line)
 
     reading, path = Options(alpha, target_rank, base), Path(run)
     kind = _kind(run)
@@ -122,7 +117,7 @@ def export(
         if kind == WEIGHTS:
             raise RecipeError(f"{path.name} can be trained on as it is: give it as base.weights of a recipe.")
         if kind == CHECKPOINT:
-            how = export_checkpoint_base(path, out, reading, half, report)
+            how = export_checkpoint_base(path, out, reading, half, tell)
         else:
             how = export_base(path, out, half)
         log.info("Done: %s holds float weights, for base.weights of a recipe; %s.", out.name, how)
@@ -133,7 +128,7 @@ def export(
         "manifest": data,
         "name": name,
         "openvino": to == "openvino",
-        "report": report,
+        "report": tell,
     }
     if kind == CHECKPOINT:
         bundle = export_checkpoint(path, out, reading, **common)

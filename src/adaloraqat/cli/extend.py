@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -89,13 +89,10 @@ def extend(
         grid = (films.embedding.shape[1], films.embedding.shape[2])
         bundle = extend_bundle(bundle, out, {"structures": facts}, head, grid)
         segmenter = Segmenter.load(bundle.folder, threads=threads)
-        log.info("Structures: %s", _said(facts["validation_dice"]))
+        scores = facts["validation_dice"].items()
+        log.info("Structures: %s", ", ".join(f"{name} {dice:.3f}" for name, dice in scores))
     if only is not Part.structures:
         quality, facts = calibrate_quality(segmenter, validation, corrupted, seed, progress)
         extend_bundle(bundle, out, {"quality": {**asdict(quality), "fitted_to": facts}})
         log.info("Quality: fitted to %d masks of %d validation films.", facts["views"], facts["films"])
     print_line(out.as_posix())
-
-
-def _said(scores: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {dice:.3f}" for name, dice in scores.items())

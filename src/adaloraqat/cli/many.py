@@ -10,12 +10,10 @@ from typing import Any
 from adaloraqat.batch import FilmEntry, Outcome, ResultsFile, Settings, run_batch
 from adaloraqat.batch.csv_files import MEASURES_CSV, RESULTS_CSV, write_measures_csv, write_results_csv
 from adaloraqat.batch.run import left_to_do
-from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, print_json, print_line, progress
+from adaloraqat.cli.console import INTERRUPTED, exit_code, name_failures, print_json, print_line, progress
 from adaloraqat.cli.plan import Job, Refusal, shown
 
 log = logging.getLogger("adaloraqat")
-
-NAMED = 20  # failed inputs that the last line names; each has a line of its own
 
 
 def do_many(
@@ -85,20 +83,6 @@ def do_many(
     if interrupted:
         return INTERRUPTED
     return exit_code(len(jobs) + len(refusals) - len(failed), len(failed))
-
-
-def name_failures(failed: Sequence[str], inputs: int) -> None:
-    """Say in one line which inputs failed, where there was more than one."""
-    if failed and inputs > 1:
-        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
-        log.error("%d of %d inputs failed: %s%s", len(failed), inputs, ", ".join(failed[:NAMED]), more)
-
-
-def exit_code(done: int, failed: int) -> int:
-    """Return what the contract says of so many inputs done and failed."""
-    if not failed:
-        return 0
-    return SOME_FAILED if done else NOTHING_DONE
 
 
 @contextmanager

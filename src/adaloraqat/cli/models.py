@@ -3,8 +3,14 @@
 from typing import Any
 
 from adaloraqat.bundle import load_bundle
-from adaloraqat.bundle.model_packages import complaints
-from adaloraqat.bundle.shipped import HOMES, InstalledModel, choose_model, installed_models, not_installed
+from adaloraqat.bundle.shipped import (
+    HOMES,
+    InstalledModel,
+    choose_model,
+    complaints,
+    installed_models,
+    not_installed,
+)
 from adaloraqat.errors import AdaloraqatError, BundleError
 
 

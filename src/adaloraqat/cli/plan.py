@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaloraqat.cli import dicom
-from adaloraqat.cli.case import is_case
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import find_films
 from adaloraqat.radiograph.folder import film_stem
+from adaloraqat.radiograph.formats import ONE_FILM_SUFFIXES
 
 log = logging.getLogger("adaloraqat")
 
@@ -97,12 +97,21 @@ def _jobs(given: Path, refusals: list[Refusal], others: Counter[str]) -> list[Jo
 
     films = find_films(given, refuse, lambda path, kind: others.update((kind,)))
     if films == [given]:
-        return [Job(given, _name(given), Path(film_stem(given.name)), is_case(given))]
+        return [Job(given, _name(given), Path(film_stem(given.name)), _is_case(given))]
     inside = [film.relative_to(given) for film in films]
     return [
-        Job(given / path, path.as_posix(), path.with_name(film_stem(path.name)), is_case(given / path))
+        Job(given / path, path.as_posix(), path.with_name(film_stem(path.name)), _is_case(given / path))
         for path in inside
     ]
+
+
+def _is_case(path: Path) -> bool:
+    """See `challenge.is_case`; its room is imported by the first file that may be one."""
+    if path.suffix.lower() in ONE_FILM_SUFFIXES:
+        return False
+    from adaloraqat import challenge
+
+    return challenge.is_case(path)
 
 
 def _name(given: Path) -> str:

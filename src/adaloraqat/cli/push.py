@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaloraqat.cli.console import print_json, print_line
+from adaloraqat.cli.console import print_json, print_line, tell
 from adaloraqat.cli.options import JsonFlag, complete_model, set_up_torch
 
 if TYPE_CHECKING:
@@ -53,14 +53,13 @@ def push(
 
     To choose precision, licence or name of a run's bundle, run `adaloraqat export` first.
     """
-    from adaloraqat.report.model_card import read_scores
-    from adaloraqat.report.push import Push
+    from adaloraqat.report.push import Push, read_scores
 
     target = Push(repository, revision, private)  # before PyTorch, which sets the client offline
     with tempfile.TemporaryDirectory(prefix="adaloraqat-push-") as work:
         bundle, names = _bundle(source, Path(work))
         scores = [] if evaluation is None else read_scores(evaluation, names)
-        address = target.send(bundle, scores, report=lambda line: log.info("%s", line))
+        address = target.send(bundle, scores, report=tell)
     if as_json:
         print_json({"repository": repository, "revision": target.revision, "commit": address})
         return
@@ -80,5 +79,5 @@ def _bundle(source: str, work: Path) -> "tuple[Bundle, list[str]]":
     set_up_torch()
     from adaloraqat.export.export_run import export_run
 
-    bundle = export_run(folder, work / folder.name, report=lambda line: log.info("%s", line))
+    bundle = export_run(folder, work / folder.name, report=tell)
     return bundle, [bundle.name]

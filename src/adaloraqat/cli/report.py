@@ -1,14 +1,12 @@
 """`adaloraqat report`: a table of methods, trained where missing, with its statistics, figures and page."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.options import TrainingThreads
-
-log = logging.getLogger("adaloraqat")
+from adaloraqat.cli.console import progress, tell
+from adaloraqat.cli.options import TrainingThreads, set_up_torch
 
 
 def report(
@@ -49,9 +47,7 @@ def report(
     Training skips films that cannot be used. In scoring, a film that cannot be read or segmented gets the
     worst score, and the exit code is 1.
     """
-    from adaloraqat.cli.console import progress
     from adaloraqat.cli.evaluate import end_where_some_failed
-    from adaloraqat.cli.options import set_up_torch
 
     set_up_torch(threads)
     from adaloraqat.experiments.recipe import load_table
@@ -74,7 +70,7 @@ def report(
         runs,
         out,
         command,
-        lambda line: log.info("%s", line),
+        tell,
         progress,
     )
     shown = document | {"seed": table.seed}

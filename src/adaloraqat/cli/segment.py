@@ -6,7 +6,7 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +17,9 @@ from adaloraqat.bundle.prompts import point_of
 from adaloraqat.bundle.segmenter import bundle_warnings
 from adaloraqat.bundle.shipped import Choice, choose_model
 from adaloraqat.cli.case import Propagate
-from adaloraqat.cli.console import INTERRUPTED, print_json, progress
+from adaloraqat.cli.console import INTERRUPTED, exit_code, name_failures, print_json, progress
 from adaloraqat.cli.dicom import Objects, asked
-from adaloraqat.cli.many import do_many, exit_code, name_failures, told_to_parent
+from adaloraqat.cli.many import do_many, told_to_parent
 from adaloraqat.cli.options import (
     Engine,
     EngineName,
@@ -30,13 +30,9 @@ from adaloraqat.cli.options import (
     named,
 )
 from adaloraqat.cli.plan import Job, plan
-from adaloraqat.cli.segment_film import Given, How, Work
-from adaloraqat.cli.strict import MIN_QUALITY, check_measures, strictness
+from adaloraqat.cli.segment_film import MIN_QUALITY, Given, How, Work, check_measures, strictness
 from adaloraqat.errors import OutputError
 from adaloraqat.radiograph import Box
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("adaloraqat")
 

@@ -1,4 +1,4 @@
-"""What `segment` does with one film: prompts, mask, overlay, labels, DICOM objects; or why there is none."""
+"""What `segment` does with one film: prompts, mask, overlay, labels, DICOM objects; or why it refuses."""
 
 import errno
 import logging
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from adaloraqat.batch import FilmEntry
 from adaloraqat.batch.results import Failure
-from adaloraqat.bundle import Segmentation, Segmenter
+from adaloraqat.bundle import Bundle, Segmentation, Segmenter
 from adaloraqat.bundle.prompts import Point, as_arguments
 from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import print_line
 from adaloraqat.cli.dicom import Objects
 from adaloraqat.cli.plan import Job, shown
-from adaloraqat.cli.strict import Strictness
-from adaloraqat.errors import FilmError, OutputError
+from adaloraqat.errors import AdaloraqatError, BundleError, FilmError, OutputError
 from adaloraqat.radiograph import Box, read_film, read_mask, write_mask, write_overlay
 from adaloraqat.radiograph.masks import QUICK, write_png
 
@@ -26,6 +25,11 @@ if TYPE_CHECKING:
     from adaloraqat.dicom_out import Source
 
 log = logging.getLogger("adaloraqat")
+
+MIN_QUALITY = 0.85
+"""Expected Dice below which a film is refused, unless the call says otherwise."""
+REFUSED = ("not-a-chest", "lateral", "blank-film", "empty-mask")
+"""Warnings that refuse a film."""
 
 FREE_BYTES = 1 << 20  # bytes on the disk: far more than the mask of a film takes
 
@@ -62,6 +66,53 @@ class Given:
         if self.points or self.mask:
             raise FilmError("A challenge case takes boxes only: leave out --point and --mask.")
         return self.box
+
+
+@dataclass(frozen=True)
+class Strictness:
+    """What is refused: the warnings of `REFUSED`, an expected Dice below `quality`; `keep` saves masks."""
+
+    quality: float
+    keep: bool
+
+    def refusal(self, result: Segmentation) -> str | None:
+        """Return why a film is refused, one sentence; None where it is not."""
+        for warning in result.warnings:
+            code, _, sentence = warning.partition(": ")
+            if code in REFUSED:
+                return f"Refused ({code}): {sentence}"
+        if result.quality_error is not None and (result.quality or 0.0) < self.quality:
+            return (
+                f"Refused (low-quality): the expected Dice is {result.quality:.2f}, below {self.quality:g}; "
+                "check the film."
+            )
+        return None
+
+
+def strictness(strict: bool, min_quality: float | None, keep: bool) -> Strictness | None:
+    """Return what `--strict` asks for, None without it.
+
+    Raises:
+        AdaloraqatError: `--min-quality` or `--keep` without `--strict`.
+    """
+    if not strict:
+        if min_quality is not None or keep:
+            raise AdaloraqatError("--min-quality and --keep belong to --strict: add it, or leave them out.")
+        return None
+    return Strictness(MIN_QUALITY if min_quality is None else min_quality, keep)
+
+
+def check_measures(asked: bool, bundle: Bundle) -> None:
+    """Refuse `--measures` where the model was not trained for structures.
+
+    Raises:
+        BundleError: it was not.
+    """
+    if asked and not bundle.has_structures:
+        raise BundleError(
+            f"The model {bundle.name!r} was not trained to tell right lung, left lung and heart apart: "
+            "leave out --measures, or choose another model (see `adaloraqat info`)."
+        )
 
 
 @dataclass(frozen=True)

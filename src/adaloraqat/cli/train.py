@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, is_quiet, print_line
-from adaloraqat.cli.options import TrainingThreads
+from adaloraqat.cli.console import INTERRUPTED, NOTHING_DONE, SOME_FAILED, is_quiet, print_line, tell
+from adaloraqat.cli.options import TrainingThreads, set_up_torch
 from adaloraqat.errors import AdaloraqatError
 
 log = logging.getLogger("adaloraqat")
@@ -68,8 +68,6 @@ def train(
 
     It can be stopped at any time: the same command with --resume continues after the last complete epoch.
     """
-    from adaloraqat.cli.options import set_up_torch
-
     set_up_torch(threads)
     from adaloraqat.training import load_recipe
     from adaloraqat.training.processes import launched
@@ -94,7 +92,7 @@ def train(
                 data,
                 out,
                 resume=resume,
-                report=lambda line: log.info("%s", line),
+                report=tell,
                 on_step=steps,
                 cache=cache,
                 log=trackers or (),

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from adaloraqat.bundle.shipped import bundle_folder, is_model_name, kept_bundle, shipped_path
-from adaloraqat.cli.console import print_json, print_line
+from adaloraqat.cli.console import print_json, print_line, tell
 from adaloraqat.cli.models import installed, model_lines
-from adaloraqat.cli.options import JsonFlag
+from adaloraqat.cli.options import JsonFlag, set_up_torch
 from adaloraqat.errors import CheckpointError
 from adaloraqat.extras import install
 from adaloraqat.files import cache_root
@@ -127,12 +127,10 @@ def _write_bundle(entry: Published) -> None:
             entry.name,
         )
         return
-    from adaloraqat.cli.options import set_up_torch
-
     set_up_torch()
     from adaloraqat.export.export_weights import export_weights
 
-    export_weights(entry.name, bundle_folder(root, entry.name), report=lambda line: log.info("%s", line))
+    export_weights(entry.name, bundle_folder(root, entry.name), report=tell)
     log.info("Next: adaloraqat segment FILM --model %s", entry.name)
 
 

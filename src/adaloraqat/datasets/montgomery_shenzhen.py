@@ -14,8 +14,6 @@ nikhilpandey360/chest-xray-masks-and-labels): `CXR_png/` with joint masks `masks
 """
 
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from adaloraqat.datasets.listing import Listed, Listing, Shape, files_below, left_out
@@ -35,7 +33,7 @@ _FULL_SIZE, _SPACING_MM = {(4020, 4892), (4892, 4020)}, 0.0875
 _SIDES = {"leftmask": LEFT_LUNG, "rightmask": RIGHT_LUNG}
 
 
-def list_tuberculosis(root: Path, kind: str, sets: tuple[str, ...]) -> Listing:
+def list_tuberculosis(root: Path, kind: str, sets: tuple[str, ...] = tuple(_PREFIXES)) -> Listing:
     """List the films of `sets` below `root` that have their masks.
 
     Raises:
@@ -71,11 +69,6 @@ def list_tuberculosis(root: Path, kind: str, sets: tuple[str, ...]) -> Listing:
     notices = left_out("film", films.keys() - have, "without a mask")
     notices += left_out("mask", (halves.keys() | joint.keys()) - films.keys(), "without a film")
     return Listing(tuple(listed), tuple(notices))
-
-
-def reader(*sets: str) -> Callable[[Path, str], Listing]:
-    """Return the reader of one or both sets."""
-    return partial(list_tuberculosis, sets=sets)
 
 
 def _mask(halves: dict[int, Path], joint: Path | None) -> Joined | Path | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,7 @@ def _challenge(reader: str) -> Callable[[Path, Any], Listing]:
     """A reader of the challenge's room, which is imported by the first call: this room does without it."""
 
     def read(path: Path, kind: str | None) -> Listing:
-        listing: Listing = getattr(import_module("adaloraqat.challenge.sources"), reader)(path, kind)
-        return listing
+        return getattr(import_module("adaloraqat.challenge.sources"), reader)(path, kind)
 
     return read
 
@@ -101,12 +101,12 @@ _ALL = (
            {"lungs": (33920,), "infection": (2913, 5826)}, covid_collections.LICENCES["covid_qu_ex"]),
     Source("siim_acr", "SIIM-ACR Pneumothorax", siim_acr.list_siim_acr, ("pneumothorax",),
            {"pneumothorax": (10675, 12047)}, siim_acr.LICENCE),
-    Source("montgomery", "Montgomery", montgomery_shenzhen.reader("montgomery"), ("lung-field",),
-           {"lung-field": (138,)}, montgomery_shenzhen.LICENCES["montgomery"]),
-    Source("shenzhen", "Shenzhen", montgomery_shenzhen.reader("shenzhen"), ("lung-field",),
-           {"lung-field": (566,)}, montgomery_shenzhen.LICENCES["shenzhen"]),
+    Source("montgomery", "Montgomery", partial(montgomery_shenzhen.list_tuberculosis, sets=("montgomery",)),
+           ("lung-field",), {"lung-field": (138,)}, montgomery_shenzhen.LICENCES["montgomery"]),
+    Source("shenzhen", "Shenzhen", partial(montgomery_shenzhen.list_tuberculosis, sets=("shenzhen",)),
+           ("lung-field",), {"lung-field": (566,)}, montgomery_shenzhen.LICENCES["shenzhen"]),
     Source("montgomery_shenzhen", "Montgomery and Shenzhen",
-           montgomery_shenzhen.reader("montgomery", "shenzhen"), ("lung-field",), {"lung-field": (704,)},
+           montgomery_shenzhen.list_tuberculosis, ("lung-field",), {"lung-field": (704,)},
            "; ".join(montgomery_shenzhen.LICENCES.values())),
     Source("v7_covid19", "V7 COVID-19 X-ray", v7_covid19.list_v7_covid19, ("whole-lung",),
            licence=v7_covid19.LICENCE),

@@ -172,8 +172,7 @@ def fill(paths: Sequence[Sequence[Point]], shape: tuple[int, int]) -> NDArray[np
         points = np.asarray(path, dtype=np.float64).reshape(-1, 2)
         if len(points) >= 3:
             _add_edges(flips, points, np.roll(points, -1, axis=0))
-    inside: NDArray[np.bool_] = np.logical_xor.accumulate(flips, axis=1)[:, :width]
-    return inside
+    return np.logical_xor.accumulate(flips, axis=1)[:, :width]
 
 
 def _add_edges(flips: NDArray[np.bool_], starts: NDArray[np.float64], ends: NDArray[np.float64]) -> None:

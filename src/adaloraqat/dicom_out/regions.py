@@ -9,7 +9,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from adaloraqat.bundle.components import label_components
-from adaloraqat.bundle.structures import Structures
+from adaloraqat.bundle.segmentation import Structures
 
 LUNG = codes.SCT.Lung
 HEART = codes.SCT.Heart

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 from pydicom import Dataset, FileDataset
 from pydicom.uid import UID
@@ -13,6 +12,7 @@ from adaloraqat.files import atomic_path
 from adaloraqat.radiograph.formats import DICOM_SUFFIXES, format_of
 from adaloraqat.radiograph.formats.base import quiet
 from adaloraqat.radiograph.formats.dicom import Dicom
+from adaloraqat.radiograph.formats.dicom_header import element
 from adaloraqat.radiograph.formats.dicom_pixels import read_dataset
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -134,7 +134,7 @@ def _source(path: Path, deidentifier: Deidentifier | None) -> Source:
     with refused_as(FilmError(f"{path.name} is not a readable DICOM film: export or copy it again.")):
         dataset = read_dataset(path, before_pixels=deidentifier is None)
     for key in _UIDS:
-        uid = str(_value(dataset, key) or "")
+        uid = str(element(dataset, key) or "")
         if not uid or not UID(uid).is_valid:
             raise FilmError(
                 f"{path.name} has no valid {key}, which DICOM results must refer to: export it from the "
@@ -174,7 +174,7 @@ def _fit(dataset: Dataset) -> Dataset:
             kind(header[key].value)
         except (TypeError, ValueError):
             setattr(header, key, "")
-    if sets := _value(header, "SpecificCharacterSet"):  # an empty first one of several is the default
+    if sets := element(header, "SpecificCharacterSet"):  # an empty first one of several is the default
         sets = [sets] if isinstance(sets, str) else list(sets)
         header.SpecificCharacterSet = [one or "ISO 2022 IR 6" for one in sets]
     if header.PatientSex not in ("M", "F", "O", ""):
@@ -195,16 +195,9 @@ def _check_grey_scale(header: Dataset) -> None:
             header.pop(key, None)
 
 
-def _value(dataset: Dataset, key: str) -> Any:
-    try:
-        return dataset.get(key)
-    except Exception:  # as above
-        return None
-
-
 def _numbers(dataset: Dataset, key: str) -> list[float]:
     """Return an element's values, none of them where one is not a finite number."""
-    value = _value(dataset, key)
+    value = element(dataset, key)
     if value is None or value == "":
         return []
     try:

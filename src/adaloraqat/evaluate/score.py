@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.bundle.engine import FloatArray
-from adaloraqat.bundle.prompted_model import Embedded
-from adaloraqat.bundle.prompts import Prompts
+from adaloraqat.bundle.prompts import Embedded, Prompts
 from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import AdaloraqatError, OutputError

@@ -23,13 +23,15 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.evaluate.evaluation import evaluate
 from adaloraqat.evaluate.machine import environment
 from adaloraqat.evaluate.rows import NO_BOX, read_rows
-from adaloraqat.experiments.demo_folder import DemoFiles, claim, next_command
-from adaloraqat.experiments.demo_numbers import (
+from adaloraqat.experiments.demo_results import (
     AFTER,
     BEFORE,
     FP32,
     INT8,
+    DemoFiles,
+    claim,
     model_rows,
+    next_command,
     products_sentence,
     prune_steps,
     scores_of,
@@ -50,9 +52,8 @@ from adaloraqat.report.pictures import Look, ShownFilm, ShownModel, panels, show
 from adaloraqat.training.kinds.adalora import AdaLoRAStage
 from adaloraqat.training.kinds.quantize import QuantizeStage
 from adaloraqat.training.recipe import Recipe
-from adaloraqat.training.run import LoadedRun, load_run, load_start
+from adaloraqat.training.run import LoadedRun, load_run, load_start, run_segmenter
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.torch_engine import run_segmenter
 from adaloraqat.training.train import train
 
 logger = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -17,10 +18,12 @@ import onnx
 
 import adaloraqat
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
+from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.format import DECODER, DOCUMENT, ENCODER, MASK_PROMPT, OPENVINO_IR
 from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.names import some_of
 from adaloraqat.errors import OutputError
+from adaloraqat.export.mask_parity import parity_shortfalls
 from adaloraqat.export.onnx_export import export_decoder, export_encoder, export_mask_prompt
 from adaloraqat.files import check_folder, umask
 from adaloraqat.lowrank import adapters_of
@@ -29,6 +32,8 @@ from adaloraqat.models.sam import architecture_of, count_parameters
 from adaloraqat.quantize.integer import convert
 from adaloraqat.quantize.policy import PrecisionPolicy, weighted_names
 from adaloraqat.radiograph import Preprocessing
+
+logger = logging.getLogger(__name__)
 
 LICENCE = "Research use only; see LICENSE-WEIGHTS."
 INTENDED_USE = "Research on chest radiographs. Not a medical device: no diagnosis, no treatment decision."
@@ -85,8 +90,8 @@ def export_bundle(
         measured: further metrics of the written files, which lie in the folder that it is given.
         openvino: write OpenVINO IR beside the ONNX files; the bundle vouches for it, and OpenVINO runs it.
         accepts_points: whether the bundle takes points and masks beside boxes; of a model that knows them.
-        parity: measures a written bundle against `model`; its result goes into `bundle.json`. Without it the
-            bundle says that parity was not measured.
+        parity: measures a written bundle against `model`; its result goes into `bundle.json`, and where an
+            engine falls short, into a warning. Without it the bundle says that parity was not measured.
         licence: of the weights.
         intended_use: in words.
 
@@ -142,6 +147,8 @@ def export_bundle(
         if parity is not None:
             fields["parity"] = {"measured": True, **parity(temporary)}
             write_bundle(temporary, fields, files)
+    for sentence in parity_shortfalls(fields["parity"]):
+        logger.warning("%s", sentence)
     return load_bundle(target)
 
 
@@ -228,6 +235,25 @@ def write_openvino_ir(folder: Path, graphs: Sequence[str] = (ENCODER, DECODER)) 
         except RuntimeError as error:  # OpenVINO names no reason; a full disk is the usual one
             raise OSError(f"OpenVINO could not write {structure}") from error
     return [name for graph in graphs for name in OPENVINO_IR[graph]]
+
+
+def refuse_early(out: Path, openvino: bool) -> None:
+    """Refuse, before minutes of work, what cannot be written.
+
+    Raises:
+        OutputError: `out` is something else than a bundle.
+        BundleError: `openvino`, and OpenVINO is not installed.
+    """
+    refuse_foreign(out)
+    if openvino:
+        openvino_package()
+
+
+def warn_of_range(policy: PrecisionPolicy) -> None:
+    """Warn where this CPU would execute weights of the policy's range wrongly."""
+    mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
+    if mismatch:
+        logger.warning("%s", mismatch)
 
 
 def refuse_foreign(target: Path) -> None:

@@ -13,12 +13,10 @@ import torch
 from transformers import SamModel
 
 from adaloraqat.bundle import Bundle, Segmenter
-from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.format import Prompt
-from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.manifest import split_for_export
-from adaloraqat.errors import OutputError, RecipeError
-from adaloraqat.export.bundle_writer import export_bundle, refuse_foreign
+from adaloraqat.errors import RecipeError
+from adaloraqat.export.bundle_writer import export_bundle, refuse_early, warn_of_range
 from adaloraqat.export.checkpoint_sizes import rounded_layers, size_sentences, sizes
 from adaloraqat.export.export_run import (
     Report,
@@ -27,10 +25,10 @@ from adaloraqat.export.export_run import (
     policy_in_range,
 )
 from adaloraqat.export.films import Pair, calibration_films, validation_films
-from adaloraqat.export.float_weights import write_float_weights
-from adaloraqat.export.mask_parity import agreement, parity_shortfalls
+from adaloraqat.export.float_weights import refuse_filled, write_float_weights
+from adaloraqat.export.mask_parity import agreement
 from adaloraqat.export.sensitivity import AUTO
-from adaloraqat.files import check_folder, sha256
+from adaloraqat.files import sha256
 from adaloraqat.measure.overlap import dice
 from adaloraqat.models.adalora_qat_checkpoint import (
     AdaLoRAQATCheckpoint,
@@ -40,8 +38,8 @@ from adaloraqat.models.adalora_qat_checkpoint import (
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy, policy_named
 from adaloraqat.radiograph import Box, Preprocessing
+from adaloraqat.training.run import model_segmenter
 from adaloraqat.training.run_films import UsableFilms
-from adaloraqat.training.torch_engine import model_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +103,7 @@ def export_checkpoint(
         OutputError: `out` exists and is not a bundle, or cannot be written.
         BundleError: `openvino`, and OpenVINO is not installed.
     """
-    refuse_foreign(out)
-    if openvino:
-        openvino_package()  # refuse before minutes of work
+    refuse_early(out, openvino)
     policy = _policy(precision, weight_range)
     training, validation = split_for_export(manifest)
     if policy.quantizes and not training:
@@ -118,9 +114,7 @@ def export_checkpoint(
     checkpoint = _read(file, options, report)
     for sentence in _about(checkpoint, policy):
         report(sentence)
-    mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
-    if mismatch:
-        logger.warning("%s", mismatch)
+    warn_of_range(policy)
     preprocessing = sam_preprocessing(checkpoint.model.config.vision_config.image_size)
     usable = UsableFilms()
     batches = calibration_films(training, preprocessing, usable, report) if policy.quantizes else ()
@@ -154,8 +148,6 @@ def export_checkpoint(
         parity=(lambda written: measure_parity(model, preprocessing, written, films)) if films else None,
         licence=LICENCE,
     )
-    for sentence in parity_shortfalls(bundle.parity):
-        logger.warning("%s", sentence)
     report(_stored_sentence(bundle, policy, checkpoint.model))
     for sentence in size_sentences(file.name, dict(bundle.metrics["sizes"])):
         report(sentence)
@@ -175,11 +167,7 @@ def export_checkpoint_base(
         RecipeError: the scaling or the base cannot be used.
         OutputError: `out` exists and is not an empty folder, or cannot be written.
     """
-    check_folder(out)
-    if out.exists() and any(out.iterdir()):
-        raise OutputError(
-            f"{out.absolute().name} is not empty, and nothing in it is overwritten: choose a new --out."
-        )
+    refuse_filled(out)
     checkpoint = _read(file, options, report)
     report(_scaling_sentence(checkpoint))
     return write_float_weights(checkpoint.model, out, half)

@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,14 @@ import numpy as np
 import torch
 
 from adaloraqat.bundle import Bundle, Segmenter
-from adaloraqat.bundle.cpu import weight_range_warning
-from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest
-from adaloraqat.errors import ManifestError, OutputError, RecipeError
-from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_foreign
+from adaloraqat.errors import ManifestError, RecipeError
+from adaloraqat.export.bundle_writer import LICENCE, export_bundle, refuse_early, warn_of_range
 from adaloraqat.export.films import CALIBRATION_FILMS, PARITY_FILMS, Pair, read_pairs
-from adaloraqat.export.float_weights import write_float_weights
+from adaloraqat.export.float_weights import refuse_filled, write_float_weights
 from adaloraqat.export.layer_parity import layer_parity
-from adaloraqat.export.mask_parity import installed_engines, mask_parities, parity_shortfalls
+from adaloraqat.export.mask_parity import installed_engines, mask_parities
 from adaloraqat.export.sensitivity import AUTO, RANKING_FILMS, Films, Proposal, check_max_drop, propose
-from adaloraqat.files import check_folder
 from adaloraqat.lowrank import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.measure.overlap import dice
@@ -33,10 +30,18 @@ from adaloraqat.radiograph import Box, Preprocessing
 from adaloraqat.training.batches import calibration_batches
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.recipe import Recipe, public_document
-from adaloraqat.training.run import LoadedRun, load_float_run, load_run, trainable_parameters
+from adaloraqat.training.run import (
+    LoadedRun,
+    knows_points,
+    load_float_run,
+    load_run,
+    masks_trained,
+    quality_trained,
+    run_segmenter,
+    trainable_parameters,
+)
 from adaloraqat.training.run_films import UsableFilms, choose_films
 from adaloraqat.training.run_folder import RunFolder
-from adaloraqat.training.torch_engine import knows_points, masks_trained, quality_trained, run_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -90,11 +95,9 @@ def export_run(
         OutputError: `out` exists and is not a bundle, or cannot be written.
         BundleError: `openvino`, and OpenVINO is not installed.
     """
-    refuse_foreign(out)
+    refuse_early(out, openvino)
     if precision == AUTO:
         check_max_drop(max_drop)
-    if openvino:
-        openvino_package()  # refuse before minutes of work
     run = load_run(folder, stage)
     merge_lora(run.model)
     trained = run.policy
@@ -107,9 +110,7 @@ def export_run(
         validation = list(scored.entries)
         proposal = _proposed(run, weight_range, trained, calibration(), scored, max_drop, report)
     policy = proposal.policy if proposal else _wanted(precision, weight_range, trained, run.model)
-    mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
-    if mismatch:
-        logger.warning("%s", mismatch)
+    warn_of_range(policy)
     model, post_training = _in_precision(run, policy, trained, calibration)
     if post_training:
         report(
@@ -122,13 +123,10 @@ def export_run(
             "no validation films, so parity and the gain of a second pass are not measured; give --data "
             "with films of split val"
         )
-    deployed = LoadedRun(
-        model, run.structure, run.preprocessing, run.recipe, run.stage, run.result, run.fingerprint
-    )
     if films:
         report(f"validating on {len(films)} films without a box: one pass, two passes, without specks")
     second_pass, smallest_part, metrics = choose_passes(
-        functools.partial(run_segmenter, deployed), accepts_boxes(model), films
+        functools.partial(run_segmenter, replace(run, model=model)), accepts_boxes(model), films
     )
     if proposal is not None:
         metrics |= {"auto": _described(proposal, max_drop)}
@@ -158,8 +156,6 @@ def export_run(
         prompt={"masks_trained": True} if masks_trained(run.recipe) else None,
         parity=(lambda written: measure_parity(model, run.preprocessing, written, films)) if films else None,
     )
-    for sentence in parity_shortfalls(bundle.parity):
-        logger.warning("%s", sentence)
     total = sum(record.bytes for record in bundle.files.values())
     report(f"{out.name}: {policy.name}, {total / 1e6:.2f} MB in {len(bundle.files)} files")
     return bundle
@@ -174,11 +170,7 @@ def export_base(folder: Path, out: Path, half: bool = False) -> str:
         CheckpointError: there is no finished stage without quantisation.
         OutputError: `out` exists and is not an empty folder, or cannot be written.
     """
-    check_folder(out)
-    if out.exists() and any(out.iterdir()):
-        raise OutputError(
-            f"{out.absolute().name} is not empty, and nothing in it is overwritten: choose a new --out."
-        )
+    refuse_filled(out)
     run = load_float_run(folder)
     merge_lora(run.model)
     if run.structure.ranks is not None:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.bundle import Bundle, load_bundle
-from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.format import MASK_PROMPT, PROPOSED_BOX, PROPOSED_LUNGS, WHOLE, Prompt
-from adaloraqat.bundle.runtimes import openvino_package
 from adaloraqat.datasets.manifest import split_for_export
 from adaloraqat.errors import RecipeError
-from adaloraqat.export.bundle_writer import INTENDED_USE, LICENCE, export_bundle, refuse_foreign
+from adaloraqat.export.bundle_writer import INTENDED_USE, LICENCE, export_bundle, refuse_early, warn_of_range
 from adaloraqat.export.export_run import (
     Report,
     choose_passes,
@@ -23,15 +21,13 @@ from adaloraqat.export.export_run import (
     policy_in_range,
 )
 from adaloraqat.export.films import Pair, calibration_films, validation_films
-from adaloraqat.export.mask_parity import parity_shortfalls
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.published import SHIPPED_BASE, Published, by_file_name, find, is_bundle
 from adaloraqat.quantize.calibration import in_precision
 from adaloraqat.quantize.policy import PrecisionPolicy
 from adaloraqat.radiograph import Preprocessing
-from adaloraqat.training.run import load_published
+from adaloraqat.training.run import load_published, model_segmenter
 from adaloraqat.training.run_films import UsableFilms
-from adaloraqat.training.torch_engine import model_segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +74,7 @@ def export_weights(
         OutputError: `out` exists and is not a bundle, or cannot be written.
         BundleError: `openvino`, and OpenVINO is not installed.
     """
-    refuse_foreign(out)
-    if openvino:
-        openvino_package()  # refuse before minutes of work
+    refuse_early(out, openvino)
     policy = policy_in_range(precision or DEFAULT, weight_range)
     training, validation = split_for_export(manifest)
     if policy.quantizes and not training:
@@ -88,9 +82,7 @@ def export_weights(
             f"{policy.name} needs films to calibrate on: give --data with films in split train, or without a "
             "split."
         )
-    mismatch = weight_range_warning(policy.weight_range) if policy.quantizes else None
-    if mismatch:
-        logger.warning("%s", mismatch)
+    warn_of_range(policy)
     report(f"reading {Path(weights).name}")
     float_model, structure = load_published(weights)
     preprocessing, usable = structure.preprocessing_at(), UsableFilms()
@@ -131,8 +123,6 @@ def export_weights(
         licence=given.licence if given else _licence(weights, entry),
         intended_use=given.intended_use if given else INTENDED_USE,
     )
-    for sentence in parity_shortfalls(bundle.parity):
-        logger.warning("%s", sentence)
     report(f"{out.name}: {policy.name}, {sum(f.bytes for f in bundle.files.values()) / 1e6:.2f} MB")
     return bundle
 

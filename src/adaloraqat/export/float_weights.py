@@ -6,7 +6,8 @@ from pathlib import Path
 
 from transformers import SamModel
 
-from adaloraqat.files import write_text
+from adaloraqat.errors import OutputError
+from adaloraqat.files import check_folder, write_text
 from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.lite_medsam import LiteMedSam
 from adaloraqat.radiograph.preprocess import Preprocessing
@@ -23,6 +24,19 @@ _LITE_MEDSAM = (
     "import adaloraqat.models.lite_medsam  # which tells transformers of this kind of model\n"
     "from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained({folder!r})",
 )
+
+
+def refuse_filled(out: Path) -> None:
+    """Refuse a folder that cannot be made, or that holds anything.
+
+    Raises:
+        OutputError: it does.
+    """
+    check_folder(out)
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(
+            f"{out.absolute().name} is not empty, and nothing in it is overwritten: choose a new --out."
+        )
 
 
 def write_float_weights(

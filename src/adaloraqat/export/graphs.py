@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamAttention, SamVisionLayer
 
-from adaloraqat.models.prompt_free import PromptFreeModel
+from adaloraqat.models.sam import PromptFreeModel
 from adaloraqat.models.tiny_vit import WindowAttention
 from adaloraqat.quantize.storage import write_out_stored
 
@@ -224,8 +224,7 @@ class NetworkGraph(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Segment one normalised film."""
-        logits: Tensor = self.network(image)
-        return logits
+        return self.network(image)
 
 
 class RepeatGraph(nn.Module):

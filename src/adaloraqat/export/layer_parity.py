@@ -152,8 +152,7 @@ def _run(
     path: Path, feeds: Mapping[str, FloatArray], outputs: list[str], engine: str, threads: int | None
 ) -> list[FloatArray]:
     if engine == "onnxruntime":
-        found: list[FloatArray] = onnxruntime_session(path, threads).run(outputs, dict(feeds))
-        return found
+        return onnxruntime_session(path, threads).run(outputs, dict(feeds))
     if engine == "openvino":
         results = openvino_model(path, threads)(dict(feeds))
         return [np.array(results[name]) for name in outputs]

@@ -21,7 +21,7 @@ from adaloraqat.bundle.engine import FloatArray
 from adaloraqat.errors import BundleError
 from adaloraqat.measure.overlap import Mask, dice
 from adaloraqat.radiograph import Box, Film
-from adaloraqat.training.torch_engine import TorchEngine
+from adaloraqat.training.run import TorchEngine
 
 NOISE = 1e-6
 """Amplitude of the change of the normalised film that gives the noise floor."""

@@ -24,7 +24,7 @@ from adaloraqat.export.graphs import (
 )
 from adaloraqat.files import atomic_path
 from adaloraqat.models.families import SegmentationModel
-from adaloraqat.models.prompt_free import PromptFreeModel
+from adaloraqat.models.sam import PromptFreeModel
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -213,12 +213,9 @@ def _only(policy: PrecisionPolicy, names: Sequence[str]) -> PrecisionPolicy:
 
 def _without(policy: PrecisionPolicy, names: Sequence[str]) -> PrecisionPolicy:
     """Return `policy` with `names` in float, weights stored in 16 bits; named auto."""
-    floats = tuple((name, "float32" if _is_product(policy, name) else "float16 storage") for name in names)
+    products = {name for name in names if PRECISIONS[policy.precision_of(name)].product}  # without weights
+    floats = tuple((name, "float32" if name in products else "float16 storage") for name in names)
     return PrecisionPolicy(AUTO, floats + policy.rules, policy.weight_range, policy.divide)
-
-
-def _is_product(policy: PrecisionPolicy, name: str) -> bool:
-    return PRECISIONS[policy.precision_of(name)].product  # it has no weight that could be stored
 
 
 def _dice(model: SamModel, policy: PrecisionPolicy, films: Films) -> float:

@@ -13,10 +13,17 @@ from torch import Tensor, nn
 
 from adaloraqat.lowrank.adalora import adapted_layers, adapters_of
 from adaloraqat.lowrank.adalora_layer import PROJECTIONS, SVDAdapter
-from adaloraqat.models.exact import exact
 
 NOTICEABLE_UPDATE = 1e-3
 """Below this ‖ΔW‖/‖W‖ in every matrix the adapters have learned next to nothing."""
+
+
+def exact(values: Tensor) -> Tensor:
+    """Return `values` in float64, for sums that must not round.
+
+    On the CPU where the device has no float64 (Apple's GPUs).
+    """
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def orthogonality(adapter: SVDAdapter) -> Tensor:

@@ -42,7 +42,8 @@ def save_peft(model: nn.Module, folder: str | Path, base: str | None = None) -> 
     layers = adapted_layers(model)
     if not layers:
         raise ValueError("the model has no adapters to save: call add_adapters first")
-    rank = max(1, *(sum(_ranks(qkv)) for qkv in layers.values()))
+    ranks = [sum(qkv.adapter(projection).rank for projection in PROJECTIONS) for qkv in layers.values()]
+    rank = max(1, *ranks)
     tensors = {
         f"{name}.{key}": value for name, qkv in layers.items() for key, value in _triplet(qkv, rank).items()
     }
@@ -99,10 +100,6 @@ def write_adapter(
         "bias": "none",
     }
     write_json(folder / CONFIG_NAME, document)
-
-
-def _ranks(qkv: AdaptedQKV) -> list[int]:
-    return [qkv.adapter(projection).rank for projection in PROJECTIONS]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.lowrank.adalora_layer import SVDAdapter
-from adaloraqat.models.exact import exact
+from adaloraqat.lowrank.orthogonality import exact
 
 
 class RankAllocator:

@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from adaloraqat.bundle.segmentation import Segmentation
 
-__all__ = ["cardiothoracic_ratio", "clinical_measures", "lung_areas"]
-
 
 def clinical_measures(result: Segmentation) -> dict[str, Any] | None:
     """Return the measures of one film as JSON has them; None where the model was not trained for structures.

@@ -40,8 +40,8 @@ from adaloraqat.models.adalora_qat_naming import (
 from adaloraqat.models.architecture import SamArchitecture
 from adaloraqat.models.checkpoint_files import WRAPPERS, load_pickled
 from adaloraqat.models.checkpoints import load_base, model_from_state
-from adaloraqat.models.meta_naming import count_indices, infer_decoder_config, infer_vit_config
 from adaloraqat.models.published import PUBLISHED_WEIGHTS
+from adaloraqat.models.weight_naming import count_indices, infer_decoder_config, infer_vit_config
 from adaloraqat.radiograph import Preprocessing
 
 _KEPT = ("epoch", "val_dice", "val_metrics", "stage1_dice", "quantized_layers", "timestamp", "max_rank")
@@ -137,7 +137,11 @@ def _whole(content: object, source: Path, given: Scaling | None) -> AdaLoRAQATCh
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{file} holds no dictionary of weights: give an AdaLoRA-QAT checkpoint.")
     state, outer = _state_in(content)
-    odd = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_tensor(value))]
+    odd = [
+        str(name)
+        for name, value in state.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
     if not is_adalora_qat_naming(map(str, state)):
         raise CheckpointError(
             f"{file} is not a checkpoint of AdaLoRA-QAT's public code, because it lacks the adapters "
@@ -270,10 +274,6 @@ def _state_in(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], Mapping[An
         if isinstance(content.get(wrapper), dict):
             return content[wrapper], content
     return content, {}
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 def _stage(outer: Mapping[Any, Any], parts: Parts, rounded: frozenset[str] | None) -> int | None:

@@ -11,8 +11,6 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamAttention, SamVisionAttention
 
-__all__ = ["PRODUCTS", "MatrixProduct", "fuse_again", "is_attention", "write_out"]
-
 PRODUCTS = ("scores", "mixture")
 """Names of the two products within an attention module."""
 

@@ -26,7 +26,7 @@ from adaloraqat.models.baseline_architectures import (
     SegFormerArchitecture,
     UNetArchitecture,
 )
-from adaloraqat.models.prompt_free import PromptFreeModel
+from adaloraqat.models.sam import PromptFreeModel
 
 LOW_LEVEL_WIDTH, HEAD_WIDTH = 48, 256
 """Widths of the reduced low-level features and of the decoder (Chen et al. 2018, section 4)."""
@@ -85,8 +85,7 @@ class _Logits(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, 1, S / 4, S / 4) of images (B, C, S, S)."""
-        logits: Tensor = self.model(pixel_values=image).logits
-        return logits
+        return self.model(pixel_values=image).logits
 
 
 def build_deeplab_v3_plus(architecture: Mapping[str, Any]) -> PromptFreeModel:
@@ -152,8 +151,7 @@ class _DeepLabV3Plus(nn.Module):
         fine, deep = self._features(image)
         pooled = self.pooling(deep)  # (B, 256, S / stride, S / stride)
         pooled = F.interpolate(pooled, size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        logits: Tensor = self.decoder(torch.cat([self.low_level(fine), pooled], dim=1))
-        return logits
+        return self.decoder(torch.cat([self.low_level(fine), pooled], dim=1))
 
 
 def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

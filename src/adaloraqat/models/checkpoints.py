@@ -29,13 +29,6 @@ from adaloraqat.models.families import resize_model
 from adaloraqat.models.from_bundle import state_of_bundle
 from adaloraqat.models.lite_medsam import build_lite_medsam, lite_medsam_from_state
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
-from adaloraqat.models.lite_medsam_naming import (
-    infer_lite_medsam,
-    is_lite_medsam_naming,
-    tiny_vit_name,
-    without_derived,
-)
-from adaloraqat.models.meta_naming import infer_architecture, is_meta_naming, to_transformers
 from adaloraqat.models.published import is_bundle, resolve
 from adaloraqat.models.registry import Architecture
 from adaloraqat.models.sam import (
@@ -44,6 +37,15 @@ from adaloraqat.models.sam import (
     architecture_of,
     build_sam,
     sam_from_state,
+)
+from adaloraqat.models.weight_naming import (
+    infer_architecture,
+    infer_lite_medsam,
+    is_lite_medsam_naming,
+    is_meta_naming,
+    tiny_vit_name,
+    to_transformers,
+    without_derived,
 )
 from adaloraqat.radiograph.preprocess import Preprocessing
 
@@ -248,11 +250,8 @@ def _checked(state: dict[str, Tensor], architecture: Architecture, file: str) ->
         )
     for name, shape in expected.items():
         _check_tensor(name, state[name], shape, file)
-    return {name: _own_kind(name, state[name]).contiguous() for name in expected}
-
-
-def _own_kind(name: str, tensor: Tensor) -> Tensor:
-    return tensor.to(torch.int64 if name.endswith(_COUNTER) else torch.float32)
+    kinds = {name: torch.int64 if name.endswith(_COUNTER) else torch.float32 for name in expected}
+    return {name: state[name].to(kind).contiguous() for name, kind in kinds.items()}
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: torch.Size, file: str) -> None:

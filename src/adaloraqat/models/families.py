@@ -19,20 +19,7 @@ from transformers import SamModel
 from adaloraqat.errors import RecipeError
 from adaloraqat.models.baselines import build_deeplab_v3_plus, build_segformer, build_unet
 from adaloraqat.models.lite_medsam import LiteMedSam, build_lite_medsam, lite_medsam_from_state
-from adaloraqat.models.prompt_free import PromptFreeModel
-from adaloraqat.models.sam import SamArchitecture, architecture_of, build_sam, sam_from_state
-
-__all__ = [
-    "FAMILIES",
-    "SegmentationModel",
-    "accepts_boxes",
-    "build",
-    "check",
-    "resize",
-    "resize_model",
-    "resize_positions",
-    "resize_relative_positions",
-]
+from adaloraqat.models.sam import PromptFreeModel, SamArchitecture, architecture_of, build_sam, sam_from_state
 
 SegmentationModel: TypeAlias = SamModel | PromptFreeModel
 """What the training loop, the validation and the export take; LiteMedSAM is a `SamModel` too."""

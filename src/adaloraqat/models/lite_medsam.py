@@ -19,8 +19,6 @@ from adaloraqat.models.sam import SHARED_FREQUENCIES, initialise_prompt_and_deco
 from adaloraqat.models.tiny_vit import BatchNorm, InvertedBottleneck, TinyViT, WindowAttention
 from adaloraqat.renamed import warn_renamed
 
-__all__ = ["LiteMedSam", "LiteMedSamConfig", "build_lite_medsam", "lite_medsam_from_state"]
-
 _ENCODER_STD = 0.02  # TinyViT's truncated normal of linear layers
 
 

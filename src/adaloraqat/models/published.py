@@ -33,6 +33,10 @@ SHIPPED_BASE = "base"
 RECORD = "origin.json"
 """Beside every kept file: what it is, where it came from, its bytes and SHA-256. Written last."""
 
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Files of weights, of one name in every folder: the first that a repository holds is taken. The second is a
+pickle, read with `weights_only`."""
+
 SEEN_OUR_FILMS = (
     "It has probably seen films that it is scored on here: public lists of its challenge's training set name "
     "Chest-Xray-Masks-and-Labels (Montgomery and Shenzhen), COVID-19 Radiography and COVID-QU-Ex, and "
@@ -210,7 +214,7 @@ def by_file_name(path: str | os.PathLike[str]) -> Published | None:
         (
             entry
             for entry in PUBLISHED_WEIGHTS.values()
-            if name in {file.name for file in (entry.file, *entry.others) if not _is_part(file.name)}
+            if name in {file.name for file in (entry.file, *entry.others) if file.name not in WEIGHTS}
         ),
         None,
     )
@@ -253,11 +257,6 @@ def _config_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _is_part(name: str) -> bool:
-    """Whether a file is only a part of a folder, under the name that every such folder uses."""
-    return name in ("model.safetensors", "pytorch_model.bin")
 
 
 def named(name: str) -> Published:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from transformers import SamModel
 
 from adaloraqat.models.architecture import SMALL, TINY, VIT_B, VIT_H, VIT_L, SamArchitecture
-from adaloraqat.models.prompt_free import PromptFreeModel
 
 __all__ = [
     "SHARED_FREQUENCIES",
@@ -22,6 +21,7 @@ __all__ = [
     "VIT_B",
     "VIT_H",
     "VIT_L",
+    "PromptFreeModel",
     "SamArchitecture",
     "architecture_of",
     "build_sam",
@@ -85,6 +85,34 @@ def sam_from_state(
     shared = nn.Parameter(state[SHARED_FREQUENCIES[0]], requires_grad=False)
     model.load_state_dict({**state, **dict.fromkeys(SHARED_FREQUENCIES, shared)}, assign=True)
     return model
+
+
+class PromptFreeModel(nn.Module):
+    """A network without prompts (U-Net and the like) behind the same `encode` and `decode` as a SAM.
+
+    Images (B, C, S, S) -> logits (B, 1, n, n), where the n×n grid covers the S×S image. So the baselines go
+    through the one training loop, the one validation, the one export. A box means nothing to them; whatever
+    compares models must compare them with box-less use only.
+
+    Attributes:
+        network: the network itself.
+        architecture: the config that `adaloraqat.models.families.build` takes to build it again.
+    """
+
+    def __init__(self, network: nn.Module, architecture: Mapping[str, Any]) -> None:
+        """Wrap `network`."""
+        super().__init__()
+        self.network = network
+        self.architecture = dict(architecture)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the logits (B, 1, n, n): all there is to compute, since no prompt follows."""
+        return self.network(image)
+
+    def decode(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same logits for every box (B, N, n, n), and zeros (B, N): no quality is predicted."""
+        logits = embedding.expand(-1, boxes.shape[1], -1, -1)
+        return logits, logits.new_zeros(logits.shape[:2])
 
 
 def encode(model: SamModel | PromptFreeModel, image: Tensor) -> Tensor:

@@ -19,8 +19,6 @@ from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisi
 from adaloraqat.models.attention import MatrixProduct
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 
-__all__ = ["BatchNorm", "ConvNorm", "TinyViT", "WindowAttention"]
-
 
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation that keeps its statistics while its weight is frozen, in training mode too.

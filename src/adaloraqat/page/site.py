@@ -15,8 +15,7 @@ from typing import Any
 
 import adaloraqat
 from adaloraqat.bundle.format import DOCUMENT, Bundle, FileRecord, load_bundle
-from adaloraqat.bundle.model_packages import folder_of
-from adaloraqat.bundle.shipped import choose_model, shipped_names
+from adaloraqat.bundle.shipped import choose_model, folder_of, shipped_names
 from adaloraqat.errors import AdaloraqatError, BundleError
 
 GROUP = "adaloraqat.page"

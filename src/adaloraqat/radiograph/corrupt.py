@@ -18,8 +18,6 @@ from PIL import Image
 
 from adaloraqat.errors import FilmError
 
-__all__ = ["CLEAN", "CORRUPTIONS", "Corrupted", "Corruption", "corrupt"]
-
 Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Change = Callable[[Pixels, Mask, np.random.Generator], tuple[Pixels, Mask]]

@@ -1,5 +1,6 @@
 """The film: one X-ray as a value, whatever file it came from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +96,11 @@ def possible_spacing(
     low, high = _FILM_WIDTH_MM
     possible = row > 0 and column > 0 and low <= column * shape[1] <= high
     return spacing_mm if possible and 0.25 <= row / column <= 4 else None
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """Return (H, W) for a sentence: width x height."""
+    return " x ".join(str(side) for side in reversed(shape))
 
 
 def check_size(name: str, height: int, width: int) -> None:

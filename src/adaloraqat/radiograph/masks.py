@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.film import Film
+from adaloraqat.radiograph.film import Film, size_text
 from adaloraqat.radiograph.formats import open_picture
 from adaloraqat.radiograph.formats.base import on_black
 from adaloraqat.radiograph.formats.npz import read_npz_mask
@@ -104,7 +104,8 @@ def write_overlay(
     """
     if mask.shape != film.shape:
         raise FilmError(
-            f"The mask has {_size(mask.shape)} pixels and its film {_size(film.shape)}: both must agree."
+            f"The mask has {size_text(mask.shape)} pixels and its film {size_text(film.shape)}: both must "
+            "agree."
         )
     line = max(1, round(max(film.shape) / 400))
     image = tinted(Preprocessing().stretch(film.pixels), (mask != 0).astype(np.uint8), _PALETTE, 0.25, line)
@@ -196,7 +197,7 @@ def check_mask_shape(path: Path, found: tuple[int, ...], wanted: tuple[int, int]
     """
     if wanted is not None and tuple(found) != tuple(wanted):
         raise FilmError(
-            f"The mask {path.name} has {_size(found)} pixels and its film {_size(wanted)}: "
+            f"The mask {path.name} has {size_text(found)} pixels and its film {size_text(wanted)}: "
             "give a mask on the film's own grid."
         )
 
@@ -212,7 +213,3 @@ def contour(labels: NDArray[Any], line: int) -> NDArray[np.bool_]:
         )
         core = np.logical_and.reduce([core, *(labels == other for other in around)])
     return inner & ~core
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in reversed(shape))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph.film import MAX_PIXELS, grey
+from adaloraqat.radiograph.film import MAX_PIXELS, grey, size_text
 from adaloraqat.radiograph.geometry import Box
 
 _MOST_SIDE = math.isqrt(MAX_PIXELS)
@@ -67,7 +67,7 @@ class Frame:
         """
         if mask.shape != self.original:
             raise FilmError(
-                f"The mask has {_size(mask.shape)} pixels and its film {_size(self.original)}: "
+                f"The mask has {size_text(mask.shape)} pixels and its film {size_text(self.original)}: "
                 "give a mask on the film's own grid."
             )
         return np.clip(self._place(mask.astype(np.float32)), 0.0, 1.0)
@@ -297,7 +297,3 @@ def _percentiles(pixels: NDArray[Any], low: float, high: float) -> tuple[float, 
     step = max(1, math.isqrt(pixels.size // _SAMPLE))
     values = np.percentile(pixels[::step, ::step], (low, high))
     return float(values[0]), float(values[1])
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in reversed(shape))

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,8 @@ def _address(entry: Entry, with_mask: bool) -> str:
         return ""
     contours = []
     if with_mask:
-        try:
+        with suppress(Exception):
             contours = [Contour(_fitting(read_mask(entry.path_mask), film), TRUTH)]
-        except Exception:
-            contours = []
     return jpeg_address(draw_contours(film, contours, _SIDE))
 
 

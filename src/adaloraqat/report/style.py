@@ -58,8 +58,7 @@ def style(**changes: Any) -> AbstractContextManager[None]:
     """Return a context in which figures are drawn and saved in our style."""
     import matplotlib as mpl
 
-    context: AbstractContextManager[None] = mpl.rc_context(_STYLE | changes)
-    return context
+    return mpl.rc_context(_STYLE | changes)
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -111,9 +111,7 @@ def _digits(measure: str) -> int:
 
 
 def _test(test: Mapping[str, Any] | None) -> list[str]:
-    if test is None:
-        return [DASH] * 4
-    if test["mean_difference"] is None:
+    if test is None or test["mean_difference"] is None:
         return [DASH] * 4
     difference = with_interval(signed(test["mean_difference"]), test["interval"], "+.4f")
     effect = DASH if test["effect_size"] is None else signed(test["effect_size"], 2)

@@ -1,8 +1,11 @@
 """What a step trains on: films in turn or in balance, varied, each with a box and the mask that it asks for.
 
 Without state: any batch can be computed alone from seed, stage and step, which makes resuming exact. Balanced
-modalities are QMedSAM's (arXiv 2412.11186).
+modalities are QMedSAM's (arXiv 2412.11186). Where a step is prompted by clicks, as a person corrects a mask
+(SAM, arXiv 2304.02643), they are drawn last, because they depend on what the model answers.
 """
+
+from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,9 +13,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from adaloraqat.bundle.format import NO_POINT
 from adaloraqat.datasets.manifest import Entry
+from adaloraqat.measure.clicks import next_click
+from adaloraqat.models.families import SegmentationModel
+from adaloraqat.models.sam import decode
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Augmentation, Warp
 from adaloraqat.training.films import FilmSet, normalise
@@ -44,7 +52,7 @@ class Batch(NamedTuple):
     mask_alone: bool = False
     views: tuple[int, ...] = ()
 
-    def part(self, rows: slice) -> "Batch":
+    def part(self, rows: slice) -> Batch:
         """Return these films of the batch, with all that was drawn for them."""
         return self._replace(
             indices=self.indices[rows],
@@ -307,3 +315,60 @@ def calibration_batches(
             [box_of(valid[row, 0], size), box_of(targets[row, 2] > 0.5, size)] for row in range(len(images))
         ]
         yield normalise(images, valid, preprocessing), torch.tensor(boxes)
+
+
+# ---- which clicks --------------------------------------------------------------------------------------
+
+
+def step_prompts(
+    model: SegmentationModel, batch: Batch, embedding: Tensor, boxes: Tensor, wanted: Tensor
+) -> Sequence[Tensor | None]:
+    """Return what a step decodes with, in the order of `decode`: boxes, or clicks with or without them."""
+    given = boxes if batch.with_box else None
+    if not batch.clicks:
+        return (given,)
+    clicks = draw_clicks(model, embedding, given, wanted, batch.clicks, batch.mask_alone)
+    return None if batch.mask_alone else given, *clicks
+
+
+@torch.no_grad()
+def draw_clicks(
+    model: SegmentationModel,
+    embedding: Tensor,
+    boxes: Tensor | None,
+    wanted: Tensor,
+    count: int,
+    mask_alone: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Click `count` times, each time where the mask so far is wrong; the first time there may be none.
+
+    Where a mask is right, and where nothing is wanted, SAM's empty point stands for a click.
+
+    Args:
+        model: in any mode; nothing of it changes.
+        embedding: (B, D, g, g).
+        boxes: (B, 1, 4) that the first mask comes from; None: the first click lies in the truth.
+        wanted: (B, 1, S, S) soft masks.
+        count: 1 or more.
+        mask_alone: whether the boxes give no more than the first mask.
+
+    Returns:
+        points (B, 1, P, 2) in model pixels, labels (B, 1, P), and masks (B, 1, 4g, 4g), the logits that the
+        last click corrects; None before any.
+    """
+    size, truths = wanted.shape[-2:], (wanted[:, 0] > 0.5).cpu().numpy()
+    embedding = embedding.detach()
+    masks = None if boxes is None else decode(model, embedding, boxes)[0].float()
+    boxes = None if mask_alone else boxes
+    points, labels = embedding.new_zeros(len(wanted), 1, 0, 2), embedding.new_zeros(len(wanted), 1, 0)
+    for place in range(count):
+        if place:
+            masks = decode(model, embedding, boxes, points, labels, masks)[0].float()
+        found = np.zeros_like(truths)
+        if masks is not None:
+            found = (F.interpolate(masks, size=size, mode="bilinear") > 0)[:, 0].cpu().numpy()
+        clicks = [next_click(mask, truth) for mask, truth in zip(found, truths, strict=True)]
+        new = torch.tensor([click or (0, 0, NO_POINT) for click in clicks]).to(points)[:, None, None]
+        points = torch.cat([points, new[..., :2]], dim=2)
+        labels = torch.cat([labels, new[..., 2]], dim=2)
+    return points, labels, masks

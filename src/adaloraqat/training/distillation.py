@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adaloraqat.files import atomic_path
-from adaloraqat.models.exact import exact
+from adaloraqat.lowrank.orthogonality import exact
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import architecture_of, decode, encode
+from adaloraqat.progress import Report
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.augment import Warp
 from adaloraqat.training.films import FilmSet, device_of, embed
-from adaloraqat.training.kinds.base import Distillation
-from adaloraqat.training.losses import mask_iou
+from adaloraqat.training.kinds.base import Distillation, Stage
+from adaloraqat.training.optimization import mask_iou, set_training
 
 FITTING_FILMS = 32
 RIDGE = 1e-2
@@ -51,7 +52,7 @@ class Teacher:
     whole_masks: NDArray[np.uint8] | None = None
 
     @torch.no_grad()
-    def embed(self, indices: Sequence[int], warp: Warp | None) -> Tensor:
+    def embed(self, indices: Sequence[int], warp: Warp | None = None) -> Tensor:
         """Return the embedding (B, D, g, g) float32 of films moved by `warp`, with no change of look."""
         if warp is None and self.embeddings is not None:
             remembered = torch.from_numpy(self.embeddings[list(indices)].astype(np.float32))
@@ -62,17 +63,13 @@ class Teacher:
             images, valid = moved[:, :1], moved[:, 1:].round()
         return embed(self.model, images, valid, self.preprocessing).float()
 
-    def embed_as_is(self, indices: Sequence[int]) -> Tensor:
-        """Return the embedding (B, D, g, g) float32 of films as they are."""
-        return self.embed(indices, None)
-
     @torch.no_grad()
     def whole_mask_as_is(self, indices: Sequence[int]) -> Tensor:
         """Return the mask (B, 1, n, n) uint8 of whole films as they are, 255 for certain lung."""
         side = float(self.preprocessing.image_size)
         size = [self.films.frames[index].resized for index in indices]
         boxes = [[[0.0, 0.0, width / side, height / side]] for height, width in size]
-        logits = self.masks(self.embed(indices, None), torch.tensor(boxes).to(device_of(self.model)), 1)
+        logits = self.masks(self.embed(indices), torch.tensor(boxes).to(device_of(self.model)), 1)
         return (logits.sigmoid() * 255).round().to(torch.uint8)
 
     def whole_mask(self, indices: Sequence[int], warp: Warp | None, size: int) -> Tensor:
@@ -89,6 +86,17 @@ class Teacher:
         return decode(self.model, embedding, boxes * scale)[0].float()
 
 
+def remember(teacher: Teacher, stage: Stage, choice: Distillation, folder: Path, report: Report) -> Teacher:
+    """Return the teacher with those answers on disk, computed once, that `stage` asks for again and again."""
+    if not choice.embedding:
+        report(f"{stage.name}: the teacher's masks are computed once")
+        return remember_masks(teacher, folder)
+    if stage.augmentation == 0 or not stage.geometry:
+        report(f"{stage.name}: the teacher's embeddings are computed once")
+        return remember_embeddings(teacher, folder)
+    return teacher
+
+
 def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
     """Return the teacher with the embedding of every film on disk, computed once.
 
@@ -99,7 +107,7 @@ def remember_embeddings(teacher: Teacher, folder: Path) -> Teacher:
     Raises:
         OutputError: it cannot be written.
     """
-    table = _remembered(teacher, folder / f"teacher-{_digest(teacher)}.npy", np.float16, teacher.embed_as_is)
+    table = _remembered(teacher, folder / f"teacher-{_digest(teacher)}.npy", np.float16, teacher.embed)
     return replace(teacher, embeddings=table)
 
 
@@ -161,7 +169,7 @@ class Distiller:
     def __init__(self, choice: Distillation, teacher: Teacher, student_width: int, student_size: int) -> None:
         """Take a teacher and the student's embedding width D and image side S, px."""
         self.choice, self.teacher, self._size = choice, teacher, student_size
-        answer = teacher.embed([0], None)
+        answer = teacher.embed([0])
         width = answer.shape[1]
         differs = width != student_width and choice.embedding > 0
         self.projection = nn.Conv2d(student_width, width, 1, device=answer.device) if differs else None
@@ -172,23 +180,33 @@ class Distiller:
         return {f"distillation.projection.{name}": parameter for name, parameter in named}
 
     @torch.no_grad()
-    def fit(self, embed: Callable[[Sequence[int]], Tensor]) -> None:
+    def fit(self, model: SegmentationModel, films: FilmSet, preprocessing: Preprocessing) -> None:
         """Start the projection as the best linear map (least squares, ridge) on the first training films.
 
         So a stage never begins by pulling the embedding towards an arbitrary map, and stages that follow one
         another need not hand theirs on.
 
         Args:
-            embed: gives the student's embedding (B, D, g, g) of films by index, unvaried.
+            model: the student before its first step. It is put into training mode, as in the steps that
+                follow: before it has learnt, the running statistics of its batch norms say nothing. They are
+                put back afterwards.
+            films: of the student, unvaried.
+            preprocessing: what the student sees them through.
         """
+        set_training(model)
         if self.projection is None:
             return
-        count = min(FITTING_FILMS, len(self.teacher.films))
-        batches = [range(start, min(start + 8, count)) for start in range(0, count, 8)]
-        pairs = [_rows(embed(batch), self.teacher.embed(batch, None)) for batch in batches]
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        pairs = []
+        for start in range(0, min(FITTING_FILMS, len(films)), BATCH):
+            indices = range(start, min(start + BATCH, FITTING_FILMS, len(films)))
+            images, _, valid = films.batch(indices)
+            student = embed(model, images, valid, preprocessing)
+            pairs.append(_rows(student, self.teacher.embed(indices)))
         weight, bias = least_squares(pairs)
         self.projection.weight.copy_(weight[:, :, None, None])
         self.projection.bias.copy_(bias)  # type: ignore[union-attr]
+        model.load_state_dict(buffers, strict=False)
 
     def terms(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,7 @@ from adaloraqat.training.batches import sampler_of
 from adaloraqat.training.films import PLANES
 from adaloraqat.training.frozen import Part, remembers, split_encoder
 from adaloraqat.training.kinds.base import Stage
-from adaloraqat.training.losses import mask_terms
-from adaloraqat.training.optimizer import make_optimizer, set_training, trainable_groups
+from adaloraqat.training.optimization import make_optimizer, mask_terms, set_training, trainable_groups
 from adaloraqat.training.processes import check_division, chosen_device, launched
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_teacher
@@ -346,7 +345,8 @@ def _stage_lines(plan: StagePlan) -> Iterator[str]:
         + (f", in {plan.parts} parts" if plan.parts > 1 else "")
     )
     if plan.budgets:
-        yield f"  {plan.matrices} adapted matrices, {_falling(plan.budgets)} components in all"
+        budgets = ", then ".join(map(str, plan.budgets))
+        yield f"  {plan.matrices} adapted matrices, {budgets} components in all"
     yield f"  {_count(plan.parameters)} parameters, {_count(plan.trainable)} of them trained"
     for note in plan.notes:
         yield f"  {note}"
@@ -354,10 +354,6 @@ def _stage_lines(plan: StagePlan) -> Iterator[str]:
         f"  about {_size(plan.memory)} of memory, {plan.flops / 1e12:.3g} TFLOP per step, "
         f"{_duration(plan.seconds)} on this computer"
     )
-
-
-def _falling(budgets: Sequence[int]) -> str:
-    return ", then ".join(str(budget) for budget in budgets)
 
 
 def _count(number: int) -> str:

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.tiny_vit import TinyViT
+from adaloraqat.progress import Report
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.batches import Batches
 from adaloraqat.training.films import device_of, normalise
 from adaloraqat.training.kinds.base import Stage
-from adaloraqat.training.run_context import RunContext
 
 logger = logging.getLogger(__name__)
 
@@ -76,29 +76,30 @@ def remembers(stage: Stage, model: SegmentationModel) -> bool:
 
 
 def remember_frozen(
-    context: RunContext,
     stage: Stage,
     model: SegmentationModel,
     preprocessing: Preprocessing,
     batches: Batches,
     validation: int,
+    folder: Path,
+    report: Report,
 ) -> tuple[FrozenFeatures | None, FrozenFeatures | None]:
     """Return what keeps the output of frozen layers for training and for validation films; None for neither.
 
     Args:
-        context: of the run.
         stage: the stage, in which nothing is quantised.
         model: as `trainable_groups` left it.
         preprocessing: what the model sees films through.
         batches: of the stage.
         validation: how many validation films there are.
+        folder: of the run.
+        report: receives a line where something is kept.
     """
     if not remembers(stage, model):
         return None, None
-    folder = context.folder.folder
     training = FrozenFeatures(model, preprocessing, batches.pictures, folder, layout_of(stage))
     what = "encoder" if training.whole else "first layers of the encoder"
-    context.report(f"{stage.name}: the frozen {what} sees each image once")
+    report(f"{stage.name}: the frozen {what} sees each image once")
     return training, FrozenFeatures(model, preprocessing, validation, folder)
 
 

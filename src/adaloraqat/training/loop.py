@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from adaloraqat.errors import CheckpointError
@@ -16,36 +16,65 @@ from adaloraqat.lowrank.adalora import adapters_of, capacities
 from adaloraqat.lowrank.orthogonality import relative_update
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.models.sam import decode
-from adaloraqat.progress import Item
-from adaloraqat.training.batches import Batch, Batches
-from adaloraqat.training.clicks import step_prompts
+from adaloraqat.progress import Item, Pace, Report
+from adaloraqat.radiograph import Preprocessing
+from adaloraqat.training.batches import Batch, Batches, step_prompts
 from adaloraqat.training.distillation import (
     Distiller,
     Teacher,
     embedding_width,
-    remember_embeddings,
-    remember_masks,
+    remember,
 )
 from adaloraqat.training.films import embed
 from adaloraqat.training.frozen import layout_of, remember_frozen
-from adaloraqat.training.losses import mask_terms
-from adaloraqat.training.optimizer import (
+from adaloraqat.training.optimization import (
     Group,
     gradients,
     make_optimizer,
+    mask_terms,
     optimizer_tensors,
     rates,
     restore_optimizer,
     set_training,
     trainable_groups,
 )
-from adaloraqat.training.run_context import Pace, RunContext
+from adaloraqat.training.processes import ALONE, Processes
+from adaloraqat.training.recipe import Recipe
+from adaloraqat.training.run_films import RunFilms
+from adaloraqat.training.run_folder import RunFolder, Saved, named_under, under
 from adaloraqat.training.structure import Structure
-from adaloraqat.training.trackers import pictures
+from adaloraqat.training.trackers import Trackers, pictures
 from adaloraqat.training.validate import in_words, validate
 
-Saved = tuple[dict[str, Tensor], dict[str, Any]]
-"""A checkpoint: tensors, and a JSON document."""
+OnStep = Callable[[str, int, int], None]
+"""Receives (stage, steps done, steps in all)."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all stages of a run share.
+
+    Attributes:
+        recipe: of the run.
+        films: both splits, at any size.
+        folder: where the run is written.
+        teachers: by name and image size in the recipe: a frozen model on `device`, and its preprocessing.
+        device: where the model computes.
+        report: receives one line of progress at a time.
+        on_step: receives (stage, steps done, steps in all) after each step.
+        processes: this one among those that train together.
+        trackers: receive what the run folder does, and single steps.
+    """
+
+    recipe: Recipe
+    films: RunFilms
+    folder: RunFolder
+    teachers: Mapping[tuple[str, int | None], tuple[SegmentationModel, Preprocessing]]
+    device: torch.device
+    report: Report
+    on_step: OnStep
+    processes: Processes = ALONE
+    trackers: Trackers = field(default_factory=Trackers)
 
 
 @dataclass
@@ -95,7 +124,13 @@ class StageTraining:
         self.distiller = self._new_distiller()
         self.groups = trainable_groups(model, self.stage, context.recipe.prompts.clicks is not None)
         self.frozen, self._frozen_validation = remember_frozen(
-            context, self.stage, model, self.preprocessing, self.batches, len(self.validation)
+            self.stage,
+            model,
+            self.preprocessing,
+            self.batches,
+            len(self.validation),
+            context.folder.folder,
+            context.report,
         )
         extra = self.distiller.parameters() if self.distiller is not None else {}
         self.extra_groups = [Group("encoder", extra, decayed=False)] if extra else []
@@ -117,12 +152,7 @@ class StageTraining:
         network, own = context.teachers[choice.teacher, choice.image_size]
         teacher = Teacher(network, own, context.films.for_teacher(own))
         with context.processes.main_first():
-            if not choice.embedding:
-                context.report(f"{self.stage.name}: the teacher's masks are computed once")
-                teacher = remember_masks(teacher, context.folder.folder)
-            elif self.stage.augmentation == 0 or not self.stage.geometry:
-                context.report(f"{self.stage.name}: the teacher's embeddings are computed once")
-                teacher = remember_embeddings(teacher, context.folder.folder)
+            teacher = remember(teacher, self.stage, choice, context.folder.folder, context.report)
         return Distiller(choice, teacher, embedding_width(self.model), self.preprocessing.image_size)
 
     @property
@@ -145,8 +175,8 @@ class StageTraining:
         """
         started = time.perf_counter()
         stage, progress, monitor = self.stage, self.progress, self.context.recipe.monitor
-        if not self._resumed:
-            self._fit_distiller()
+        if not self._resumed and self.distiller is not None:
+            self.distiller.fit(self.model, self.films, self.preprocessing)
         learning = [p for group in self.extra_groups for p in group.parameters.values()]
         self.context.processes.spread([*self.model.state_dict().values(), *learning])
         if not self._resumed:
@@ -180,24 +210,6 @@ class StageTraining:
             "timing": {"seconds": time.perf_counter() - started},
         }
 
-    def _fit_distiller(self) -> None:
-        """Fit the distiller to the model as it stands before the first step.
-
-        The model is in training mode, as in the steps that follow: before it has learnt, the running
-        statistics of its batch norms say nothing. They are put back afterwards.
-        """
-        if self.distiller is None:
-            return
-        set_training(self.model)
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-
-        def student(indices: Sequence[int]) -> Tensor:
-            images, _, valid = self.films.batch(indices)
-            return embed(self.model, images, valid, self.preprocessing)
-
-        self.distiller.fit(student)
-        self.model.load_state_dict(buffers, strict=False)
-
     def _epoch(self) -> None:
         started = time.perf_counter()
         progress = self.progress
@@ -209,7 +221,7 @@ class StageTraining:
                 sums[name] = sums.get(name, 0.0) + value / self.steps_per_epoch
             self.context.trackers.step(self.stage.name, progress.step, terms, rates(self.optimizer))
             self.context.on_step(self.stage.name, progress.step, self.total_steps)
-            self._pace.tell(self._step_in_words())
+            self._pace.tell(f"{self.stage.name}: step {progress.step} of {self.total_steps}")
         # A last step that no other follows, whose loss would tell:
         self._check_finite(get_total_norm([p.detach() for p in self._parameters()]), "norm of the weights")
         progress.epoch += 1
@@ -222,10 +234,6 @@ class StageTraining:
         self._log(entry | self.stage.metrics(self.model), time.perf_counter() - started)
         self._keep_if_best(scores)
         self._checkpoint()
-
-    def _step_in_words(self) -> str:
-        progress = self.progress
-        return f"{self.stage.name}: step {progress.step} of {self.total_steps}"
 
     def _validate(self, when: str) -> dict[str, float]:
         """Score the validation films; say so at once, and how far it is where that takes long."""
@@ -346,8 +354,7 @@ class StageTraining:
         self.context.processes.wait()
         tensors, document = self.context.folder.load_best()
         self.model.load_state_dict(tensors)
-        scores: dict[str, float] = document["scores"]
-        return scores
+        return document["scores"]
 
     def _log(self, entry: dict[str, Any], seconds: float) -> None:
         name, progress = self.stage.name, self.progress
@@ -362,39 +369,29 @@ class StageTraining:
         self.context.report(f"{name} epoch {progress.epoch}/{self.stage.schedule.epochs}  {loss}{scores}")
 
     def _checkpoint(self) -> None:
-        names = {
-            id(p): n for group in [*self.groups, *self.extra_groups] for n, p in group.parameters.items()
-        }
-        tensors = _named("model", self.model.state_dict())
+        names = {id(parameter): name for name, parameter in self._learning().items()}
+        tensors = named_under("model", self.model.state_dict())
         for group in self.extra_groups:
-            tensors |= _named("beside", group.parameters)
-        tensors |= _named("optimizer", optimizer_tensors(self.optimizer, names))
-        tensors |= _named("initial", self.initial_singular_values)
-        tensors |= _named("allocator", self.hooks.state_dict())
+            tensors |= named_under("beside", group.parameters)
+        tensors |= named_under("optimizer", optimizer_tensors(self.optimizer, names))
+        tensors |= named_under("initial", self.initial_singular_values)
+        tensors |= named_under("allocator", self.hooks.state_dict())
         best = self.progress.best
         progress = {**vars(self.progress), "best": best if math.isfinite(best) else None}
         document = {"stage": self.number, "structure": asdict(self.structure), "progress": progress}
         self.context.folder.save_checkpoint(tensors, document)
 
+    def _learning(self) -> dict[str, nn.Parameter]:
+        """Return all that learns, of the model and beside it, by the names it has in checkpoints."""
+        return {n: p for group in [*self.groups, *self.extra_groups] for n, p in group.parameters.items()}
+
     def _restore(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         best = document["progress"]["best"]
         self.progress = StageProgress(**{**document["progress"], "best": -math.inf if best is None else best})
-        parameters = {
-            n: p for group in [*self.groups, *self.extra_groups] for n, p in group.parameters.items()
-        }
+        parameters = self._learning()
         with torch.no_grad():
             for name, value in under("beside", tensors).items():
                 parameters[name].copy_(value)
         restore_optimizer(self.optimizer, under("optimizer", tensors), parameters)
         self.initial_singular_values = under("initial", tensors)
         self.hooks.load_state_dict(under("allocator", tensors))
-
-
-def _named(owner: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{owner}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def under(owner: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint that belong to one owner, such as `model`, by their own names."""
-    prefix = f"{owner}/"
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

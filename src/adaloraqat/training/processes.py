@@ -87,8 +87,7 @@ class Processes:
             return answers
         from accelerate.utils import gather_object
 
-        found: list[Item] = gather_object(answers)
-        return found
+        return gather_object(answers)
 
     def wait(self) -> None:
         """Go on when all processes are here."""

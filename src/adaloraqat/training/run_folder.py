@@ -29,6 +29,9 @@ RECIPE, DATA, METRICS, CHECKPOINT, BEST, RESULT = (
     "result.json",
 )
 
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors, and a JSON document."""
+
 
 class RunFolder:
     """Reads and writes one run.
@@ -137,7 +140,7 @@ class RunFolder:
         """Replace the checkpoint."""
         save_tensors(self.folder / CHECKPOINT, tensors, document)
 
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def load_checkpoint(self) -> Saved | None:
         """Return the checkpoint, or None where none was written yet."""
         path = self.folder / CHECKPOINT
         return load_tensors(path) if path.exists() else None
@@ -146,7 +149,7 @@ class RunFolder:
         """Replace the best weights of the stage that is training."""
         save_tensors(self.folder / BEST, tensors, document)
 
-    def load_best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def load_best(self) -> Saved:
         """Return the best weights of the stage that is training."""
         return load_tensors(self.folder / BEST)
 
@@ -180,23 +183,10 @@ class RunFolder:
 class WatchedRunFolder(RunFolder):
     """The run folder of a process beside the main one: it reads, and leaves all writing to that one."""
 
-    def start(self, recipe: Recipe, identity: Mapping[str, str], manifest: Path) -> None:
-        """Leave it to the main process, like everything below."""
-
-    def append_metrics(self, line: dict[str, Any]) -> None:
+    def _leave(self, *_: object, **__: object) -> None:
         """Write nothing."""
 
-    def keep_metrics(self, count: int) -> None:
-        """Drop nothing."""
-
-    def save_checkpoint(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
-        """Write nothing."""
-
-    def save_best(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
-        """Write nothing."""
-
-    def write_result(self, result: dict[str, Any]) -> None:
-        """Write nothing."""
+    start = append_metrics = keep_metrics = save_checkpoint = save_best = write_result = _leave
 
 
 def _undivided(recipe: Recipe) -> Recipe:
@@ -237,7 +227,7 @@ def _as_os_error(error: SafetensorError) -> OSError:
     return OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path) -> Saved:
     """Return what `save_tensors` wrote.
 
     Raises:
@@ -266,3 +256,14 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         raise CheckpointError(
             f"{path.name} is missing or damaged; train again into a new folder, or restore it from a copy."
         ) from error
+
+
+def named_under(owner: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by the names that they have in a checkpoint, where they belong to `owner`."""
+    return {f"{owner}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def under(owner: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint that belong to one owner, such as `model`, by their own names."""
+    prefix = f"{owner}/"
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

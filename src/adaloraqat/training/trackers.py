@@ -193,5 +193,4 @@ def pictures(model: SegmentationModel, films: FilmSet, preprocessing: Preprocess
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    edge: NDArray[np.bool_] = mask & ~ndimage.binary_erosion(mask)
-    return edge
+    return mask & ~ndimage.binary_erosion(mask)

@@ -26,14 +26,20 @@ from adaloraqat.training.batches import sampler_of
 from adaloraqat.training.distillation import forget_embeddings
 from adaloraqat.training.films import FilmSet
 from adaloraqat.training.kinds.base import Stage
-from adaloraqat.training.loop import Saved, StageTraining, under
-from adaloraqat.training.optimizer import set_training, trainable_groups
+from adaloraqat.training.loop import OnStep, RunContext, StageTraining
+from adaloraqat.training.optimization import set_training, trainable_groups
 from adaloraqat.training.processes import Processes, check_division, differing_precision, join
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_start, load_teacher
-from adaloraqat.training.run_context import OnStep, RunContext
 from adaloraqat.training.run_films import RunFilms, choose_films, data_identity
-from adaloraqat.training.run_folder import RunFolder, WatchedRunFolder, load_document, save_tensors
+from adaloraqat.training.run_folder import (
+    RunFolder,
+    Saved,
+    WatchedRunFolder,
+    load_document,
+    save_tensors,
+    under,
+)
 from adaloraqat.training.structure import Structure, build_model, settle_memory
 from adaloraqat.training.trackers import Trackers
 
@@ -41,8 +47,6 @@ logger = logging.getLogger(__name__)
 
 _GLIBC_KEEPS = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 """M_MMAP_MAX: no block of its own; M_TRIM_THRESHOLD: never trimmed; M_TOP_PAD: grown in large pieces."""
-
-__all__ = ["choose_films", "load_start", "train", "warnings_of"]
 
 
 @renamed_arguments(steps="on_step")

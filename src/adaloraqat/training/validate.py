@@ -1,6 +1,7 @@
 """Scores during training: Dice of the mask on each film's original grid, with a box and with none."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from adaloraqat.models.families import SegmentationModel, accepts_boxes
 from adaloraqat.models.sam import decode
 from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import Box, Frame, Preprocessing, read_mask
-from adaloraqat.training.clicks import draw_clicks
+from adaloraqat.training.batches import draw_clicks
 from adaloraqat.training.films import FilmSet, embed
 from adaloraqat.training.frozen import FrozenFeatures
 from adaloraqat.training.processes import ALONE, Processes
@@ -39,7 +40,7 @@ def validate(
     training = model.training
     model.eval()
     with_boxes = accepts_boxes(model)
-    scored: list[tuple[int, list[float], list[float], list[float]]] = []
+    scored: list[tuple[int, dict[str, list[float]]]] = []
     for start in progress(processes.own(range(0, len(films), BATCH)), "batches of films"):
         indices = range(start, min(start + BATCH, len(films)))
         images, targets, valid = films.batch(indices)
@@ -50,25 +51,24 @@ def validate(
         frames = [films.frames[i] for i in indices]
         truths = [read_mask(films.entries[i].path_mask, films.frames[i].original) for i in indices]
         whole = [Box.whole(frame.original) for frame in frames]
-        no_box, boxed, clicked = _dices(_boxed(model, embedding, frames, whole), frames, truths), [], []
+        dices = {"dice_no_box": _dices(_boxed(model, embedding, frames, whole), frames, truths)}
         if with_boxes:
             around = [Box.around(truth) if truth.any() else None for truth in truths]
             boxes = [box if box is not None else other for box, other in zip(around, whole, strict=True)]
-            dices = _dices(_boxed(model, embedding, frames, boxes), frames, truths)
-            boxed = [score for score, box in zip(dices, around, strict=True) if box is not None]
+            boxed = _dices(_boxed(model, embedding, frames, boxes), frames, truths)
+            dices["dice_box"] = [score for score, box in zip(boxed, around, strict=True) if box is not None]
         if clicks:
             prompts = draw_clicks(model, embedding, None, targets[:, 2:3], clicks)
-            clicked = _dices(decode(model, embedding, None, *prompts)[0], frames, truths)
-        scored.append((start, no_box, boxed, clicked))
+            dices["dice_clicks"] = _dices(decode(model, embedding, None, *prompts)[0], frames, truths)
+        scored.append((start, dices))
     model.train(training)
-    in_order = sorted(processes.gathered(scored))
-    without = [score for _, no_box, _, _ in in_order for score in no_box]
-    with_box = [score for _, _, boxed, _ in in_order for score in boxed]
-    after_clicks = [score for _, _, _, clicked in in_order for score in clicked]
-    found = {"dice_no_box": float(np.mean(without)), "worst_no_box": float(np.min(without))}
-    if with_boxes:
-        found["dice_box"] = float(np.mean(with_box)) if with_box else 0.0
-    return {**found, "dice_clicks": float(np.mean(after_clicks))} if clicks else found
+    every: dict[str, list[float]] = {}
+    for _, dices in sorted(processes.gathered(scored), key=itemgetter(0)):
+        for name, scores in dices.items():
+            every.setdefault(name, []).extend(scores)
+    means = {name: float(np.mean(scores)) if scores else 0.0 for name, scores in every.items()}
+    worst = float(np.min(every["dice_no_box"]))
+    return {"dice_no_box": means["dice_no_box"], "worst_no_box": worst} | means
 
 
 def in_words(scores: Mapping[str, float]) -> str:

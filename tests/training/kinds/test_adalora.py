@@ -11,9 +11,8 @@ from torch.nn.utils import get_total_norm
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.lowrank import adapters_of
 from adaloraqat.training import parse_recipe
-from adaloraqat.training.loop import StageTraining
+from adaloraqat.training.loop import RunContext, StageTraining
 from adaloraqat.training.run import load_start
-from adaloraqat.training.run_context import RunContext
 from adaloraqat.training.run_films import RunFilms, choose_films
 from adaloraqat.training.run_folder import RunFolder
 from adaloraqat.training.train import enter_stage

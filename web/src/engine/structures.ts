@@ -1,4 +1,4 @@
-/** Right lung, left lung and heart, and what is measured on them: `bundle/structures.py`, `measure/clinical`. */
+/** Right lung, left lung and heart, and what is measured on them: `bundle/segmentation.py`, `measure/clinical`. */
 
 import { removeSmallComponents } from "./components";
 import type { Grid } from "./numeric";

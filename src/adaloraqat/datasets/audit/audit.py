@@ -312,5 +312,4 @@ def _document(path: Path) -> dict[str, Any]:
         raise ManifestError(
             f"{path.name} is not an audit.json: give the one that `adaloraqat data audit` wrote."
         )
-    checked: dict[str, Any] = document
-    return checked
+    return document

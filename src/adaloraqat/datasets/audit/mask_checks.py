@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from adaloraqat.bundle.components import connected_components
 from adaloraqat.bundle.plausibility import FILM_CODES, plausibility_warnings
 from adaloraqat.radiograph import HEART, LEFT_LUNG, RIGHT_LUNG, Box
+from adaloraqat.radiograph.film import size_text
 
 Finding = tuple[str, str]  # kind, sentence
 
@@ -125,7 +126,7 @@ def _gap(mask: NDArray[np.bool_], first: Any, second: Any) -> float | None:
 
 
 def _other_size(shape: tuple[int, ...], mask: NDArray[np.bool_]) -> list[Finding]:
-    sizes = f"the mask has {_size(mask.shape)} pixels and its film {_size(shape)}"
+    sizes = f"the mask has {size_text(mask.shape)} pixels and its film {size_text(shape)}"
     found = [("mask-size", f"{sizes[:1].upper()}{sizes[1:]}: give a mask on the film's own grid.")]
     if mask.any():
         box = Box.around(mask)
@@ -139,7 +140,3 @@ def _middle(where: NDArray[np.bool_]) -> float | None:
     columns = where.sum(axis=0)
     total = int(columns.sum())
     return float((columns * np.arange(len(columns))).sum() / total) if total else None
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in reversed(shape))

@@ -98,8 +98,7 @@ def local_contrast(pictures: NDArray[np.float32], window: int) -> NDArray[np.flo
     )  # keeps the squares small, for the sake of single precision
     mean = _box(centred, window)
     variance = np.maximum(_box(centred * centred, window) - mean * mean, 0)
-    result: NDArray[np.float32] = ((centred - mean) / (np.sqrt(variance) + _FLAT)).astype(np.float32)
-    return result
+    return ((centred - mean) / (np.sqrt(variance) + _FLAT)).astype(np.float32)
 
 
 def hashes(thumbnails: NDArray[np.uint8], cut: int = 0) -> Hashes:
@@ -112,8 +111,7 @@ def hashes(thumbnails: NDArray[np.uint8], cut: int = 0) -> Hashes:
     structure = local_contrast(small, _WINDOW)
     signs = (_COSINES @ structure @ _COSINES.T) > 0  # (N, 16, 16)
     bits = signs.reshape(len(signs), BITS)[:, _ORDER]
-    packed: Hashes = np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)
-    return packed
+    return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)
 
 
 def flipped(values: Hashes, left_right: bool, up_down: bool) -> Hashes:

@@ -1,13 +1,19 @@
-"""The formats that films come in, in one list; a file's content tells which it is, not its name.
+"""The formats that films come in, in one list, and reading one; a file's content tells which, not its name.
 
 To add a format: a class of its own in a file of its own here, and its place in `FORMATS`.
 """
 
 import os
 import stat
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from adaloraqat.errors import FilmError
@@ -54,6 +60,12 @@ ONE_FILM_SUFFIXES = PICTURE_SUFFIXES | DICOM_SUFFIXES
 PILLOW_NAMES = tuple(form.pillow[0] for form in PICTURES)
 """What Pillow may open a picture as, see `base.opened`."""
 
+FilmLike = FilmSource | Film | NDArray[Any]
+"""What stands for a film in Python: what `read_film` takes, a film that was read, or its pixels."""
+
+READ_AHEAD = 2
+"""Films that `read_ahead` reads before they are needed."""
+
 _BY_PILLOW_NAME = {name: form for form in PICTURES for name in form.pillow}
 
 
@@ -75,6 +87,36 @@ def read_film(source: FilmSource) -> Film:
         with as_file(source) as path:
             return righted(format_of(path).read(path))
     return righted(film_of_object(source))
+
+
+def as_film(film: FilmLike) -> Film:
+    """Return the film itself, or read it; a 2-D array is taken as `Film.from_array` says.
+
+    Raises:
+        FilmError: it cannot be read.
+    """
+    if isinstance(film, Film):
+        return film
+    if isinstance(film, np.ndarray):
+        return Film.from_array(film)
+    return read_film(film)
+
+
+def read_ahead(films: Iterable[FilmLike]) -> Generator[Future[Film], None, None]:
+    """Give films in their order; `READ_AHEAD` more are being read in a thread while one is used.
+
+    Closing the iterator ends the thread. The result of one that cannot be read raises its `FilmError`.
+    """
+    source = iter(films)
+    reader = ThreadPoolExecutor(1, thread_name_prefix="adaloraqat-reader")
+    try:
+        ahead = deque(reader.submit(as_film, film) for film in islice(source, READ_AHEAD))
+        while ahead:
+            reading = ahead.popleft()
+            ahead.extend(reader.submit(as_film, film) for film in islice(source, 1))
+            yield reading
+    finally:
+        reader.shutdown(wait=False, cancel_futures=True)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
