@@ -108,6 +108,22 @@ def test_a_frozen_encoder_counts_once_a_picture_where_pictures_come_again(manife
     assert long.stages[0].memory == pytest.approx(varied.stages[0].memory, rel=0.1)
 
 
+@pytest.mark.parametrize("native", [False, True, None])
+def test_bfloat16_is_left_where_the_cpu_would_imitate_it(
+    native: bool | None, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr("adaloraqat.training.processes.has_bfloat16", lambda: native)
+    schedule = {"epochs": 1, "batch_size": 2, "steps_per_epoch": 1, "precision": "bfloat16"}
+    stage = {"name": "a", "kind": "full", "schedule": schedule}
+    recipe = parse_recipe({"name": "r", "base": {"architecture": TINY.to_dict()}, "stages": [stage]})
+    imitated = native is False
+    notes = " ".join(plan(recipe, manifest).stages[0].notes)
+    assert ("computed in float32" in notes) == imitated
+    [result] = train(recipe, manifest, tmp_path / "run")["stages"]
+    assert result["precision"] == ("float32" if imitated else "bfloat16")
+    assert ("This CPU does not compute in bfloat16" in caplog.text) == imitated
+
+
 def test_published_recipes_start_from_names(tmp_path: Path) -> None:
     from adaloraqat.models.published import is_name
     from adaloraqat.training.recipe import SHIPPED_RECIPES, load_recipe

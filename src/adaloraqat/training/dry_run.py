@@ -25,10 +25,10 @@ from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer
 from adaloraqat.training.batches import sampler_of
 from adaloraqat.training.films import PLANES
-from adaloraqat.training.frozen import Part, remembers, split_encoder
+from adaloraqat.training.frozen import Part, layout_of, remembers, split_encoder
 from adaloraqat.training.kinds.base import Stage
 from adaloraqat.training.optimization import make_optimizer, mask_terms, set_training, trainable_groups
-from adaloraqat.training.processes import check_division, chosen_device, launched
+from adaloraqat.training.processes import check_division, chosen_device, launched, precision_on
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_teacher
 from adaloraqat.training.run_films import choose_films
@@ -183,12 +183,18 @@ def _planned(
         budgets=(sum(ranks.values()), *budgets) if ranks else (),
         parameters=parameters,
         trainable=trainable,
-        notes=tuple(stage.notes(model)),
+        notes=(*stage.notes(model), *_precision_notes(stage, device)),
         parts=parts,
         memory=memory,
         flops=schedule.batch_size * cost.flops,
         seconds=seconds,
     )
+
+
+def _precision_notes(stage: Stage, device: torch.device) -> list[str]:
+    asked = stage.schedule.precision
+    found = precision_on(device, asked)
+    return [] if found == asked else [f"computed in {found}, because this CPU only imitates {asked}"]
 
 
 @dataclass(frozen=True)
@@ -294,8 +300,8 @@ def _noise(model: SegmentationModel, films: int, device: torch.device) -> Batch:
 def _loss(model: SegmentationModel, stage: Stage, first: _First, batch: Batch) -> Tensor:
     """Compute a step's loss, as the training loop does, with half the square as truth."""
     images, boxes = batch
-    half = stage.schedule.precision == "bfloat16"
-    layout = torch.channels_last if half and not first.parts else torch.preserve_format
+    half = precision_on(images.device, stage.schedule.precision) == "bfloat16"
+    layout = torch.preserve_format if first.parts else layout_of(stage)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
         logits, quality = decode(model, first.embed(model, images.to(memory_format=layout)), boxes)
     size = (_image_size(model),) * 2

@@ -38,7 +38,7 @@ from adaloraqat.training.optimization import (
     set_training,
     trainable_groups,
 )
-from adaloraqat.training.processes import ALONE, Processes
+from adaloraqat.training.processes import ALONE, Processes, precision_on
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run_films import RunFilms
 from adaloraqat.training.run_folder import RunFolder, Saved, named_under, under
@@ -202,6 +202,7 @@ class StageTraining:
             "best_epoch": progress.best_epoch,
             "before": progress.first,
             "after": best,
+            "precision": precision_on(self.context.device, stage.schedule.precision),
             "trainable_parameters": self.trainable,
             "max_singular_value_change": change,
             "ranks": ranks,
@@ -260,7 +261,7 @@ class StageTraining:
         """Take one optimiser step on the next batch; return the loss terms, and their sum as `total`."""
         stage, model, schedule, progress = self.stage, self.model, self.stage.schedule, self.progress
         device, processes = self.context.device, self.context.processes
-        in_half = schedule.precision == "bfloat16"
+        in_half = precision_on(device, schedule.precision) == "bfloat16"
         half = torch.autocast(device.type, torch.bfloat16, enabled=in_half)
         layout = layout_of(stage)
 

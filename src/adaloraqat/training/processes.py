@@ -19,8 +19,10 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from adaloraqat.bundle.cpu import has_bfloat16
 from adaloraqat.errors import AdaloraqatError, RecipeError
 from adaloraqat.training.batches import Batch
+from adaloraqat.training.kinds.base import Precision
 from adaloraqat.training.recipe import Recipe
 
 Item = TypeVar("Item")
@@ -201,6 +203,28 @@ def chosen_device(choice: DeviceChoice) -> torch.device:
             f"install {'the CUDA build of torch' if kind == 'cuda' else 'torch on an Apple computer'}."
         )
     return torch.device(kind)
+
+
+def precision_on(device: torch.device, asked: Precision) -> Precision:
+    """Return the precision in which networks are computed on `device` where a schedule asks for this one.
+
+    A CPU that does not compute in bfloat16 would imitate it many times slower, and gain nothing: there it is
+    float32, which loses nothing either.
+    """
+    imitated = asked == "bfloat16" and device.type == "cpu" and has_bfloat16() is False
+    return "float32" if imitated else asked
+
+
+def imitated_precision(recipe: Recipe, device: torch.device) -> str | None:
+    """Return a sentence where stages ask for a precision that `device` does not have."""
+    asked = {stage.name: stage.schedule.precision for stage in recipe.stages}
+    names = [name for name, precision in asked.items() if precision_on(device, precision) != precision]
+    if not names:
+        return None
+    return (
+        f"This CPU does not compute in bfloat16, for which the recipe asks in {' and '.join(names)}: it "
+        "computes in float32, because imitating bfloat16 would take many times longer."
+    )
 
 
 def check_division(recipe: Recipe, count: int) -> None:

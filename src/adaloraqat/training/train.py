@@ -28,7 +28,13 @@ from adaloraqat.training.films import FilmSet
 from adaloraqat.training.kinds.base import Stage
 from adaloraqat.training.loop import OnStep, RunContext, StageTraining
 from adaloraqat.training.optimization import set_training, trainable_groups
-from adaloraqat.training.processes import Processes, check_division, differing_precision, join
+from adaloraqat.training.processes import (
+    Processes,
+    check_division,
+    differing_precision,
+    imitated_precision,
+    join,
+)
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_start, load_teacher
 from adaloraqat.training.run_films import RunFilms, choose_films, data_identity
@@ -120,7 +126,7 @@ def train(
         teachers = _teachers(recipe, processes.device)
     context = RunContext(recipe, films, run, teachers, processes.device, report, on_step, processes, trackers)
     if processes.main:
-        for warning in _early_warnings(recipe):
+        for warning in _early_warnings(recipe, processes.device):
             logger.warning("%s", warning)
     run.start(recipe, identity, manifest)
     if processes.main:
@@ -182,11 +188,10 @@ def _unheard(*_: object) -> None:
     """Take the report of a process that is not the main one."""
 
 
-def _early_warnings(recipe: Recipe) -> list[str]:
+def _early_warnings(recipe: Recipe, device: torch.device) -> list[str]:
     """Return what a person should know before the first stage begins."""
     found = [f"{stage.name}: {text}" for stage in recipe.stages for text in stage.machine_warnings()]
-    precision = differing_precision(recipe)
-    return found if precision is None else [*found, precision]
+    return [*found, *filter(None, (differing_precision(recipe), imitated_precision(recipe, device)))]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ class LearningRates(Strict):
         return float(getattr(self, "decoder" if group == "prompts" else group))
 
 
+Precision = Literal["float32", "bfloat16"]
+"""In what the networks are computed; weights, losses and the optimiser are float32 in either."""
+
+
 class Schedule(Strict):
     """Length and shape of a stage. `steps_per_epoch` null means one pass over the training films.
 
@@ -79,7 +83,7 @@ class Schedule(Strict):
     weight_decay: float = Field(default=0.0, ge=0)
     clip_gradient: float | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
