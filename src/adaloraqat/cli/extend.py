@@ -89,9 +89,10 @@ def extend(
     )
 
     told = read_manifest(data)
-    other = [entry for entry in told if entry.source in (sides_from or ())]
+    alone = sides_from or []
+    other = [entry for entry in told if entry.source in alone]
     entries = [
-        entry for entry in told if entry not in other and (source is None or entry.source in source)
+        entry for entry in told if entry.source not in alone and (source is None or entry.source in source)
     ]
     validation = [entry for entry in entries if entry.split == "val"]
     segmenter = Segmenter.load(model, threads=threads)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
 from adaloraqat.bundle.format import DOCUMENT, ENCODER, STRUCTURES
@@ -19,7 +18,7 @@ from adaloraqat.errors import BundleError
 from adaloraqat.export.bundle_writer import refuse_foreign, whole_folder
 from adaloraqat.export.onnx_export import write_onnx
 from adaloraqat.quantize.storage import HalfStorage, store
-from adaloraqat.training.structure_network import StructureHead
+from adaloraqat.training.structure_network import ConvolutionBlock, StructureHead
 
 
 def extend_bundle(
@@ -102,8 +101,9 @@ def export_structures(head: StructureHead, path: Path, grid: tuple[int, int]) ->
     """
     dim, side = grid
     own = copy.deepcopy(head).eval()
-    for block in [module for module in own.modules() if isinstance(module, nn.Sequential)]:
-        block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+    for module in list(own.modules()):
+        if isinstance(module, ConvolutionBlock):
+            module.fuse()
     for module in own.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.weight.data = module.weight.data.half()

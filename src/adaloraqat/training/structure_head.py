@@ -46,10 +46,12 @@ class HeadSettings:
         epochs: passes over all embeddings.
         side_films: of those that teach the side of the heart alone, taken at most.
         batch_size: embeddings a step.
-        learning_rate: of Adam, falling to 0 along a cosine.
+        learning_rate: of AdamW, falling to 0 along a cosine.
+        weight_decay: of AdamW.
         seed: of everything that is drawn.
         strength: of the augmentation.
         mirrored: weight of the loss of "mirrored" beside that of the structures.
+        extent: likewise, of the loss of the heart's left and right ends.
     """
 
     views: int = 3
@@ -57,9 +59,11 @@ class HeadSettings:
     side_films: int = 70
     batch_size: int = 16
     learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
     seed: int = 0
     strength: float = 0.7
     mirrored: float = 0.3
+    extent: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,8 @@ def train_head(
 ) -> None:
     """Train `head` on `films`; the loss of a structure is BCE + soft Dice, of known structures only.
 
+    Where the heart ends at either side counts once more, because its width is measured there.
+
     Args:
         head: changed in place.
         films: from `embed_films`.
@@ -179,7 +185,9 @@ def train_head(
         if weight.ndim == 4:  # a third quicker on a CPU
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     steps = settings.epochs * math.ceil(len(films) / settings.batch_size)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
     for epoch in range(1, settings.epochs + 1):
         losses = []
@@ -188,6 +196,9 @@ def train_head(
             logits, mirrored = head(embedding)
             loss = structure_loss(
                 logits, films.targets[chosen] / 255.0, films.known[chosen], films.valid[chosen]
+            )
+            loss = loss + settings.extent * extent_loss(
+                logits[:, 2], films.targets[chosen, 2] / 255.0, films.known[chosen, 2], films.valid[chosen, 0]
             )
             truth = films.mirrored[chosen].float()
             loss = loss + settings.mirrored * F.binary_cross_entropy_with_logits(mirrored, truth)
@@ -218,6 +229,21 @@ def structure_loss(logits: Tensor, targets: Tensor, known: Tensor, valid: Tensor
     dice = overlap / (probability.sum(dim=(2, 3)) + (targets * inside).sum(dim=(2, 3)) + 1)
     weight = known.to(logits.dtype)
     return ((bce + 1 - dice) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def extent_loss(logits: Tensor, targets: Tensor, known: Tensor, valid: Tensor) -> Tensor:
+    """Return the BCE of a structure's shadow on the columns, from which its width is measured.
+
+    Args:
+        logits: (B, n, n) of one structure.
+        targets: (B, n, n) in [0, 1].
+        known: (B,) bool.
+        valid: (B, n, n) bool.
+    """
+    shadow = logits.masked_fill(~valid, -20.0).amax(dim=1)  # (B, n)
+    bce = F.binary_cross_entropy_with_logits(shadow, targets.amax(dim=1), reduction="none").mean(dim=1)
+    weight = known.to(logits.dtype)
+    return (bce * weight).sum() / weight.sum().clamp(min=1)
 
 
 def train_structures(
@@ -281,7 +307,7 @@ def validate_head(head: StructureHead, films: Embeddings) -> dict[str, Any]:
     reaches; where these overlap, what 98 of 100 films stay below, and `mirrored_missed` says what that costs.
 
     Args:
-        head: the trained head.
+        head: the trained head, in eval mode.
         films: validation films, as they are and mirrored.
     """
     answers = [head(part.float()) for part in films.embedding.split(16)]
