@@ -83,6 +83,34 @@ def test_films_of_another_convention_teach_the_side_alone() -> None:
     assert validate_head(head.eval(), films(20))["validation_dice"]["heart"] > 0.9
 
 
+class Told(StructureHead):
+    """A head that answers what the embedding's first cell says."""
+
+    def forward(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        count = len(embedding)
+        return torch.zeros(count, 3, 2 * GRID, 2 * GRID), embedding[:, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("usual", "turned", "limit", "missed", "false"),
+    [
+        ([-6.0] * 100, [2.0] * 100, -2.0, 0, 0),  # halfway
+        ([-6.0] * 97 + [-3.0, 1.0, 3.0], [-1.0] + [4.0] * 99, -1.0, 0, 2),  # at most 2 of 100 are flagged
+        ([-6.0] * 97 + [-3.0, 1.0, 3.0], [-4.0] + [4.0] * 99, -1.0, 1, 2),
+        ([-6.0] * 8 + [-4.0, 3.0], [1.0] * 10, -0.5, 0, 1),
+    ],
+)
+def test_the_limit_of_mirrored_films(
+    usual: list[float], turned: list[float], limit: float, missed: int, false: int
+) -> None:
+    shown = films(len(usual) + len(turned))
+    shown.mirrored[:] = torch.arange(len(shown)) >= len(usual)
+    shown.embedding[:, 0, 0, 0] = torch.tensor(usual + turned).half()
+    found = validate_head(Told(DIM), shown)
+    assert found["mirrored_limit"] == pytest.approx(float(torch.sigmoid(torch.tensor(limit))), abs=1e-4)
+    assert (found["mirrored_missed"], found["mirrored_false"]) == (missed, false)
+
+
 def test_the_extent_of_a_heart_is_what_its_columns_say() -> None:
     target = torch.zeros(1, 8, 8)
     target[0, 4, 2:6] = 1
