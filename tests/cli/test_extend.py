@@ -35,12 +35,14 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small phantoms: 24 to train on, 22 to validate on."""
+    """Small phantoms: 24 to train on, 22 to validate on, 4 and 2 of a source that teaches sides alone."""
     folder = tmp_path_factory.mktemp("extend")
-    write_phantoms(folder, 46, seed=11, size=96)
+    write_phantoms(folder, 52, seed=11, size=96)
     rows = rows_of(folder)
     for place, row in enumerate(rows):
-        row["split"] = "train" if place < 24 else "val"
+        row["split"] = "train" if place < 24 or place >= 48 else "val"
+        if place >= 46:
+            row["source"] = "other"
     write_rows(folder / "manifest.csv", rows)
     return folder
 
@@ -61,6 +63,8 @@ def extended(bundle: Path, films: Path, tmp_path_factory: pytest.TempPathFactory
         2,
         "--corrupted",
         1,
+        "--sides-from",
+        "other",
     ]
     ended = CliRunner().invoke(app, list(map(str, call)), catch_exceptions=False)
     assert ended.exit_code == 0, ended.stderr
@@ -68,7 +72,7 @@ def extended(bundle: Path, films: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def entries(films: Path) -> list[dict[str, str]]:
-    return [row for row in rows_of(films) if row["split"] == "val"]
+    return [row for row in rows_of(films) if row["split"] == "val" and row["source"] != "other"]
 
 
 def test_the_bundle_knows_more_and_its_masks_are_the_same(bundle: Path, extended: Path, films: Path) -> None:
@@ -80,7 +84,7 @@ def test_the_bundle_knows_more_and_its_masks_are_the_same(bundle: Path, extended
     assert second.structures is not None
     assert second.quality_error is not None
     facts = load_bundle(extended).structures
-    assert (facts["films"], facts["validation_films"]) == (24, 22)
+    assert (facts["films"], facts["films_for_sides"], facts["validation_films"]) == (24, 4, 24)
     assert facts["validation_dice"]["heart"] > 0.4  # of a one-channel embedding of 16 x 16 cells
 
 

@@ -42,6 +42,15 @@ def extend(
     source: Annotated[
         list[str] | None, typer.Option(help="Use films of this source only (repeatable).")
     ] = None,
+    sides_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Films of this source, outlined by another convention than the model's, teach on which side "
+            "the heart lies, and nothing else (repeatable).",
+            show_default=False,
+        ),
+    ] = None,
     only: Annotated[Part | None, typer.Option(help="Add only this.", show_default="both")] = None,
     structures_from: Annotated[
         str | None,
@@ -71,9 +80,20 @@ def extend(
     from adaloraqat.datasets.manifest import read_manifest
     from adaloraqat.evaluate.calibration import calibrate_quality
     from adaloraqat.export.extend_bundle import extend_bundle, with_structures_of
-    from adaloraqat.training.structure_head import HeadSettings, embed_films, train_structures, validate_head
+    from adaloraqat.training.structure_head import (
+        HeadSettings,
+        embed_films,
+        join,
+        train_structures,
+        validate_head,
+    )
 
-    entries = [entry for entry in read_manifest(data) if source is None or entry.source in source]
+    told = read_manifest(data)
+    alone = sides_from or []
+    other = [entry for entry in told if entry.source in alone]
+    entries = [
+        entry for entry in told if entry.source not in alone and (source is None or entry.source in source)
+    ]
     validation = [entry for entry in entries if entry.split == "val"]
     segmenter = Segmenter.load(model, threads=threads)
     bundle = segmenter.bundle
@@ -83,8 +103,11 @@ def extend(
     elif only is not Part.quality:
         settings = HeadSettings(views=views, epochs=epochs, seed=seed)
         training = [entry for entry in entries if entry.split == "train"]
-        head, facts = train_structures(segmenter, training, settings, progress, log.info)
+        teaching, limiting = ([entry for entry in other if entry.split == at] for at in ("train", "val"))
+        head, facts = train_structures(segmenter, training, settings, progress, log.info, teaching)
         films = embed_films(segmenter, validation, settings, 2, head.scale, progress)
+        if limiting:
+            films = join(films, embed_films(segmenter, limiting, settings, 2, head.scale, progress, True))
         facts |= validate_head(head, films)
         grid = (films.embedding.shape[1], films.embedding.shape[2])
         bundle = extend_bundle(bundle, out, {"structures": facts}, head, grid)

@@ -1,5 +1,6 @@
 """Adding to a bundle what was trained on its answers: a head for structures, and a model of its quality."""
 
+import copy
 import json
 import os
 import shutil
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
 from adaloraqat.bundle.format import DOCUMENT, ENCODER, STRUCTURES
 from adaloraqat.errors import BundleError
 from adaloraqat.export.bundle_writer import refuse_foreign, whole_folder
 from adaloraqat.export.onnx_export import write_onnx
-from adaloraqat.training.structure_head import StructureHead
+from adaloraqat.quantize.storage import HalfStorage, store
+from adaloraqat.training.structure_network import ConvolutionBlock, StructureHead
 
 
 def extend_bundle(
@@ -90,8 +93,19 @@ def _rewritten(
 def export_structures(head: StructureHead, path: Path, grid: tuple[int, int]) -> None:
     """Write `embedding` (1, D, g, g) -> `structures` (1, 3, n, n), `mirrored` (1,), for a grid (D, g).
 
+    Weights are stored as float16, normalisations become part of the convolutions before them. The head that
+    is given stays as it is.
+
     Raises:
         OutputError: the file cannot be written.
     """
     dim, side = grid
-    write_onnx(head, (torch.zeros(1, dim, side, side),), path, ["embedding"], ["structures", "mirrored"], {})
+    own = copy.deepcopy(head).eval()
+    for module in list(own.modules()):
+        if isinstance(module, ConvolutionBlock):
+            module.fuse()
+    for module in own.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.weight.data = module.weight.data.half()
+            store(module, "weight", HalfStorage())
+    write_onnx(own, (torch.zeros(1, dim, side, side),), path, ["embedding"], ["structures", "mirrored"], {})

@@ -6,7 +6,8 @@ bundle do not change by a pixel; what the head adds is which side a pixel belong
 
 Films whose label file has no heart, and films without labels, teach the lungs only. Half of the views are
 mirrored, because mirrored films and hearts on the right exist and must be seen as they are: the "right lung"
-here is the one at the image's left, whatever the film.
+here is the one at the image's left, whatever the film. Films outlined by another convention can teach the
+side of the heart alone.
 """
 
 import logging
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry
@@ -27,47 +28,12 @@ from adaloraqat.progress import Progress, Report, no_progress
 from adaloraqat.radiograph import HEART, Frame, read_film, read_labels
 from adaloraqat.training.augment import Augmentation
 from adaloraqat.training.films import lung_sides, normalise
+from adaloraqat.training.structure_network import STRUCTURES, StructureHead
 
 logger = logging.getLogger(__name__)
 
-STRUCTURES = ("right lung", "left lung", "heart")
-"""The planes of the head's answer. Right lung: the one at the image's left."""
-_REGIONS = 4
 FEWEST_HEARTS = 8
 """Training films with a labelled heart without which nothing is trained."""
-
-
-class StructureHead(nn.Module):
-    """From an embedding (B, D, g, g) to logits (B, 3, n, n) of `STRUCTURES`, n = `scale` · g, and of
-    `mirrored` (B,).
-
-    Three convolutions of `width` channels, one of them dilated, for where a cell lies among its neighbours;
-    then bilinear enlargement and one convolution on the finer grid, so that outlines do not follow the cells.
-    Whether the film is mirrored is read from the means of 4 x 4 regions: where the heart, its apex and the
-    stomach lie.
-    """
-
-    def __init__(self, dim: int, width: int = 48, scale: int = 2) -> None:
-        super().__init__()
-        self.scale = scale
-        self.reduce = nn.Conv2d(dim, width, 1)
-        self.near = nn.Conv2d(width, width, 3, padding=1)
-        self.far = nn.Conv2d(width, width, 3, padding=3, dilation=3)
-        self.fine = nn.Conv2d(width, width // 2, 3, padding=1)
-        self.answer = nn.Conv2d(width // 2, len(STRUCTURES), 1)
-        self.regions = nn.Conv2d(width, width // 4, 1)
-        self.side = nn.Linear(width // 4 * _REGIONS**2, 1)
-
-    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (B, 3, n, n) of the structures, and (B,) of the film being mirrored."""
-        hidden = F.relu(self.reduce(embedding))
-        hidden = hidden + F.relu(self.near(hidden))
-        hidden = hidden + F.relu(self.far(hidden))
-        cell = embedding.shape[-1] // _REGIONS
-        regions = F.avg_pool2d(F.relu(self.regions(hidden)), cell)
-        mirrored = self.side(regions.flatten(1))[:, 0]
-        hidden = F.interpolate(hidden, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        return self.answer(F.relu(self.fine(hidden))), mirrored
 
 
 @dataclass(frozen=True)
@@ -78,20 +44,26 @@ class HeadSettings:
         views: embeddings per film: the film as it is, its mirror image, then films varied in geometry and
             look.
         epochs: passes over all embeddings.
+        side_films: of those that teach the side of the heart alone, taken at most.
         batch_size: embeddings a step.
-        learning_rate: of Adam, falling to 0 along a cosine.
+        learning_rate: of AdamW, falling to 0 along a cosine.
+        weight_decay: of AdamW.
         seed: of everything that is drawn.
         strength: of the augmentation.
         mirrored: weight of the loss of "mirrored" beside that of the structures.
+        extent: likewise, of the loss of the heart's left and right ends.
     """
 
     views: int = 3
     epochs: int = 30
+    side_films: int = 70
     batch_size: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
     seed: int = 0
     strength: float = 0.7
     mirrored: float = 0.3
+    extent: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -120,8 +92,9 @@ def embed_films(
     views: int,
     scale: int,
     progress: Progress = no_progress,
+    sides_only: bool = False,
 ) -> Embeddings:
-    """Encode `views` views of each film.
+    """Encode `views` views of each film; with `sides_only` none of their structures counts as known.
 
     Raises:
         FilmError: a film, mask or label file cannot be read.
@@ -135,7 +108,8 @@ def embed_films(
     for entry in progress(entries, "films"):
         planes, known, frame = _film(segmenter, entry)
         for view in range(views):
-            rows.append((*_view(segmenter, view, planes, frame, scale, vary, generator), known))
+            row = _view(segmenter, view, planes, frame, scale, vary, generator)
+            rows.append((*row, torch.zeros_like(known) if sides_only else known))
     return Embeddings(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 
@@ -198,6 +172,8 @@ def train_head(
 ) -> None:
     """Train `head` on `films`; the loss of a structure is BCE + soft Dice, of known structures only.
 
+    Where the heart ends at either side counts once more, because its width is measured there.
+
     Args:
         head: changed in place.
         films: from `embed_films`.
@@ -209,7 +185,9 @@ def train_head(
         if weight.ndim == 4:  # a third quicker on a CPU
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     steps = settings.epochs * math.ceil(len(films) / settings.batch_size)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
     for epoch in range(1, settings.epochs + 1):
         losses = []
@@ -218,6 +196,9 @@ def train_head(
             logits, mirrored = head(embedding)
             loss = structure_loss(
                 logits, films.targets[chosen] / 255.0, films.known[chosen], films.valid[chosen]
+            )
+            loss = loss + settings.extent * extent_loss(
+                logits[:, 2], films.targets[chosen, 2] / 255.0, films.known[chosen, 2], films.valid[chosen, 0]
             )
             truth = films.mirrored[chosen].float()
             loss = loss + settings.mirrored * F.binary_cross_entropy_with_logits(mirrored, truth)
@@ -250,17 +231,34 @@ def structure_loss(logits: Tensor, targets: Tensor, known: Tensor, valid: Tensor
     return ((bce + 1 - dice) * weight).sum() / weight.sum().clamp(min=1)
 
 
+def extent_loss(logits: Tensor, targets: Tensor, known: Tensor, valid: Tensor) -> Tensor:
+    """Return the BCE of a structure's shadow on the columns, from which its width is measured.
+
+    Args:
+        logits: (B, n, n) of one structure.
+        targets: (B, n, n) in [0, 1].
+        known: (B,) bool.
+        valid: (B, n, n) bool.
+    """
+    shadow = logits.masked_fill(~valid, -20.0).amax(dim=1)  # (B, n)
+    bce = F.binary_cross_entropy_with_logits(shadow, targets.amax(dim=1), reduction="none").mean(dim=1)
+    weight = known.to(logits.dtype)
+    return (bce * weight).sum() / weight.sum().clamp(min=1)
+
+
 def train_structures(
     segmenter: Segmenter,
     entries: Sequence[Entry],
     settings: HeadSettings,
     progress: Progress = no_progress,
     report: Report = logger.info,
+    sides: Sequence[Entry] = (),
 ) -> tuple[StructureHead, dict[str, Any]]:
     """Train a head for a bundle on the training films of `entries`; return it, and what it learnt from.
 
     Films with a labelled heart are taken in `settings.views` views, as many of the others once, spread
-    evenly.
+    evenly. `sides` are films that teach the side of the heart alone: `settings.side_films` of them are taken
+    as they are and mirrored.
 
     Raises:
         ManifestError: fewer than `FEWEST_HEARTS` films have a labelled heart.
@@ -273,21 +271,30 @@ def train_structures(
             "column path_labels (1 right lung, 2 left lung, 3 heart)."
         )
     others = [entry for entry in entries if entry.path_labels is None]
-    others = [others[round(at)] for at in np.linspace(0, len(others) - 1, min(len(others), len(labelled)))]
+    others = _spread(others, len(labelled))
+    sides = _spread(sides, settings.side_films)
     grid = segmenter.embed(read_film(labelled[0].path_image).pixels).embedding.shape
     torch.manual_seed(settings.seed)
     head = StructureHead(grid[1])
     films = embed_films(segmenter, labelled, settings, settings.views, head.scale, progress)
     if others:
-        films = _joined(films, embed_films(segmenter, others, settings, 1, head.scale, progress))
+        films = join(films, embed_films(segmenter, others, settings, 1, head.scale, progress))
+    if sides:
+        films = join(films, embed_films(segmenter, sides, settings, 2, head.scale, progress, True))
     if not films.known[:, 2].sum() >= FEWEST_HEARTS:
         raise ManifestError("Too few label files hold a heart (value 3): nothing can be learnt about hearts.")
     train_head(head, films, settings, report)
-    learnt = {"films": len(labelled), "films_without_heart": len(others), "views": settings.views}
-    return head.eval(), {**learnt, "epochs": settings.epochs, "seed": settings.seed}
+    learnt = {"films": len(labelled), "films_without_heart": len(others), "films_for_sides": len(sides)}
+    how = {"views": settings.views, "epochs": settings.epochs, "seed": settings.seed}
+    return head.eval(), {**learnt, **how}
 
 
-def _joined(first: Embeddings, second: Embeddings) -> Embeddings:
+def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
+    return [entries[round(at)] for at in np.linspace(0, len(entries) - 1, min(len(entries), most))]
+
+
+def join(first: Embeddings, second: Embeddings) -> Embeddings:
+    """Return both as one."""
     pairs = zip(vars(first).values(), vars(second).values(), strict=True)
     return Embeddings(*(torch.cat(pair) for pair in pairs))
 
@@ -297,10 +304,11 @@ def validate_head(head: StructureHead, films: Embeddings) -> dict[str, Any]:
     """Return each structure's mean Dice on the grid, and from which probability a film counts as mirrored.
 
     The limit is a probability: halfway between what 99 of 100 films stay below and what every mirrored one
-    reaches; where these overlap, what 98 of 100 films stay below, and `mirrored_missed` says what that costs.
+    reaches; where these overlap, what at most 2 of 100 films reach (one of fewer than 100), and
+    `mirrored_missed` says what that costs.
 
     Args:
-        head: the trained head.
+        head: the trained head, in eval mode.
         films: validation films, as they are and mirrored.
     """
     answers = [head(part.float()) for part in films.embedding.split(16)]
@@ -315,11 +323,12 @@ def validate_head(head: StructureHead, films: Embeddings) -> dict[str, Any]:
     }
     usual, turned = mirrored[~films.mirrored], mirrored[films.mirrored]
     lowest, usual_99 = float(turned.min()), float(usual.quantile(0.99))
-    apart = usual_99 < lowest
-    limit = torch.tensor((usual_99 + lowest) / 2 if apart else float(usual.quantile(0.98)))
+    allowed = max(1, len(usual) // 50)
+    highest = usual.topk(min(allowed + 1, len(usual))).values
+    limit = (usual_99 + lowest) / 2 if usual_99 < lowest else float(highest[-2:].mean())
     return {
         "validation_dice": scores,
-        "mirrored_limit": round(float(torch.sigmoid(limit)), 6),
+        "mirrored_limit": round(float(torch.sigmoid(torch.tensor(limit))), 6),
         "mirrored_missed": int((turned < limit).sum()),
         "mirrored_false": int((usual >= limit).sum()),
         "validation_films": len(usual),
