@@ -36,9 +36,9 @@ demo-foundation: $(STAMP)
 	$(BIN)/adaloraqat weights path lite-medsam >/dev/null 2>&1 || $(BIN)/adaloraqat weights get lite-medsam --no-bundle
 	$(BIN)/adaloraqat demo --foundation --out demo-foundation
 
-# As many processes as there are cores, each computing in one thread; the tests of a file share what they prepare,
-# and files are begun in the order of tests/conftest.py: the longest first.
-JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+# One process more than there are cores, because servers and browsers are waited for, each computing in one thread; the
+# tests of a file share what they prepare, and files are begun in the order of tests/conftest.py: the longest first.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) page-where-node-is
