@@ -284,7 +284,7 @@ def picture(scored: list[Cell]) -> str:
             axes.set_title(f"{target}: {title} of the test films")
             axes.set_xticks(range(len(ACROSS)), [str(films or "all") for films in ACROSS])
             axes.set_xlabel("training films")
-    places[0][1].legend(frameon=False, fontsize=8, loc="lower right")
+    places[0][1].legend(frameon=False, fontsize=8, loc="center")
     return svg_text(figure)
 
 
