@@ -188,3 +188,14 @@ def test_too_few_films_are_refused(run: Run, bundle: Path, films: Path, tmp_path
     assert ended.code == 2
     assert "Only 4 training films have a label file" in ended.err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_source_without_films_is_refused_by_name(
+    run: Run, bundle: Path, films: Path, tmp_path: Path
+) -> None:
+    ended = run("extend", bundle, "--data", films / "manifest.csv", "--out", "new", "--sides-from", "othr")
+    assert ended.code == 2
+    assert "no film of the source 'othr'" in ended.err
+    assert "one of" in ended.err
+    assert "other" in ended.err
+    assert not (tmp_path / "new").exists()

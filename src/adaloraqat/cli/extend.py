@@ -78,6 +78,7 @@ def extend(
     """
     from adaloraqat.bundle import Segmenter, load_bundle
     from adaloraqat.datasets.manifest import read_manifest
+    from adaloraqat.errors import ManifestError
     from adaloraqat.evaluate.calibration import calibrate_quality
     from adaloraqat.export.extend_bundle import extend_bundle, with_structures_of
     from adaloraqat.training.structure_head import (
@@ -90,6 +91,13 @@ def extend(
 
     told = read_manifest(data)
     alone = sides_from or []
+    known = {entry.source for entry in told}
+    for name in alone:
+        if name not in known:
+            raise ManifestError(
+                f"The manifest has no film of the source {name!r}, which --sides-from names: give one of "
+                f"{', '.join(sorted(known))}."
+            )
     other = [entry for entry in told if entry.source in alone]
     entries = [
         entry for entry in told if entry.source not in alone and (source is None or entry.source in source)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -105,17 +106,27 @@ def infer_architecture(state: Mapping[str, Tensor], file: str) -> SamArchitectur
     Raises:
         CheckpointError: the shapes are not those of a SAM, or do not tell the architecture.
     """
-    try:
+    with _told_by_shapes(file, "SAM ViT", "SAM with a ViT encoder", "Meta's or MedSAM's original weights"):
         return _infer_config(state)
+
+
+@contextmanager
+def _told_by_shapes(file: str, complete: str, family: str, originals: str) -> Iterator[None]:
+    """Refuse, with a sentence, tensors that are missing or whose shapes are not those of the family.
+
+    Raises:
+        CheckpointError: says what `file` lacks, or what to give instead.
+    """
+    try:
+        yield
     except KeyError as error:
         raise CheckpointError(
-            f"{file} lacks the tensor {error.args[0]}, so its architecture cannot be read: "
-            "give a complete SAM ViT checkpoint, or name the architecture."
+            f"{file} lacks the tensor {error.args[0]}, so its architecture cannot be read: give a complete "
+            f"{complete} checkpoint, or name the architecture."
         ) from error
     except (ValueError, IndexError, ZeroDivisionError, RecipeError) as error:
         raise CheckpointError(
-            f"{file} holds tensors whose shapes are not those of a SAM with a ViT encoder: "
-            "give Meta's or MedSAM's original weights."
+            f"{file} holds tensors whose shapes are not those of a {family}: give {originals}."
         ) from error
 
 
@@ -299,18 +310,9 @@ def infer_lite_medsam(state: Mapping[str, Tensor], file: str) -> LiteMedSAMArchi
     Raises:
         CheckpointError: the shapes are not those of such a model.
     """
-    try:
+    names = "LiteMedSAM or MobileSAM"
+    with _told_by_shapes(file, names, names, "the original weights"):
         return _infer_lite_config(state)
-    except KeyError as error:
-        raise CheckpointError(
-            f"{file} lacks the tensor {error.args[0]}, so its architecture cannot be read: give a complete "
-            "LiteMedSAM or MobileSAM checkpoint, or name the architecture."
-        ) from error
-    except (ValueError, IndexError, ZeroDivisionError, RecipeError) as error:
-        raise CheckpointError(
-            f"{file} holds tensors whose shapes are not those of a LiteMedSAM or MobileSAM: give the "
-            "original weights."
-        ) from error
 
 
 def _infer_lite_config(state: Mapping[str, Tensor]) -> LiteMedSAMArchitecture:
