@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime  # noqa: F401  (before `site` takes its folder off the path)
+import pydantic.dataclasses  # noqa: F401  (likewise)
 import pytest
 from tiny_bundle import write_tiny_bundle
 

@@ -432,7 +432,7 @@ def test_the_first_wheel_alone_says_which_model_stands_in(
     )  # imports all it needs
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
     write_tiny_bundle(tmp_path / "weights/lung-open", name="lung-open")
-    monkeypatch.setattr(shipped, "other_packages", tuple)
+    monkeypatch.setattr(shipped, "other_packages", lambda _=None: ())
     ended = run("segment", "film.png", "--json", *many)
     document = json.loads(ended.out)
     assert (ended.code, document["model"]) == (0, "lung-open")

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.measure.clinical import clinical_measures
 
+Failure = Literal["film", "output", "memory", "crash"]
+"""Why a film has no result: the film itself, what could not be written, no memory, its process died.
+
+Only the first would be so again; the others are tried again when a batch is resumed.
+"""
 _OF_CASES = ("slices", "objects", "encoded", "milliseconds_of")
 
 

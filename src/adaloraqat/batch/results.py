@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import adaloraqat
-from adaloraqat.batch.film_entry import FilmEntry
+from adaloraqat.batch.film_entry import Failure, FilmEntry
 from adaloraqat.batch.lock import FolderLock
 from adaloraqat.bundle.format import DOCUMENT, Bundle
 from adaloraqat.errors import OutputError
@@ -23,11 +23,6 @@ from adaloraqat.files import atomic_path, sha256
 SCHEMA = 1
 RESULTS = "results.jsonl"
 
-Failure = Literal["film", "output", "memory", "crash"]
-"""Why a film has no result: the film itself, what could not be written, no memory, its process died.
-
-Only the first would be so again; the others are tried again when a batch is resumed.
-"""
 _LEFT_BEHIND = re.compile(r"\..{0,20}\.\w{8}\.tmp(\.\w+)?")  # what `atomic_path` writes before it renames
 
 

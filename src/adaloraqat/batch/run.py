@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from adaloraqat.batch.film_entry import FilmEntry
-from adaloraqat.batch.results import Failure, FilmStamp, ResultsFile
+from adaloraqat.batch.film_entry import Failure, FilmEntry
+from adaloraqat.batch.results import FilmStamp, ResultsFile
 from adaloraqat.batch.workers import ATTEMPTS, as_done
 from adaloraqat.errors import OutputError
 

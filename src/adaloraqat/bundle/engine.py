@@ -7,6 +7,7 @@ the one place where it is chosen. Only the CPU is what parity was measured on.
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -142,8 +143,10 @@ class OnnxRuntimeEngine(_TwoGraphs):
 
     def __init__(self, bundle: Bundle, threads: int | None = None, device: str = CPU) -> None:
         super().__init__(bundle, threads, device)
-        self._encoder = self._open(bundle.encoder, ENCODER_NAMES)
-        self._decoder = self._open(bundle.decoder, DECODER_NAMES)
+        with ThreadPoolExecutor(1) as beside:  # the decoder is ready by the time the larger encoder is
+            decoder = beside.submit(self._open, bundle.decoder, DECODER_NAMES)
+            self._encoder = self._open(bundle.encoder, ENCODER_NAMES)
+        self._decoder = decoder.result()
         sides = self._encoder.get_inputs()[0].shape  # one that varies has a name in place of a number
         _check_image(bundle, [side if isinstance(side, int) else None for side in sides])
 

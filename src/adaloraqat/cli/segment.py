@@ -6,12 +6,11 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaloraqat.batch import FilmEntry, FilmStamp, Outcome, Settings
-from adaloraqat.batch.csv_files import MEASURES_CSV, write_measures_csv
+from adaloraqat.batch.film_entry import FilmEntry
 from adaloraqat.bundle import DEFAULT_MODEL, Segmenter, load_bundle
 from adaloraqat.bundle.prompts import point_of
 from adaloraqat.bundle.segmenter import bundle_warnings
@@ -19,7 +18,6 @@ from adaloraqat.bundle.shipped import Choice, choose_model
 from adaloraqat.cli.case import Propagate
 from adaloraqat.cli.console import INTERRUPTED, exit_code, name_failures, print_json, progress
 from adaloraqat.cli.dicom import Objects, asked
-from adaloraqat.cli.many import do_many, told_to_parent
 from adaloraqat.cli.options import (
     Engine,
     EngineName,
@@ -33,6 +31,9 @@ from adaloraqat.cli.plan import Job, plan
 from adaloraqat.cli.segment_film import MIN_QUALITY, Given, How, Work, check_measures, strictness
 from adaloraqat.errors import OutputError
 from adaloraqat.radiograph import Box
+
+if TYPE_CHECKING:
+    from adaloraqat.batch import Outcome
 
 log = logging.getLogger("adaloraqat")
 
@@ -168,6 +169,9 @@ def segment(
     for notice in chosen.notices:
         log.warning("%s", notice)
     if jobs and (workers is not None or resume):
+        from adaloraqat.batch import Settings  # what one film does not wait for
+        from adaloraqat.cli.many import do_many
+
         bundle = load_bundle(chosen.name)
         warnings = bundle_warnings(bundle)
         for warning in warnings:
@@ -225,6 +229,8 @@ def segment(
         entries += [FilmEntry(job.name, error=f"Not tried, because of {work.obstacle}") for job in left]
     failed = [str(entry.path) for entry in entries if entry.error]
     if measures and work.done:
+        from adaloraqat.batch.csv_files import MEASURES_CSV, write_measures_csv
+
         write_measures_csv(out / MEASURES_CSV, entries)
     if as_json:
         name = segmenter.bundle.name if segmenter else Path(chosen.name).name
@@ -236,9 +242,12 @@ def segment(
 
 
 def _worker(
-    folder: Path, engine: str, threads: int | None, out: Path, how: "How"
-) -> Callable[[Job], Outcome]:
+    folder: Path, engine: str, threads: int | None, out: Path, how: How
+) -> "Callable[[Job], Outcome]":
     """Load the model in a process of a batch; return what does a film there. The paths are absolute."""
+    from adaloraqat.batch import FilmStamp, Outcome
+    from adaloraqat.cli.many import told_to_parent
+
     segmenter = Segmenter.load(folder, engine, threads)
     how.given.check(segmenter)
     if how.kinds:

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaloraqat.batch import FilmEntry
-from adaloraqat.batch.results import Failure
+from adaloraqat.batch.film_entry import Failure, FilmEntry
 from adaloraqat.bundle import Bundle, Segmentation, Segmenter
 from adaloraqat.bundle.prompts import Point, as_arguments
 from adaloraqat.cli.case import Propagate, do_case, failure
