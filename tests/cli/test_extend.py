@@ -84,7 +84,7 @@ def test_the_bundle_knows_more_and_its_masks_are_the_same(bundle: Path, extended
     assert second.structures is not None
     assert second.quality_error is not None
     facts = load_bundle(extended).structures
-    assert (facts["films"], facts["films_for_sides"], facts["validation_films"]) == (24, 4, 24)
+    assert (facts["films"], facts["films_for_sides"], facts["validation_films"]) == (24, 28, 24)
     assert facts["validation_dice"]["heart"] > 0.4  # of a one-channel embedding of 16 x 16 cells
 
 

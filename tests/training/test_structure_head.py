@@ -1,5 +1,6 @@
 """The head for structures: what its losses count, and that the file which is written answers like it."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from adaloraqat.training.structure_head import (
     StructureHead,
     extent_loss,
     join,
+    side_features,
     train_head,
+    train_sides,
     validate_head,
 )
 
@@ -83,6 +86,18 @@ def test_films_of_another_convention_teach_the_side_alone() -> None:
     assert validate_head(head.eval(), films(20))["validation_dice"]["heart"] > 0.9
 
 
+def test_sides_are_learnt_anew_and_structures_stay(trained: StructureHead) -> None:
+    head = copy.deepcopy(trained)
+    shown = films(20)
+    before = head(shown.embedding.float())[0]
+    features, mirrored = side_features(head, films(64))
+    assert features.shape == (64, 16, GRID // 2, GRID // 2)
+    train_sides(head, features, mirrored, HeadSettings(side_epochs=60), lambda _: None)
+    assert torch.equal(head(shown.embedding.float())[0], before)
+    found = validate_head(head, shown)
+    assert (found["mirrored_missed"], found["mirrored_false"]) == (0, 0)
+
+
 class Told(StructureHead):
     """A head that answers what the embedding's first cell says."""
 
@@ -95,8 +110,9 @@ class Told(StructureHead):
     ("usual", "turned", "limit", "missed", "false"),
     [
         ([-6.0] * 100, [2.0] * 100, -2.0, 0, 0),  # halfway
-        ([-6.0] * 97 + [-3.0, 1.0, 3.0], [-1.0] + [4.0] * 99, -1.0, 0, 2),  # at most 2 of 100 are flagged
-        ([-6.0] * 97 + [-3.0, 1.0, 3.0], [-4.0] + [4.0] * 99, -1.0, 1, 2),
+        ([-6.0] * 98 + [-6.0, 3.0], [-4.0, 4.0] + [4.0] * 98, (-5.91 + 3.92) / 2, 1, 1),  # one of 100 is odd
+        ([-6.0] * 97 + [-3.0, 1.0, 3.0], [-1.0] * 5 + [4.0] * 95, -1.0, 0, 2),  # at most 2 of 100 are flagged
+        ([-6.0] * 97 + [-3.0, 1.0, 3.0], [-4.0] * 5 + [4.0] * 95, -1.0, 5, 2),
         ([-6.0] * 8 + [-4.0, 3.0], [1.0] * 10, -0.5, 0, 1),
     ],
 )

@@ -67,6 +67,11 @@ class StructureHead(nn.Module):
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, 3, n, n) of the structures, and (B,) of the film being mirrored."""
+        half = self.features(embedding)
+        return F.pixel_shuffle(self.answer(half), 2 * self.scale), self.mirrored(half)
+
+    def features(self, embedding: Tensor) -> Tensor:
+        """Return what both answers are read from, (B, C, g / 2, g / 2)."""
         half = self.to_half(self.reduce(self.drop(embedding)))
         half = half + self.at_half(half)
         quarter = self.to_quarter(half)
@@ -76,6 +81,13 @@ class StructureHead(nn.Module):
         half = half + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
         for convolution in self.joined:
             half = half + convolution(half)
-        regions = F.avg_pool2d(F.relu(self.regions(half)), half.shape[-1] // _REGIONS)
-        mirrored = self.side(regions.flatten(1))[:, 0]
-        return F.pixel_shuffle(self.answer(half), 2 * self.scale), mirrored
+        return half
+
+    def mirrored(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        """Return logits (B,) of films being mirrored, by `features`; `dropout`: share of regions left out."""
+        regions = F.avg_pool2d(F.relu(self.regions(features)), features.shape[-1] // _REGIONS)
+        return self.side(F.dropout(regions.flatten(1), dropout, training=dropout > 0))[:, 0]
+
+    def side_parameters(self) -> list[nn.Parameter]:
+        """Return what only `mirrored` uses."""
+        return [*self.regions.parameters(), *self.side.parameters()]
