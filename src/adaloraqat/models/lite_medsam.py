@@ -8,6 +8,7 @@ loop, quantisation and export take it as they take a SAM. Once this module is im
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, SamModel
 
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 from adaloraqat.models.sam import SHARED_FREQUENCIES, initialise_prompt_and_decoder
-from adaloraqat.models.tiny_vit import BatchNorm, InvertedBottleneck, TinyViT, WindowAttention
+from adaloraqat.models.tiny_vit import BatchNorm, FineGrid, InvertedBottleneck, TinyViT, WindowAttention
 from adaloraqat.renamed import warn_renamed
 
 _ENCODER_STD = 0.02  # TinyViT's truncated normal of linear layers
@@ -110,9 +111,23 @@ def lite_medsam_from_state(
     return model
 
 
+def with_fine_grid(model: LiteMedSam, seed: int) -> LiteMedSam:
+    """Return a copy of `model` whose embedding has the grid of stage 0; its answer is at first as it was.
+
+    Args:
+        model: one without a fine grid.
+        seed: of the weights that are new; the global generator stays.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        finer = build_lite_medsam(replace(model.lite_medsam_config, fine_grid=True))
+    finer.load_state_dict(model.state_dict(), strict=False)
+    return finer
+
+
 @torch.no_grad()
 def _initialise(encoder: nn.Module) -> None:
-    """Linear layers normal, biases of attention 0, the last norm of each stage-0 block 0 (it starts idle)."""
+    """Linear layers normal, biases of attention 0, the last norm of stage-0 blocks and fine grid 0 (idle)."""
     for module in encoder.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=_ENCODER_STD)
@@ -122,7 +137,7 @@ def _initialise(encoder: nn.Module) -> None:
         elif isinstance(module, WindowAttention):
             nn.init.zeros_(module.attention_biases)
     for module in encoder.modules():
-        if isinstance(module, InvertedBottleneck) and isinstance(module.conv3.bn, BatchNorm):
+        if isinstance(module, InvertedBottleneck | FineGrid) and isinstance(module.conv3.bn, BatchNorm):
             nn.init.zeros_(module.conv3.bn.weight)
 
 

@@ -33,6 +33,8 @@ class LiteMedSAMArchitecture:
         patch_stride: 1: two 1×1 convolutions, stage 0 works on every pixel (LiteMedSAM); 4: two 3×3
             convolutions of stride 2 (TinyViT, MobileSAM).
         merge_strides: stride of the merging after stages 0, 1 and 2.
+        fine_grid: whether the neck joins the output of stage 0 to that of stage 3, so that embedding and
+            logits have the grid of stage 0 and not that of stage 3 (`tiny_vit.FineGrid`). Ours, not published.
         mlp_ratio: hidden width of an MLP, in widths of its stage.
         expand_ratio: hidden width of a stage-0 block, in widths of its stage.
         prompt_dim: width D of embedding, prompt encoder and mask decoder.
@@ -59,6 +61,7 @@ class LiteMedSAMArchitecture:
     window_sizes: tuple[int, ...] = (7, 7, 14, 7)
     patch_stride: int = 1
     merge_strides: tuple[int, ...] = (2, 2, 1)
+    fine_grid: bool = False
     mlp_ratio: int = 4
     expand_ratio: int = 4
     prompt_dim: int = 256
@@ -81,6 +84,11 @@ class LiteMedSAMArchitecture:
     @property
     def total_stride(self) -> int:
         """Model pixels a cell of the embedding covers along a side."""
+        return self.patch_stride if self.fine_grid else self.coarsest_stride
+
+    @property
+    def coarsest_stride(self) -> int:
+        """Model pixels a token of stage 3 covers along a side."""
         return self.patch_stride * prod(self.merge_strides)
 
     @property
@@ -91,6 +99,8 @@ class LiteMedSAMArchitecture:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON and YAML can hold; `from_dict` reads them back."""
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        if not self.fine_grid:
+            del values["fine_grid"]  # as it was written before the field existed
         return {"family": self.family, **without_usual_eps(values)}
 
     @classmethod
@@ -141,6 +151,10 @@ def _check_types(architecture: LiteMedSAMArchitecture) -> None:
         value = getattr(architecture, field.name)
         if field.name == "decoder_norm_eps":
             continue  # checked with the decoder's config
+        if field.name == "fine_grid":
+            if not isinstance(value, bool):
+                raise RecipeError(f"The architecture's fine_grid cannot be {value!r}: give true or false.")
+            continue
         numbers = value if isinstance(value, list | tuple) else [value]
         length = STAGES if field.name in _PER_STAGE else STAGES - 1
         fits = len(numbers) == length if field.type.startswith("tuple") else numbers[0] is value
@@ -153,9 +167,9 @@ def _check_fit(architecture: LiteMedSAMArchitecture) -> None:
     a = architecture
     if a.patch_stride not in _PATCH_STRIDES:
         raise RecipeError(f"The architecture's patch_stride cannot be {a.patch_stride}: give 1 or 4.")
-    if a.image_size % a.total_stride:
+    if a.image_size % a.coarsest_stride:
         raise RecipeError(
-            f"The architecture's image_size {a.image_size} is not a multiple of {a.total_stride}, the stride "
+            f"The architecture's image_size {a.image_size} is not a multiple of {a.coarsest_stride}, the stride "
             "of its stages together: choose one that is."
         )
     if a.embed_dims[0] % 2:
@@ -189,6 +203,9 @@ LITE_MEDSAM_SMALL = replace(
     iou_head_hidden_dim=128,
 )
 """The base that ships here: one channel, 4.1 M, 30 matrices for stage 1."""
+
+LITE_MEDSAM_SMALL_FINE = replace(LITE_MEDSAM_SMALL, fine_grid=True)
+"""The same with an embedding of 64×64 cells and logits of 256×256: what the fast models that ship are."""
 
 LITE_MEDSAM_TINY = LiteMedSAMArchitecture(
     image_size=64,

@@ -17,6 +17,7 @@ from adaloraqat.models.baseline_architectures import (
 from adaloraqat.models.lite_medsam_architecture import (
     LITE_MEDSAM,
     LITE_MEDSAM_SMALL,
+    LITE_MEDSAM_SMALL_FINE,
     LITE_MEDSAM_STRIDE4,
     LITE_MEDSAM_TINY,
     MOBILE_SAM,
@@ -35,6 +36,7 @@ ARCHITECTURES: MappingProxyType[str, Architecture] = MappingProxyType(
         "lite_medsam": LITE_MEDSAM,
         "lite_medsam_stride4": LITE_MEDSAM_STRIDE4,
         "lite_medsam_small": LITE_MEDSAM_SMALL,
+        "lite_medsam_small_fine": LITE_MEDSAM_SMALL_FINE,
         "lite_medsam_tiny": LITE_MEDSAM_TINY,
         "mobile_sam": MOBILE_SAM,
     }

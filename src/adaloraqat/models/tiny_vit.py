@@ -235,13 +235,45 @@ class Stage(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, width, h, w) -> (B, next width, h / stride, w / stride)."""
+        image = self.through_blocks(image)
+        return image if self.downsample is None else self.downsample(image)
+
+    def through_blocks(self, image: Tensor) -> Tensor:
+        """(B, width, h, w) -> the same shape: without the merging."""
         for block in self.blocks:
             image = block(image)
-        return image if self.downsample is None else self.downsample(image)
+        return image
+
+
+class FineGrid(nn.Module):
+    """What brings an embedding to the grid of stage 0: resampled, and corrected by what stage 0 saw there.
+
+    Nearly all of an encoder's work is in the stages on the coarse grid, while an outline is as fine as the
+    embedding. So the way of feature pyramids (Lin et al. 2017), behind the neck. The correction starts at
+    zero: a model that gets this part answers at first as it did, on a finer grid.
+    """
+
+    def __init__(self, stage_width: int, width: int) -> None:
+        """Take the widths of stage 0 and of the embedding."""
+        super().__init__()
+        self.conv1 = ConvNorm(stage_width + width, width, 1)
+        self.conv2 = ConvNorm(width, width, 3, groups=width)
+        self.conv3 = ConvNorm(width, width, 1)
+
+    def forward(self, embedding: Tensor, stage: Tensor) -> Tensor:
+        """(B, D, g, g) and (B, width, h, h) -> (B, D, h, h)."""
+        side = int(stage.shape[-1])
+        resampled = F.interpolate(embedding, size=(side, side), mode="bilinear", align_corners=False)
+        hidden = F.gelu(self.conv1(torch.cat([resampled, stage], dim=1)))
+        return resampled + self.conv3(F.gelu(self.conv2(hidden)))
 
 
 class TinyViT(nn.Module):
-    """Image (B, C, S, S) -> `.last_hidden_state` (B, D, g, g), as SAM's vision encoder answers."""
+    """Image (B, C, S, S) -> `.last_hidden_state` (B, D, g, g), as SAM's vision encoder answers.
+
+    Attributes:
+        fine: brings the embedding to the grid of stage 0, or None.
+    """
 
     def __init__(self, architecture: LiteMedSAMArchitecture, config: SamConfig) -> None:
         """Build it; `config` gives the neck, which is SAM's, its widths."""
@@ -249,6 +281,9 @@ class TinyViT(nn.Module):
         self.patch_embed = PatchEmbedding(architecture)
         self.layers = nn.ModuleList(_stage(architecture, number) for number in range(4))
         self.neck = SamVisionNeck(config.vision_config)
+        self.fine = (
+            FineGrid(architecture.embed_dims[0], architecture.prompt_dim) if architecture.fine_grid else None
+        )
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the patch embedding, by the name under which transformers and peft ask for it."""
@@ -262,11 +297,29 @@ class TinyViT(nn.Module):
         return SamVisionEncoderOutput(last_hidden_state=image)
 
     def parts(self) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-        """Return what the encoder does one after the other: each module, and how it is called."""
+        """Return what the encoder does one after the other: each module, and how it is called.
+
+        With a fine grid that is one part, because what stage 0 saw is wanted again at the end.
+        """
+        if self.fine is not None:
+            return [(self, self._on_fine_grid)]
         return [
             *((module, module) for module in (self.patch_embed, *self.layers)),
-            (self.neck, lambda image: self.neck(image.permute(0, 2, 3, 1))),
+            (self.neck, self._through_neck),
         ]
+
+    def _through_neck(self, image: Tensor) -> Tensor:
+        return self.neck(image.permute(0, 2, 3, 1))
+
+    def _on_fine_grid(self, image: Tensor) -> Tensor:
+        first: Stage = self.layers[0]  # type: ignore[assignment]
+        assert self.fine is not None
+        assert first.downsample is not None
+        stage = first.through_blocks(self.patch_embed(image))
+        image = first.downsample(stage)
+        for layer in self.layers[1:]:
+            image = layer(image)
+        return self.fine(self._through_neck(image), stage)
 
 
 def _stage(architecture: LiteMedSAMArchitecture, number: int) -> Stage:

@@ -40,6 +40,7 @@ class BaseModelChoice(Strict):
     `preprocessing` changes keys of what the weights want done to a film, such as
     `{grey_range: percentiles}`; `decoder_norm_eps` the epsilon of the decoder's layer norms (absent: the
     weights' own, 1e-5 in the published code of SAM, MedSAM and LiteMedSAM, 1e-6 in transformers and here).
+    `fine_grid` gives a LiteMedSAM an embedding on the grid of its first stage, for finer outlines.
     """
 
     weights: str | None = Field(default=None, max_length=1000)
@@ -47,6 +48,7 @@ class BaseModelChoice(Strict):
     image_size: int | None = Field(default=None, ge=32, le=2048)
     preprocessing: dict[str, Any] | None = None
     decoder_norm_eps: float | None = Field(default=None, gt=0, lt=1)
+    fine_grid: bool = False
 
     @property
     def source(self) -> str:

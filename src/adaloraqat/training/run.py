@@ -18,6 +18,7 @@ from adaloraqat.lowrank.adalora import merge_adapters
 from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.families import SegmentationModel, accepts_boxes, build, resize
+from adaloraqat.models.lite_medsam import LiteMedSam, with_fine_grid
 from adaloraqat.models.published import SHIPPED_BASE, is_name, preprocessing_of
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import architecture_of, decode, encode
@@ -145,10 +146,14 @@ def load_start(base: BaseModelChoice, seed: int) -> tuple[SegmentationModel, Str
                 f"{Path(base.weights).name} works at {size} px: leave base.image_size out, or give a full "
                 "stage an image_size."
             )
-        return run.model, _with_preprocessing(run.structure, base)
-    if base.weights is None:
-        return (model := _random(base, seed)), _with_preprocessing(Structure(architecture_of(model)), base)
-    model, structure = load_published(base.weights, base.image_size, base.decoder_norm_eps)
+        model, structure = run.model, run.structure
+    elif base.weights is None:
+        model = _random(base, seed)
+        structure = Structure(architecture_of(model))
+    else:
+        model, structure = load_published(base.weights, base.image_size, base.decoder_norm_eps)
+    if base.fine_grid:
+        model, structure = _finer(model, structure, seed)
     return model, _with_preprocessing(structure, base)
 
 
@@ -170,6 +175,17 @@ def load_published(
 def names_run(weights: str) -> bool:
     """Whether what a recipe names is a run's folder; a name of published weights or of a bundle never is."""
     return not (is_name(weights) or is_model_name(weights)) and is_run(Path(weights))
+
+
+def _finer(model: SegmentationModel, structure: Structure, seed: int) -> tuple[SegmentationModel, Structure]:
+    """Return the model with a fine grid, where it has none yet."""
+    if not isinstance(model, LiteMedSam):
+        raise RecipeError("base.fine_grid is for a LiteMedSAM: leave it out for every other model.")
+    if structure != Structure(structure.architecture, preprocessing=structure.preprocessing):
+        raise RecipeError("base.fine_grid is for weights without adapters: leave it out for this run.")
+    if not model.lite_medsam_config.fine_grid:
+        model = with_fine_grid(model, seed)
+    return model, replace(structure, architecture=architecture_of(model))
 
 
 def _with_preprocessing(structure: Structure, base: BaseModelChoice) -> Structure:
