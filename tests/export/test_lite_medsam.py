@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from adaloraqat.export.bundle_writer import export_bundle
 from adaloraqat.export.layer_parity import layer_parity
 from adaloraqat.export.mask_parity import mask_parity
 from adaloraqat.models.families import build
+from adaloraqat.models.lite_medsam_architecture import LITE_MEDSAM_TINY, LiteMedSAMArchitecture
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.quantize.calibration import calibrate
@@ -22,9 +25,18 @@ from adaloraqat.training.structure import usual_preprocessing
 ENGINES = ["onnxruntime", "openvino"]
 
 
+FINE = "lite_medsam_tiny, fine grid"
+
+
+def shaped(name: str) -> LiteMedSAMArchitecture:
+    if name == FINE:
+        return replace(LITE_MEDSAM_TINY, fine_grid=True)
+    return architecture(name)
+
+
 def trained_like(name: str) -> nn.Module:
     torch.manual_seed(0)
-    model = build(architecture(name).to_dict()).eval()
+    model = build(shaped(name).to_dict()).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2.0)
@@ -34,7 +46,7 @@ def trained_like(name: str) -> nn.Module:
 
 
 def film_and_box(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    config = architecture(name)
+    config = shaped(name)
     side = config.image_size
     image = torch.rand(1, config.channels, side, side, generator=torch.Generator().manual_seed(1))
     return image, torch.tensor([[[0.1, 0.2, 0.8, 0.9]]]) * side
@@ -44,7 +56,7 @@ def written(name: str, policy: str, folder):
     model = prepare(trained_like(name), POLICIES[policy])
     if POLICIES[policy].quantizes:
         calibrate(model, [film_and_box(name)])
-    preprocessing = usual_preprocessing(architecture(name).to_dict())
+    preprocessing = usual_preprocessing(shaped(name).to_dict())
     table = POLICIES[policy]
     return model, export_bundle(
         model, folder, policy=table, preprocessing=preprocessing, name=name, outlines="lungs"
@@ -85,6 +97,24 @@ def test_the_files_answer_as_the_model_does(exported, engine, policy):
     found, found_quality = run.decode(expected.numpy(), box[0].numpy())
     np.testing.assert_allclose(found, logits[0], rtol=0, atol=1e-4 if policy == "fp32" else 0.02)
     np.testing.assert_allclose(found_quality, quality[0], rtol=0, atol=1e-4 if policy == "fp32" else 0.02)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("policy", ["fp32", "int8", "w8"])
+def test_the_files_of_a_fine_grid_answer_as_the_model_does(tmp_path, engine, policy):
+    model, bundle = written(FINE, policy, tmp_path / "fine")
+    image, box = film_and_box(FINE)
+    loaded = load_engine(bundle, installed(engine))
+    embedding = loaded.encode(image[0].numpy())
+    assert embedding.shape == (1, 32, 16, 16)
+    with torch.no_grad():
+        expected = encode(model, image)
+        logits, _ = decode(model, torch.from_numpy(embedding), box)
+    far = np.abs(embedding - expected.numpy()).max() / np.abs(expected.numpy()).max()
+    assert far < (0.05 if policy == "int8" else 1e-3)
+    answer, _ = loaded.decode(embedding, box[0].numpy())
+    assert answer.shape == (1, 64, 64)
+    assert np.mean((answer > 0) == (logits[0].numpy() > 0)) > 0.99
 
 
 @pytest.mark.parametrize("engine", ENGINES)

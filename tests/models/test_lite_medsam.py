@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_vit_reference import PublishedTinyViT
 
 from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.export.float_weights import write_float_weights
 from adaloraqat.models.checkpoints import load_base, save_base
 from adaloraqat.models.families import build, resize_model
-from adaloraqat.models.lite_medsam import LiteMedSam, build_lite_medsam
+from adaloraqat.models.lite_medsam import LiteMedSam, build_lite_medsam, with_fine_grid
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import architecture_of, count_parameters, decode, encode
@@ -214,8 +215,45 @@ def test_a_frozen_encoder_keeps_its_statistics_in_training_mode() -> None:
     assert not any(torch.equal(b, before[n]) for n, b in model.vision_encoder.named_buffers())
 
 
-def test_every_weight_of_the_encoder_learns() -> None:
+def test_a_fine_grid_answers_at_first_as_before_and_has_the_grid_of_stage_0() -> None:
     model = tiny()
+    finer = with_fine_grid(model, seed=0).eval()
+    image = torch.rand(2, 1, 64, 64)
+    before, embedding = encode(model, image), encode(finer, image)
+    assert (before.shape[-1], embedding.shape[-1]) == (8, 16)
+    torch.testing.assert_close(
+        embedding, F.interpolate(before, size=(16, 16), mode="bilinear", align_corners=False)
+    )
+    assert all(torch.equal(t, finer.state_dict()[n]) for n, t in model.state_dict().items())
+    logits, _ = decode(finer, embedding, torch.tensor([[[0.0, 0.0, 64.0, 64.0]]] * 2))
+    assert logits.shape == (2, 1, 64, 64)
+    again = build(architecture_of(finer))
+    again.load_state_dict(finer.state_dict())
+    torch.testing.assert_close(encode(again.eval(), image), embedding)
+
+
+def test_a_fine_grid_sees_what_the_coarse_one_cannot() -> None:
+    """One pixel of stage 0 changes the embedding there by more than its resampled part does."""
+    finer = with_fine_grid(tiny(), seed=0).eval()
+    torch.nn.init.ones_(finer.vision_encoder.fine.conv3.bn.weight)
+    seen = torch.zeros(1, 16, 16, 16)
+    seen[:, :, 7, 7] = 5
+    coarse = torch.zeros(1, 32, 8, 8)
+    change = finer.vision_encoder.fine(coarse, seen) - finer.vision_encoder.fine(
+        coarse, torch.zeros_like(seen)
+    )
+    assert change[0, :, 7, 7].abs().max() > 1e-3
+    far = change[0].abs().amax(0)
+    far[6:9, 6:9] = 0
+    assert far.max() < 1e-6
+
+
+@pytest.mark.parametrize("fine_grid", [False, True])
+def test_every_weight_of_the_encoder_learns(fine_grid: bool) -> None:
+    model = tiny()
+    if fine_grid:
+        model = with_fine_grid(model, seed=0)
+        torch.nn.init.ones_(model.vision_encoder.fine.conv3.bn.weight)
     encode(model, torch.rand(2, 1, 64, 64)).square().sum().backward()
     assert [n for n, p in model.vision_encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -228,6 +266,7 @@ def test_every_weight_of_the_encoder_learns() -> None:
         {"depths": [2, 2]},
         {"num_heads": [2, 3, 5, 10]},
         {"merge_strides": [2, 2, 0]},
+        {"fine_grid": 1},
         {"width": 3},
         {"family": "sam"},
         {"prompt_dim": 12},

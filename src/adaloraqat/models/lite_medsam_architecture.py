@@ -34,7 +34,7 @@ class LiteMedSAMArchitecture:
             convolutions of stride 2 (TinyViT, MobileSAM).
         merge_strides: stride of the merging after stages 0, 1 and 2.
         fine_grid: whether the neck joins the output of stage 0 to that of stage 3, so that embedding and
-            logits have the grid of stage 0 and not that of stage 3 (`tiny_vit.FineGrid`). Ours, not published.
+            logits have the grid of stage 0, not that of stage 3 (`tiny_vit.FineGrid`). Ours, not published.
         mlp_ratio: hidden width of an MLP, in widths of its stage.
         expand_ratio: hidden width of a stage-0 block, in widths of its stage.
         prompt_dim: width D of embedding, prompt encoder and mask decoder.
@@ -169,8 +169,8 @@ def _check_fit(architecture: LiteMedSAMArchitecture) -> None:
         raise RecipeError(f"The architecture's patch_stride cannot be {a.patch_stride}: give 1 or 4.")
     if a.image_size % a.coarsest_stride:
         raise RecipeError(
-            f"The architecture's image_size {a.image_size} is not a multiple of {a.coarsest_stride}, the stride "
-            "of its stages together: choose one that is."
+            f"The architecture's image_size {a.image_size} is not a multiple of {a.coarsest_stride}, the "
+            "stride of its stages together: choose one that is."
         )
     if a.embed_dims[0] % 2:
         raise RecipeError("The first of the architecture's embed_dims is odd: choose an even width.")
