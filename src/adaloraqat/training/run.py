@@ -212,7 +212,7 @@ def _random(base: BaseModelChoice, seed: int) -> SegmentationModel:
 
 
 def load_teacher(name: str, image_size: int | None) -> tuple[SegmentationModel, Preprocessing]:
-    """Load a run folder's last float stage (adapters merged), published weights, a SAM folder or a `.pth`.
+    """Load a run's last float stage (adapters merged), published weights, a bundle, a SAM folder or a `.pth`.
 
     Args:
         name: what a recipe gives as `distillation.teacher`.
