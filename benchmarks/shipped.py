@@ -34,6 +34,9 @@ FOUNDATION = """the published LiteMedSAM (Apache-2.0; QMedSAM, arXiv 2412.11186)
 SMALL = """a small Segment Anything (`lite_medsam_small`): 256 px, TinyViT encoder (stages of width 32, 96, 160, 192 on
   grids of 64, 32, 32, 32), SAM's prompt encoder and mask decoder at width 128; 4.1 million parameters. INT8 weights and
   activations, executed in integers."""
+FINE = SMALL.replace("lite_medsam_small", "lite_medsam_small_fine").replace(
+    " INT8 weights", " Embedding and logits are on a\n  finer grid (64 and 256). INT8 weights"
+)
 RESEARCH = """non-commercial research only (LICENSE-WEIGHTS, beside the package's
 LICENSE, or in the repository)"""
 
@@ -65,13 +68,14 @@ MODELS = {
         FOUNDATION, "AdaLoRA, 240 steps of 4 films.", "covid_v7 (235 films).", precision="w8"
     ),
     "lung-field-fast": Model(
-        SMALL,
-        "Trained from scratch (recipes/lung-base.yaml), then quantisation-aware training to INT8.",
+        FINE,
+        "The base (trained from scratch, recipes/lung-base.yaml) trained on with the masks of `lung-field` as a second\n"
+        "  target, 700 steps of 8 films, then quantisation-aware training to INT8.",
         "jsrt (168 films) and shenzhen (388 films).",
     ),
     "lung-whole-fast": Model(
         SMALL,
-        "The base of `lung-field-fast`, adapted by AdaLoRA-QAT, both stages.",
+        "The base, adapted by AdaLoRA-QAT, both stages.",
         "covid_v7 (235 films), from a base trained on jsrt and shenzhen.",
     ),
     "lung-open": Model(

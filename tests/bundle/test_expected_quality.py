@@ -9,6 +9,7 @@ from adaloraqat.bundle.expected_quality import (
     PREDICTED_IOU,
     UNDECIDED,
     UNLIKE,
+    UNSURE,
     QualityModel,
     features_of,
     fit_quality,
@@ -30,7 +31,8 @@ def test_features_by_hand() -> None:
     assert found[UNDECIDED] == pytest.approx(np.log(0.001 + 0.2))
     assert found[PREDICTED_IOU] == pytest.approx(np.log(9))
     assert found[DISAGREEMENT] == pytest.approx(np.log(0.001 + 1 / 9))
-    assert set(features_of(mask, probability, None, None)) == {UNDECIDED}
+    assert found[UNSURE] == pytest.approx(np.log(0.001 + 1 - 100 / 104))  # 50 in the mask, 4 beside it
+    assert set(features_of(mask, probability, None, None)) == {UNDECIDED, UNSURE}
 
 
 def test_pooling_and_unlikeness_by_hand() -> None:

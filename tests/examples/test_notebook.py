@@ -11,6 +11,7 @@ from PIL import Image
 NOTEBOOK = Path(__file__).parents[2] / "examples/adapt_to_16_films.ipynb"
 
 
+@pytest.mark.slow  # each thing that it calls is tested apart
 def test_the_notebook_adapts_compresses_and_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mpl.use("Agg")

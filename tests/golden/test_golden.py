@@ -32,7 +32,8 @@ def test_the_shipped_models_answer_as_recorded(model, films):
     segmenter = Segmenter.load(model, threads=2)
     recorded = {entry["path"]: entry for entry in json.loads((HERE / f"{model}.json").read_text())["results"]}
     assert len(recorded) == 12
-    for path in sorted(films.iterdir()):
+    few = {"lung-field": 4}  # it takes a second a film; all twelve are compared by the slow test below
+    for path in sorted(films.iterdir())[: few.get(model)]:
         result, entry = segmenter.segment(path), recorded[path.name]
         golden = read_mask(HERE / model / entry["mask"], result.mask.shape)
         assert np.mean(result.mask != golden) <= TURNED, path.name

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from adaloraqat import Segmenter
+from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.errors import BundleError, CheckpointError
 from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.from_bundle import state_of_bundle
 from adaloraqat.models.sam import decode, encode
+from adaloraqat.radiograph import read_film
 from adaloraqat.training.run import load_published, names_run
 
 
@@ -50,9 +52,21 @@ def test_a_folder_is_the_same_as_a_name_and_no_run_of_that_name_shadows_it(
     assert names_run("./lung-open")
 
 
-def test_integer_bundles_and_damaged_graphs_are_refused(segmenter: Segmenter, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="lung-field-fast computes in INT8: train on from the run"):
-        load_base("lung-field-fast")
+def test_a_bundle_of_integers_comes_back_but_for_the_rounding_of_activations(tmp_path: Path) -> None:
+    integers = Segmenter.load("lung-field-fast", threads=1)
+    model, _ = load_published("lung-field-fast")
+    [film] = write_phantoms(tmp_path, 1, seed=3)
+    image, frame = integers.bundle.preprocessing(read_film(film.path_image).pixels)
+    height, width = frame.resized
+    boxes = np.array([[0.0, 0.0, width, height]], np.float32)
+    logits, _ = integers.engine.decode(integers.engine.encode(image), boxes)
+    with torch.no_grad():
+        own, _ = decode(model, encode(model, torch.from_numpy(image)[None]), torch.from_numpy(boxes)[None])
+    assert np.mean((own.numpy().ravel() > 0) == (np.asarray(logits).ravel() > 0)) > 0.98
+    assert 0.1 < np.mean(np.asarray(logits) > 0) < 0.6
+
+
+def test_damaged_graphs_are_refused(segmenter: Segmenter, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"do not hold vision_encoder\.nothing: train on from"):
         state_of_bundle(segmenter.bundle, {"vision_encoder.nothing": torch.zeros(1)})
     copy = tmp_path / "copy"

@@ -1,10 +1,11 @@
 """The Dice that a mask is expected to have, with its error: calibrated on films with known outlines.
 
 A network that predicts its own overlap knows little of films unlike those it was trained on. So `quality`
-combines what one film's answer shows anyway, without another pass: the predicted IoU, how much of the film is
-undecided, how unlike the training films its embedding is, and, where the bundle has a head for structures,
-how far that second reading of the same embedding agrees with the mask. The weights were fitted to validation
-films, clean and corrupted, and stand in `bundle.json` under `quality`.
+combines what one film's answer shows anyway, without another pass: the predicted IoU, the overlap of the
+mask with the probabilities it was cut from, how much of the film is undecided, how unlike the training films
+its embedding is, and, where the bundle has a head for structures, how far that second reading of the same
+embedding agrees with the mask. The weights were fitted to validation films, clean and corrupted, and stand in
+`bundle.json` under `quality`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PREDICTED_IOU, UNDECIDED, UNLIKE, DISAGREEMENT = "predicted_iou", "undecided", "unlike", "disagreement"
-FEATURES = (PREDICTED_IOU, UNDECIDED, UNLIKE, DISAGREEMENT)
+UNSURE = "unsure"
+FEATURES = (PREDICTED_IOU, UNDECIDED, UNLIKE, DISAGREEMENT, UNSURE)
 """What is looked at; all but the first grow as masks get worse, and are logarithms of shares or distances."""
 _SMALLEST = 1e-3
 _FARTHEST = (
@@ -115,6 +117,9 @@ def features_of(
 ) -> dict[str, float]:
     """Return the features that a film's answer shows, but for `UNLIKE`.
 
+    `UNSURE` is what the mask's Dice would lack if every pixel were lung with the probability that the model
+    gives it: 1 - 2 · (sum of p in the mask) / (area of the mask + sum of p).
+
     Args:
         mask: (H, W) bool.
         probability: (H, W) in [0, 1].
@@ -124,7 +129,12 @@ def features_of(
     area = max(1, int(np.count_nonzero(mask)))
     low, high = _UNDECIDED
     undecided = np.count_nonzero((probability > low) & (probability < high)) / area
-    found = {UNDECIDED: float(np.log(_SMALLEST + undecided))}
+    inside, everywhere = (float(p.sum(dtype=np.float64)) for p in (probability[mask], probability))
+    overlap = 2 * inside / max(1.0, np.count_nonzero(mask) + everywhere)
+    found = {
+        UNDECIDED: float(np.log(_SMALLEST + undecided)),
+        UNSURE: float(np.log(_SMALLEST + max(0.0, 1 - overlap))),
+    }
     if predicted_iou is not None:
         clipped = min(max(predicted_iou, 0.01), 0.99)
         found[PREDICTED_IOU] = float(np.log(clipped / (1 - clipped)))

@@ -11,7 +11,7 @@ from typing import Any
 from adaloraqat.bundle import Bundle, load_bundle
 from adaloraqat.bundle.format import MASK_PROMPT, PROPOSED_BOX, PROPOSED_LUNGS, WHOLE, Prompt
 from adaloraqat.datasets.manifest import split_for_export
-from adaloraqat.errors import RecipeError
+from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.export.bundle_writer import INTENDED_USE, LICENCE, export_bundle, refuse_early, warn_of_range
 from adaloraqat.export.export_run import (
     Report,
@@ -91,6 +91,8 @@ def export_weights(
     pairs = validation_films(validation, preprocessing, usable)
     entry = find(weights) or by_file_name(weights)
     given = load_bundle(weights) if is_bundle(weights) else None
+    if given is not None and given.precision.weight_range != "none":
+        raise CheckpointError(f"{given.name} computes in INT8: export the run that it was exported from.")
     metrics: dict[str, Any] = {}
     if given is not None:
         prompt, smallest_part = given.prompt, given.smallest_part

@@ -163,9 +163,10 @@ def _from_bundle(folder: Path) -> tuple[Architecture, dict[str, Tensor]]:
     """Return architecture and tensors of a bundle."""
     bundle = load_bundle(folder)
     config = _as_architecture(bundle.architecture) if bundle.prompt.accepts_box else None
-    if config is None or bundle.precision.weight_range != "none":
-        why = "takes no boxes" if config is None else "computes in INT8"
-        raise CheckpointError(f"{bundle.name} {why}: train on from the run that it was exported from.")
+    if config is None:
+        raise CheckpointError(
+            f"{bundle.name} takes no boxes: train on from the run that it was exported from."
+        )
     return config, state_of_bundle(bundle, _empty(config).state_dict())
 
 

@@ -2,10 +2,10 @@
 
 A bundle's graphs hold every weight under the name it had, as it was stored: INT8 with a scale per channel,
 or float. What was stored in INT8 comes back as the numbers that the bundle computes with, so the model
-answers as the bundle does before its first step. Batch norms were folded into their convolutions: they come
-back as norms that change nothing and carry the bias. Of SAM's four mask heads a bundle keeps the one that
-answers; the others start as copies of it. What embeds prompts that a bundle does not take (points, masks)
-starts untrained.
+answers as the bundle does before its first step; where that computes in integers, but for the rounding of
+activations. Batch norms were folded into their convolutions: they come back as norms that change nothing and
+carry the bias. Of SAM's four mask heads a bundle keeps the one that answers; the others start as copies of
+it. What embeds prompts that a bundle does not take (points, masks) starts untrained.
 """
 
 from __future__ import annotations
@@ -94,12 +94,29 @@ def _stored(path: Path, name: str) -> dict[str, Array]:
                 raw[node.output[0]] = raw[node.input[0]]
             if node.op_type == "DequantizeLinear" and node.input[0] in raw:
                 found[node.input[0]] = _dequantised(node, raw)
+        for name_in_graph in _transposed(graph, found):
+            found[name_in_graph] = np.ascontiguousarray(found[name_in_graph].T)
         for node in graph.node:
             if node.op_type == "Identity" and node.input[0] in found:
                 found[node.output[0]] = found[node.input[0]]
     except (OSError, ValueError, KeyError, IndexError, TypeError, DecodeError) as error:
         raise CheckpointError(f"{path.name} of {name} is damaged: export the bundle again.") from error
     return found
+
+
+def _transposed(graph: onnx.GraphProto, found: Mapping[str, Array]) -> set[str]:
+    """Return the matrices that are stored as (in, out): products of integers want them so."""
+    origin = {name: name for name in found}
+    for node in graph.node:
+        if node.op_type in ("DequantizeLinear", "Identity") and node.input[0] in origin:
+            origin[node.output[0]] = origin[node.input[0]]
+    return {
+        origin[node.input[1]]
+        for node in graph.node
+        if node.op_type == "Gemm"
+        and node.input[1] in origin
+        and not any(each.name == "transB" and each.i for each in node.attribute)
+    }
 
 
 def _dequantised(node: onnx.NodeProto, raw: Mapping[str, Array]) -> Array:

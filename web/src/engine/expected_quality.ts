@@ -3,6 +3,7 @@
 const SMALLEST = 1e-3;
 const FARTHEST = 10;
 const UNDECIDED = [0.25, 0.75];
+const CERTAIN = 17; // beyond it a probability is 0 or 1 in 32 bits
 const DECIDED = 1.2; // beyond it a logit's probability lies outside UNDECIDED: ln 3 is 1.0986
 
 /** What stands under `quality` in a bundle.json. */
@@ -52,6 +53,16 @@ function feature(name: string, model: QualityModel, shown: Shown, area: number):
       if (probability > UNDECIDED[0] && probability < UNDECIDED[1]) undecided++;
     }
     return Math.log(SMALLEST + undecided / area);
+  }
+  if (name === "unsure") {
+    let [inside, everywhere] = [0, 0];
+    shown.logits.forEach((logit, i) => {
+      if (logit < -CERTAIN) return; // most pixels: the exponential is slow
+      const probability = logit > CERTAIN ? 1 : 1 / (1 + Math.exp(-logit));
+      everywhere += probability;
+      if (shown.mask[i]) inside += probability;
+    });
+    return Math.log(SMALLEST + Math.max(0, 1 - (2 * inside) / (area + everywhere)));
   }
   if (name === "disagreement" && shown.lungs) {
     const { mask, lungs } = shown;

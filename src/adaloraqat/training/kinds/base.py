@@ -109,10 +109,9 @@ class Distillation(Strict):
     """Learn from a teacher too (QMedSAM): IoU(teacher's mask, truth) times MSE of the two embeddings.
 
     `teacher` is any SAM of ours: a run folder (its last stage in floating point), `base` (the base that
-    ships), a bundle that computes in floating point (`lung-field`), a Hugging Face folder, or a `.pth` in
-    Meta's or MedSAM's naming. It sees each film at its own `image_size` (null), without the changes of look.
-    `embedding` weighs that term, `masks` a cross-entropy to the teacher's probabilities, which the paper does
-    not have.
+    ships), a bundle (`lung-field`), a Hugging Face folder, or a `.pth` in Meta's or MedSAM's naming. It sees
+    each film at its own `image_size` (null), without the changes of look. `embedding` weighs that term,
+    `masks` a cross-entropy to the teacher's probabilities, which the paper does not have.
     """
 
     teacher: str
