@@ -332,6 +332,7 @@ def _infer_lite_config(state: Mapping[str, Tensor]) -> LiteMedSAMArchitecture:
         window_sizes=(7, *(math.isqrt(distances) for _, distances in biases)),
         patch_stride=stride,
         merge_strides=tuple(1 if width in _STRIDE_1_WIDTHS else 2 for width in dims[1:]),
+        fine_grid=False,  # ours: no published file has it
         mlp_ratio=state[f"{layers}.1.blocks.0.mlp.fc1.weight"].shape[0] // dims[1],
         expand_ratio=state[f"{layers}.0.blocks.0.conv1.c.weight"].shape[0] // dims[0],
         **decoder,
