@@ -265,8 +265,8 @@ def beside(document: dict[str, Any]) -> str:
         dice = ", ".join(f"{name} {value:.3f}" for name, value in found["validation_dice"].items())
         lines.append(
             f"- **Structures** (right lung, left lung, heart): a head on the frozen encoder, trained on {found['films']} "
-            f"films of jsrt with labels and {found['films_without_heart']} of shenzhen without a heart "
-            f"(`adaloraqat extend`); validation Dice on its grid: {dice}. Test films: docs/structures.md."
+            f"films of jsrt with labels, {found['films_without_heart']} of shenzhen without a heart and, for the side of the "
+            f"heart alone, {found['films_for_sides']} training films with their mirror images (`adaloraqat extend`); validation Dice on its grid: {dice}. Test films: docs/structures.md."
         )
     if found := document.get("quality"):
         fitted = found["fitted_to"]
