@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from adaloraqat import Segmenter
 from adaloraqat.bundle import load_bundle, shipped_names
-from adaloraqat.datasets.manifest import Entry, read_manifest, select
+from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest, select
 from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom
 from adaloraqat.datasets.split import assign_splits
 from adaloraqat.measure.overlap import dice
@@ -105,6 +105,7 @@ def films_of_the_test_split() -> list[Entry]:
 
 
 @real_films
+@pytest.mark.parametrize("most", [12, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("model", "source", "floor", "worst"),
     [
@@ -114,19 +115,19 @@ def films_of_the_test_split() -> list[Entry]:
     ],
 )
 def test_dice_on_the_test_split_without_a_box(
-    films_of_the_test_split: list[Entry], model: str, source: str, floor: float, worst: float
+    films_of_the_test_split: list[Entry], model: str, source: str, floor: float, worst: float, most: int
 ) -> None:
     segmenter = Segmenter.load(model)
     scores, specks = [], 0
-    for entry in films_of_the_test_split:
-        if entry.source == source:
-            film = read_film(entry.path_image)
-            mask = segmenter.segment(film).mask
-            scores.append(dice(mask, read_mask(entry.path_mask, film.shape)))
-            specks += ndimage.label(mask)[1] > 2
-    assert len(scores) >= 36
+    entries = [entry for entry in films_of_the_test_split if entry.source == source]
+    for entry in evenly_spread(entries, min(most, len(entries))):
+        film = read_film(entry.path_image)
+        mask = segmenter.segment(film).mask
+        scores.append(dice(mask, read_mask(entry.path_mask, film.shape)))
+        specks += ndimage.label(mask)[1] > 2
+    assert len(scores) >= min(most, 36)
     assert specks <= 0.05 * len(scores)
-    assert np.mean(scores) >= floor
+    assert np.mean(scores) >= floor - (0.01 if most < len(entries) else 0)  # a few films are not the mean
     assert min(scores) >= worst
 
 
