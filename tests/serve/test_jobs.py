@@ -1,5 +1,6 @@
 """Jobs over HTTP, against the real server, which is killed in between."""
 
+import asyncio
 import io
 import json
 import os
@@ -13,7 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -22,6 +24,11 @@ from archive import free_port, kill_group
 from dicom_films import write_film
 from PIL import Image
 from tiny_bundle import two_lungs
+
+from adaloraqat.serve.background import Background
+from adaloraqat.serve.job import Limits, Result, Wish
+from adaloraqat.serve.jobs import Jobs
+from adaloraqat.serve.settings import ServerSettings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills groups of processes")
 
@@ -125,6 +132,30 @@ def test_results_come_one_by_one_and_events_resume(running: Server) -> None:
     state = running.client.get(f"/jobs/{job}").json()
     assert (state["state"], state["done"], state["failed"]) == ("finished", 3, 1)
     assert "Musterfrau" not in running.log.read_text()
+
+
+def test_no_result_is_lost_between_two_looks(jobs_dir: Path) -> None:
+    """The last result is recorded in the moment after the results were read."""
+    background = Background(jobs_dir, cast(Any, None), limits=Limits(free_bytes=0))
+    store = background.store
+    job = store.add([("film.png", io.BytesIO(b"film"))], Wish())
+    read = store.results
+
+    def results(*asked: Any) -> list[Result]:
+        found = read(*asked)
+        film = store.take()
+        if film is not None:
+            store.record(film, {"path": film.name}, {})
+        return found
+
+    store.results = results  # type: ignore[method-assign]
+    jobs = Jobs(background, cast(Any, SimpleNamespace(bundles={})), ServerSettings(), "onnxruntime")
+
+    async def events() -> list[str]:
+        return [text async for text in jobs._stream(job, 0)]
+
+    kinds = [text.partition("data:")[0].splitlines()[-1] for text in asyncio.run(events())]
+    assert kinds == ["event: result", "event: end"]
 
 
 def test_a_result_is_what_segment_answers(running: Server) -> None:

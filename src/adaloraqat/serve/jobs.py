@@ -135,18 +135,17 @@ class Jobs:
             with self._store.listening(tell):
                 while not self._stopping:
                     changed.clear()
+                    # Before the results: read after them it could count one that was recorded in between.
+                    state = await run_in_threadpool(self._store.state, job)
                     found = await run_in_threadpool(self._store.results, job, last, _AT_ONCE)
                     for result in found:
                         last = result.event
                         yield _event("result", _told(job, result), last)
-                    if len(found) == _AT_ONCE:
-                        continue
-                    state = await run_in_threadpool(self._store.state, job)
-                    if state is None or (state.finished and not found):
-                        yield _event("end", {"job": job, "deleted": state is None})
-                        return
                     if found:
                         continue
+                    if state is None or state.finished:
+                        yield _event("end", {"job": job, "deleted": state is None})
+                        return
                     try:
                         async with asyncio.timeout(_HEARTBEAT_S):
                             await changed.wait()
