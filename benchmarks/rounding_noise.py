@@ -1,6 +1,6 @@
 """How far rounding carries: the pixels of a mask that turn over when every rounded value moves by a millionth.
 
-    python benchmarks/rounding_noise.py runs/lung-whole-fast --data MANIFEST [--films 24]
+    python benchmarks/rounding_noise.py runs/adalora-qat --data MANIFEST [--films 24]
 
 Two engines never add floats in the same order, so that now and then a value falls on the other side of a rounding
 step, and the next layers carry the difference on. Here the run's last float stage is quantised after training with
@@ -63,7 +63,7 @@ def main() -> None:
         "films": len(films["val"]),
         "nudge": NUDGE,
         "machine": machine(),
-        "command": "python benchmarks/rounding_noise.py runs/lung-whole-fast --data MANIFEST",
+        "command": "python benchmarks/rounding_noise.py runs/adalora-qat --data MANIFEST",
     }
     (Path(__file__).parent / "results/rounding_noise.json").write_text(json.dumps(result, indent=1) + "\n")
 
