@@ -37,7 +37,7 @@ RUNS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="lung-field")
+    parser.add_argument("--model", default="lung-field-fast")
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     measured: dict[tuple[str, str, str], list[dict[str, Any]]] = {run: [] for run in RUNS}
