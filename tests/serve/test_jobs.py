@@ -1,6 +1,7 @@
 """Jobs over HTTP, against the real server, which is killed in between."""
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -23,11 +24,12 @@ import pytest
 from archive import free_port, kill_group
 from dicom_films import write_film
 from PIL import Image
-from tiny_bundle import two_lungs
+from tiny_bundle import two_lungs, write_tiny_bundle
 
 from adaloraqat.serve.background import Background
 from adaloraqat.serve.job import Limits, Result, Wish
 from adaloraqat.serve.jobs import Jobs
+from adaloraqat.serve.runner import Runner
 from adaloraqat.serve.settings import ServerSettings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills groups of processes")
@@ -156,6 +158,49 @@ def test_no_result_is_lost_between_two_looks(jobs_dir: Path) -> None:
 
     kinds = [text.partition("data:")[0].splitlines()[-1] for text in asyncio.run(events())]
     assert kinds == ["event: result", "event: end"]
+
+
+def test_a_film_that_cannot_be_read_for_now_keeps_its_turn(jobs_dir: Path) -> None:
+    """Too many files are open: the film was not removed."""
+    background = Background(jobs_dir, cast(Any, None), limits=Limits(free_bytes=0))
+    store = background.store
+    job = store.add([("a.png", io.BytesIO(b"film"))], Wish())
+    pool = SimpleNamespace(workers=1, check_room=lambda deadline: None)
+    runner = Runner(store, cast(Any, pool))
+
+    def data(film: object) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    store.data = data  # type: ignore[method-assign,assignment]
+    with pytest.raises(OSError, match="Too many"):
+        runner._fill()
+    assert store.results(job) == []
+    taken = store.take()
+    assert taken is not None
+    assert taken.tries == 0
+
+
+def test_a_restart_with_another_model(bundle: Path, tmp_path: Path) -> None:
+    """Results keep the name of the model that made them, and say where it is gone; a HEAD fetches nothing."""
+    one = Server(bundle, tmp_path, "--workers", 1)
+    one.start()
+    try:
+        job = one.post(films(1), outputs="mask").json()["job"]
+        list(one.events(job))
+        place = f"/jobs/{job}/results/0"
+        assert one.client.get(place).json()["model"] == "tiny"
+        assert one.client.head(place, headers={"Accept": "image/png"}).status_code == 200
+        assert one.rows("SELECT count(*) FROM outputs WHERE fetched IS NOT NULL") == [(0,)]
+        assert one.end() == 0
+        write_tiny_bundle(tmp_path / "other", weights=1, name="other")
+        one.command[one.command.index(str(bundle))] = str(tmp_path / "other")
+        one.start()
+        answer = one.client.get(place)
+        assert answer.status_code == 410
+        assert "model tiny of this job" in answer.json()["detail"]
+        assert one.client.get(place, headers={"Accept": "image/png"}).status_code == 200
+    finally:
+        one.close()
 
 
 def test_a_result_is_what_segment_answers(running: Server) -> None:

@@ -1,17 +1,20 @@
 """The pool's promises, with processes that do as they are told."""
 
+import errno
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pool_work
 
+from adaloraqat.batch.workers import WorkerProcess
 from adaloraqat.errors import AdaloraqatError, BundleError, FilmError
 from adaloraqat.serve.film import DeadlinePassed, FilmRequest, PoisonFilm, QueueFull
 from adaloraqat.serve.pool import WorkerPool
@@ -167,6 +170,32 @@ def test_a_process_that_refuses_to_start() -> None:
 def test_processes_that_die_at_once() -> None:
     with pytest.raises(AdaloraqatError, match="fewer --workers"):
         WorkerPool([MODEL], 3, 1, 4, set_up=pool_work.dying).start()
+
+
+def test_processes_that_cannot_start_for_now(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory or processes are left when the pool starts; a moment later there are."""
+    start, tries = WorkerProcess.start, []
+
+    def scarce(set_up: Any) -> WorkerProcess:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(set_up)
+
+    monkeypatch.setattr(WorkerProcess, "start", scarce)
+    one = WorkerPool([MODEL], 1, 1, 4, set_up=pool_work.Obedient(notes))
+    try:
+        one.start()
+        assert one.submit(film("go", "f0"), 20).result(20).entry["path"] == "f0"
+    finally:
+        one.close(0)
+    monkeypatch.setattr(WorkerProcess, "start", lambda set_up: scarce_for_ever())
+    with pytest.raises(AdaloraqatError, match="fewer"):
+        WorkerPool([MODEL], 1, 1, 4, set_up=pool_work.Obedient(notes)).start()
+
+
+def scarce_for_ever() -> WorkerProcess:
+    raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
 
 def test_models_are_checked_before_anything_starts() -> None:

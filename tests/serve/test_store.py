@@ -6,7 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,31 @@ def test_a_film_that_ends_the_server_holds_nobody_up(open_store: Open) -> None:
         firsts.append(taken.number)
     assert firsts == [0, 0, 0, 1, 1, 1]
     assert [film.number for film in take_all(open_store())] == [2, 0, 1]
+
+
+def test_a_film_that_could_not_be_taken_waits(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when that it is in progress is written down."""
+    store = open_store()
+    store.add(films(1), MASKS)
+    writing = store.database.writing
+
+    @contextmanager
+    def full() -> Iterator[sqlite3.Connection]:
+        with writing() as rows:
+            yield rows
+            raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.database, "writing", full)
+        with pytest.raises(RuntimeError, match="disk is full"):
+            store.take()
+    taken = store.take()
+    assert taken is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(store.database, "writing", full)
+        with pytest.raises(RuntimeError, match="disk is full"):
+            store.give_back(taken)
+    assert store.take() is not None
 
 
 def test_an_orderly_end_counts_as_no_try(open_store: Open) -> None:

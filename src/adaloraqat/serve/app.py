@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client.registry import Collector
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
@@ -188,7 +189,8 @@ def create_app(
         return PlainTextResponse("ready\n")
 
     async def measures(request: Request) -> Response:
-        return Response(metrics.text(), headers={"Content-Type": TEXT})
+        text = await run_in_threadpool(metrics.text)  # some measures wait for the database
+        return Response(text, headers={"Content-Type": TEXT})
 
     async def described(request: Request) -> Response:
         found = document(list(pool.bundles), settings)

@@ -33,7 +33,8 @@ MOST_FILMS = 1000
 MOST_BYTES = 8 << 30
 """Of a job's films together."""
 _JOB_FIELDS, _JOB_FIELD_BYTES = 16, 1 << 12
-_IN_MEMORY = 1 << 20
+_IN_MEMORY = 1 << 16
+"""Bytes of a job's film that stay in memory; MOST_FILMS of them at most."""
 
 
 class Bytes:
@@ -224,6 +225,10 @@ async def read_films(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreFull(FULL_DISK) from error
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StoreFull(
+                "Too many files are open for a job of so many films: send fewer at a time."
+            ) from error
         raise
     films = [part for _, part in items if isinstance(part, UploadFile)]
     fields: dict[str, list[str]] = {}

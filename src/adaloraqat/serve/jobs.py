@@ -65,7 +65,8 @@ class Jobs:
         return Extension(routes, paths(list(self._pool.bundles)), [_Measures(self._background)])
 
     def stop(self) -> None:
-        """End all streams of events; clients come again with the last event's number."""
+        """Begin no more films, and end all streams; clients come again with the last event's number."""
+        self._background.runner.take_no_more()
         self._stopping = True
         for changed in tuple(self._streams):
             changed.set()
@@ -99,7 +100,9 @@ class Jobs:
         ]
         if set(outputs) - set(_KINDS):
             raise Problem(400, f"There is no such output: choose from {', '.join(_KINDS)}.")
-        return Wish(models[0] if models else None, frozenset({JSON, *(outputs or (MASK,))}))
+        # by name, so that the answer names it after a restart with another default too
+        model = models[0] if models else next(iter(self._pool.bundles))
+        return Wish(model, frozenset({JSON, *(outputs or (MASK,))}))
 
     async def state(self, request: Request) -> Response:
         """Return a job's progress."""
@@ -171,15 +174,20 @@ class Jobs:
         if accepted is None:
             raise Problem(406, f"This result is there as {', '.join(offers)}: name one of these in Accept.")
         kind = kinds[offers.index(accepted)]
+        model = await run_in_threadpool(self._store.model, job)
+        if kind == JSON and model is not None and model not in self._pool.bundles:
+            raise Problem(
+                410,
+                f"The model {model} of this job is served no more: serve it again, or send the film again.",
+            )
         files = {}
         if kind != JSON:
             try:
                 files[kind] = await run_in_threadpool(self._store.output, job, number, kind)
             except AdaloraqatError as error:
                 raise Problem(410, str(error)) from error
-        model = await run_in_threadpool(self._store.model, job)
         response = self._films.response(FilmRequest(b"", model=model), kind, FilmAnswer(found.entry, files))
-        if files:
+        if files and request.method != "HEAD":
             response.background = BackgroundTask(run_in_threadpool, self._store.fetched, job, number, kind)
         return response
 

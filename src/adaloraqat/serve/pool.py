@@ -245,7 +245,15 @@ class WorkerPool:
         assert self._set_up is not None
         pause = 0.0
         while not self._stopped:
-            worker = WorkerProcess.start(self._set_up)
+            try:
+                worker = WorkerProcess.start(self._set_up)
+            except OSError:  # no memory, processes or files left for now
+                with self._changed:
+                    self._unstarted += 1
+                    self._changed.notify_all()
+                    pause = min(_SLOWEST_RESTART_S, 2 * pause or 1.0)
+                    self._changed.wait_for(lambda: self._stopped, pause)
+                continue
             try:
                 if self._begun(worker):
                     pause = 0.0

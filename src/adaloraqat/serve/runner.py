@@ -51,10 +51,14 @@ class Runner:
         """Begin to work; films that an earlier server left come first."""
         self._thread.start()
 
-    def stop(self, drain_s: float) -> None:
-        """Take no more films, wait for those in progress, and leave what is not done to the next start."""
+    def take_no_more(self) -> None:
+        """Take no more films; those in progress go on."""
         self._stopping = True
         self._events.put(None)
+
+    def stop(self, drain_s: float) -> None:
+        """Take no more films, wait for those in progress, and leave what is not done to the next start."""
+        self.take_no_more()
         if self._thread.ident is not None:
             self._thread.join()
         end = time.monotonic() + drain_s
@@ -117,8 +121,15 @@ class Runner:
 
     def _submit(self, film: WaitingFilm) -> None:
         try:
+            self._hand_over(film)
+        except Exception:  # a moment's trouble, such as too many open files: the film keeps its turn
+            self._store.give_back(film)
+            raise
+
+    def _hand_over(self, film: WaitingFilm) -> None:
+        try:
             data = self._store.data(film)
-        except OSError:
+        except FileNotFoundError:
             self._store.fail(
                 film, "The film was removed from the jobs folder before its turn: send it again."
             )

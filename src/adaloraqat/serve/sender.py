@@ -151,8 +151,7 @@ class Sender:
                 if self._stopping:
                     return
                 if self._pause:
-                    wait = max(wait, self._pause)
-                    self._nap(wait)
+                    self._nap(self._pause)
                 elif wait:
                     self._wake.wait(min(wait, _LOOK))
 
@@ -175,6 +174,12 @@ class Sender:
         except FileNotFoundError:
             log.error("A result for the archive was removed from the jobs folder: send its film again.")
             self.queue.sent(one)
+            return 0.0
+        except OSError as error:
+            log.error(
+                "A result for the archive cannot be read (%s); it is tried again later.", error.strerror
+            )
+            self.queue.postpone(one, refused=False)
             return 0.0
         answer = self._client.store(data)
         self._tell(answer.outcome is not Outcome.UNREACHABLE, answer.why)

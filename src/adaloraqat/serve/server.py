@@ -9,8 +9,9 @@ import asyncio
 import errno
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import h11
@@ -25,7 +26,9 @@ from adaloraqat.serve.settings import ServerSettings
 
 _KEEP_ALIVE_S = 10
 _HEADER_BYTES = 16 << 10
-_POOL_DRAIN_S = 1.0  # all that had a client was answered before
+_LEAST_DRAIN_S = 1.0
+_OPEN_FILES = 65_536
+"""Files that may be open at once, where the system allows it: each film of a job that arrives is one."""
 
 
 class TimedProtocol(H11Protocol):
@@ -118,6 +121,17 @@ def bind(host: str, port: int) -> socket.socket:
         raise AdaloraqatError(sentence) from error
 
 
+def allow_open_files(count: int) -> None:
+    """Raise this process's limit of open files to `count`, or as far as the system allows."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def serve(
     listening: socket.socket,
     app: Guard,
@@ -128,7 +142,8 @@ def serve(
 ) -> bool:
     """Start the workers and serve until a signal; then answer what is in progress, and end the workers.
 
-    `when_stopping` is called first then, to end what would go on forever.
+    `when_stopping` is called first then, to end what would go on forever. Films of jobs that are in progress
+    get what is left of `settings.drain_s` after the last client was answered.
 
     Returns:
         Whether it was Ctrl-C that ended it, and not SIGTERM.
@@ -151,13 +166,14 @@ def serve(
         h11_max_incomplete_event_size=_HEADER_BYTES,
     )
     server = _Server(config, when_ready, when_stopping)
+    allow_open_files(_OPEN_FILES)
     try:
         with server.capture_signals():
             pool.start()
             server.run(sockets=[listening])
     finally:
         listening.close()
-        pool.close(_POOL_DRAIN_S)
+        pool.close(server.left(settings.drain_s))
     return server.last_signal == signal.SIGINT
 
 
@@ -172,6 +188,13 @@ class _Server(uvicorn.Server):
         self._when_stopping = when_stopping
         self._capturing = False
         self.last_signal: int | None = None
+        self._stopped_at: float | None = None
+
+    def left(self, drain_s: float) -> float:
+        """Return how many of `drain_s` seconds after the stop are left; hardly any after a second signal."""
+        if self._stopped_at is None or self.force_exit:
+            return _LEAST_DRAIN_S
+        return max(_LEAST_DRAIN_S, self._stopped_at + drain_s - time.monotonic())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Also say that it is ready."""
@@ -180,6 +203,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Also say that it stops."""
+        self._stopped_at = time.monotonic()
         self._when_stopping()
         await super().shutdown(sockets)
 

@@ -131,16 +131,21 @@ class Store:
         recorded as failed instead.
         """
         while True:
-            with self._taking, self.database.writing() as rows:
-                found = self._next(rows)
-                if found is None:
-                    return None
-                key = found.job, found.number
-                rows.execute("UPDATE films SET tries = tries + 1 WHERE job = ? AND number = ?", key)
-                self._taken.add(key)
+            with self._taking:
+                with self.database.writing() as rows:
+                    found = self._next(rows)
+                    if found is None:
+                        return None
+                    key = found.job, found.number
+                    rows.execute("UPDATE films SET tries = tries + 1 WHERE job = ? AND number = ?", key)
+                self._taken.add(key)  # not before the row is written: that may fail on a full disk
             if found.tries < MOST_TRIES:
                 return found
-            self.fail(found, f"The server ended {found.tries} times while it worked on this film.")
+            try:
+                self.fail(found, f"The server ended {found.tries} times while it worked on this film.")
+            except BaseException:
+                self._taken.discard(key)
+                raise
 
     def _next(self, rows: sqlite3.Connection) -> WaitingFilm | None:
         found = rows.execute(
@@ -157,9 +162,11 @@ class Store:
     def give_back(self, film: WaitingFilm) -> None:
         """Let a taken film wait again, as if it had not been taken: the server ends in good order."""
         key = film.job, film.number
-        with self.database.writing() as rows:
-            rows.execute("UPDATE films SET tries = max(0, tries - 1) WHERE job = ? AND number = ?", key)
-        self._taken.discard(key)
+        try:
+            with self.database.writing() as rows:
+                rows.execute("UPDATE films SET tries = max(0, tries - 1) WHERE job = ? AND number = ?", key)
+        finally:
+            self._taken.discard(key)
 
     def data(self, film: WaitingFilm) -> bytes:
         """Return a waiting film's bytes.

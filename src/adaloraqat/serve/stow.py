@@ -110,7 +110,7 @@ class StowClient:
             return judged(response.status, response.read(_MOST_ANSWERED))
         except AdaloraqatError as error:
             return Answer(Outcome.UNREACHABLE, str(error))
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a token of two lines
             return Answer(Outcome.UNREACHABLE, type(error).__name__)
         finally:
             connection.close()
