@@ -178,6 +178,16 @@ def test_a_film_that_cannot_be_read_for_now_keeps_its_turn(jobs_dir: Path) -> No
     taken = store.take()
     assert taken is not None
     assert taken.tries == 0
+    store.give_back(taken)
+
+    def damaged(film: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store.data = damaged  # type: ignore[method-assign,assignment]
+    runner._fill()
+    [result] = store.results(job)
+    assert result.failed
+    assert "Input/output error" in result.entry["error"]
 
 
 def test_a_restart_with_another_model(bundle: Path, tmp_path: Path) -> None:

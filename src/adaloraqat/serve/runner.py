@@ -1,5 +1,6 @@
 """The thread that takes waiting films to the worker pool and records what comes of each."""
 
+import errno
 import logging
 import queue
 import threading
@@ -21,6 +22,8 @@ DEADLINE_S = 600.0
 _LOOK = 1.0
 _SWEEP = 20.0
 _PAUSE = 5.0
+_MOMENTARY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What keeps any file from being read for now."""
 
 _Done = tuple[WaitingFilm, "Future[FilmAnswer]"]
 
@@ -122,7 +125,7 @@ class Runner:
     def _submit(self, film: WaitingFilm) -> None:
         try:
             self._hand_over(film)
-        except Exception:  # a moment's trouble, such as too many open files: the film keeps its turn
+        except (OSError, AdaloraqatError):  # the computer's trouble, not the film's: it keeps its turn
             self._store.give_back(film)
             raise
 
@@ -133,6 +136,12 @@ class Runner:
             self._store.fail(
                 film, "The film was removed from the jobs folder before its turn: send it again."
             )
+            return
+        except OSError as error:
+            if error.errno in _MOMENTARY:
+                raise
+            # it would be first again and again, and hold up all others
+            self._fail(film, f"The film cannot be read in the jobs folder ({error.strerror}): send it again.")
             return
         try:
             request = FilmRequest(data, film.name, film.wish.model, outputs=film.wish.outputs)
