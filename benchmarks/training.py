@@ -4,7 +4,8 @@
 
 LiteMedSAM on phantom films, one process a row; each takes a step when it is its turn. The pictures come again
 (augmentation 0), so that after the first pass this loop takes the output of the frozen layers from its table; the older
-loop computes it each time. Rows of 224 px and of bfloat16 change numbers: their Dice is in docs/results.md. A CPU that
+loop computes it each time. "Film by film" is accumulation: the same step, of which only one film's part is in memory
+at a time. Rows of 224 px and of bfloat16 change numbers: their Dice is in docs/results.md. A CPU that
 does not compute in bfloat16 leaves that row out. Peak memory is that of the whole process. Writes
 benchmarks/results/training.json.
 """
@@ -30,13 +31,15 @@ ADALORA: dict[str, Any] = {
     "learning_rates": {"adapters": 2e-3, "singular_values": 2e-2, "decoder": 3e-4},
 }  # fmt: skip
 DECODER: dict[str, Any] = {"kind": "full", "train": "decoder", "learning_rates": {"decoder": 3e-4}}
-ROWS: dict[str, tuple[bool, dict[str, Any], int, str]] = {
-    "adalora, older loop": (True, ADALORA, 256, "float32"),
-    "adalora": (False, ADALORA, 256, "float32"),
-    "adalora, 224 px": (False, ADALORA, 224, "float32"),
-    "adalora, 224 px, bfloat16": (False, ADALORA, 224, "bfloat16"),
-    "decoder, older loop": (True, DECODER, 256, "float32"),
-    "decoder": (False, DECODER, 256, "float32"),
+ROWS: dict[str, tuple[bool, dict[str, Any], int, dict[str, Any]]] = {
+    "adalora, older loop": (True, ADALORA, 256, {}),
+    "adalora": (False, ADALORA, 256, {}),
+    "adalora, film by film": (False, ADALORA, 256, {"accumulate": 2}),
+    "adalora, 224 px": (False, ADALORA, 224, {}),
+    "adalora, 224 px, film by film": (False, ADALORA, 224, {"accumulate": 2}),
+    "adalora, 224 px, bfloat16": (False, ADALORA, 224, {"precision": "bfloat16"}),
+    "decoder, older loop": (True, DECODER, 256, {}),
+    "decoder": (False, DECODER, 256, {}),
 }
 
 
@@ -85,13 +88,15 @@ def measure(scratch: Path, given: argparse.Namespace) -> dict[str, dict[str, flo
         older.extractall(scratch / "older", filter="data")
     warm = 2  # the first pass: every film is seen once
     children = {}
-    rows = {name: row for name, row in ROWS.items() if row[3] == "float32" or has_bfloat16() is not False}
-    for number, (name, (old, stage, size, precision)) in enumerate(rows.items()):
+    rows = {
+        name: row for name, row in ROWS.items() if "precision" not in row[3] or has_bfloat16() is not False
+    }
+    for number, (name, (old, stage, size, special)) in enumerate(rows.items()):
         schedule = {
             "epochs": 1,
             "steps_per_epoch": warm + given.steps,
             "batch_size": given.batch,
-            "precision": precision,
+            **{part: given.batch if part == "accumulate" else value for part, value in special.items()},
         }
         if stage is ADALORA:
             schedule["steps_per_epoch"] = 1000  # it is stopped long before the prune

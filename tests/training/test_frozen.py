@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from adaloraqat.datasets.manifest import read_manifest
-from adaloraqat.models.tiny_vit import PatchEmbedding
+from adaloraqat.models.tiny_vit import ConvNorm, PatchEmbedding
 from adaloraqat.training import loop, parse_recipe
 from adaloraqat.training.batches import Batches
 from adaloraqat.training.films import load_films
@@ -56,6 +56,7 @@ def plain_loop(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def do() -> None:
         monkeypatch.setattr(loop, "remember_frozen", lambda *_: (None, None))
+        monkeypatch.setattr(ConvNorm, "_is_passed_through", lambda _: False)
 
     return do
 

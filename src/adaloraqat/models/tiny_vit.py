@@ -17,6 +17,7 @@ from transformers import SamConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoderOutput, SamVisionNeck
 
 from adaloraqat.models.attention import MatrixProduct
+from adaloraqat.models.frozen_convolution import frozen_convolution
 from adaloraqat.models.lite_medsam_architecture import LiteMedSAMArchitecture
 
 
@@ -58,7 +59,14 @@ class ConvNorm(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
-        return self.bn(self.c(inputs))
+        norm = self.bn
+        if isinstance(norm, BatchNorm) and type(self.c) is nn.Conv2d and self._is_passed_through():
+            return frozen_convolution(self.c, *_folded(norm), inputs)
+        return norm(self.c(inputs))
+
+    def _is_passed_through(self) -> bool:
+        """Say whether gradients are wanted of what lies before, and none of this."""
+        return torch.is_grad_enabled() and not any(p.requires_grad for p in self.parameters())
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -69,13 +77,19 @@ class ConvNorm(nn.Module):
         norm = self.bn
         if not isinstance(norm, nn.BatchNorm2d):
             return
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        gain = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (out,)
-        bias = norm.bias - norm.running_mean * gain
+        gain, bias = _folded(norm)
         self.c.weight.mul_(gain[:, None, None, None])
         self.c.bias = nn.Parameter(bias, requires_grad=self.c.weight.requires_grad)
         self.bn = nn.Identity()
+
+
+@torch.no_grad()
+def _folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return gain and bias, (out,) each, that do what a normalisation does by its statistics."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return gain, norm.bias - norm.running_mean * gain
 
 
 class PatchEmbedding(nn.Module):
