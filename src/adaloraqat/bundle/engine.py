@@ -204,7 +204,8 @@ class OpenVinoEngine(_TwoGraphs):
     ) -> Any:
         cache = openvino_cache(self._bundle.files[graph].sha256)
         path = self._bundle.openvino_graph(graph)
-        return openvino_model(path, self._threads, names, cache, self._device, given)
+        one = graph == ENCODER
+        return openvino_model(path, self._threads, names, cache, self._device, given, one_image=one)
 
     def _run(self, graph: Any, outputs: tuple[str, ...], inputs: dict[str, NDArray[Any]]) -> list[FloatArray]:
         with refused_as(_cannot_run(self._bundle.name, "OpenVINO")):

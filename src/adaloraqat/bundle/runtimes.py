@@ -94,11 +94,14 @@ def openvino_model(
     cache: Path | None = None,
     device: str = CPU,
     given: str | None = None,
+    one_image: bool = False,
 ) -> Any:
     """Compile one ONNX or IR file in OpenVINO for `device` (of `OPENVINO_DEVICES`), for latency.
 
     `names` as in `onnxruntime_session`. In the folder `cache` the compiled model is kept for the next time.
     `given` names an optional input that will be given; OpenVINO takes one for the constant in its place.
+    `one_image`: the first axis of the only input will always be 1, for which it computes a tenth faster than
+    for any number.
 
     Raises:
         BundleError: OpenVINO is not installed, lacks the device, refuses the file, or its inputs or outputs
@@ -119,15 +122,19 @@ def openvino_model(
     if cache is not None:
         config["CACHE_DIR"] = str(cache)
     with refused_as(_refused(path, "OpenVINO")):
-        source = str(path) if given is None else _with_input(core.read_model(str(path)), given)
+        source = core.read_model(str(path))
+        if given is not None:
+            _add_input(source, given)
+        if one_image:
+            source.reshape([1, *list(source.inputs[0].partial_shape)[1:]])
         model = core.compile_model(source, OPENVINO_DEVICES[device], config)
     found = (set().union(*(i.names for i in model.inputs)), set().union(*(o.names for o in model.outputs)))
     _check_names(path, found, names)
     return model
 
 
-def _with_input(model: Any, name: str) -> Any:
-    """Return OpenVINO's `model` with an input of any size (a, b) in place of the constant `name`."""
+def _add_input(model: Any, name: str) -> None:
+    """Put an input of any size (a, b) in place of the constant `name` of OpenVINO's `model`."""
     openvino = openvino_package()
     constant = next(node for node in model.get_ops() if node.get_friendly_name() == name)
     parameter = openvino.op.Parameter(constant.get_output_element_type(0), openvino.PartialShape([-1, -1]))
@@ -135,7 +142,6 @@ def _with_input(model: Any, name: str) -> Any:
     parameter.output(0).set_names({name})
     model.add_parameters([parameter])
     model.validate_nodes_and_infer_types()
-    return model
 
 
 def openvino_cache(key: str) -> Path | None:
