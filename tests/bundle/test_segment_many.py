@@ -77,6 +77,30 @@ def test_a_bad_film_raises_or_takes_its_place(segmenter: Segmenter, tmp_path: Pa
         segmenter.segment_many(films, errors="ignore")
 
 
+def test_films_before_an_error_of_the_source_are_segmented(segmenter: Segmenter) -> None:
+    def source() -> Iterator[np.ndarray]:
+        yield two_lungs()
+        yield two_lungs()
+        raise LookupError("the source ends badly")
+
+    many = segmenter.segment_many(source())
+    assert [type(next(many)).__name__ for _ in range(2)] == ["Segmentation", "Segmentation"]
+    with pytest.raises(LookupError, match="ends badly"):
+        next(many)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 50), "box", (0, 0, None, 90), 7])
+def test_what_is_no_box_takes_the_films_place(segmenter: Segmenter, box: object) -> None:
+    [error] = segmenter.segment_many([two_lungs()], box=box, errors="return")  # type: ignore[arg-type]
+    assert isinstance(error, FilmError)
+    assert "four numbers" in str(error)
+
+
+def test_a_name_that_no_file_can_have_takes_the_films_place(segmenter: Segmenter) -> None:
+    [error] = segmenter.segment_many(["film\0.png"], errors="return")
+    assert isinstance(error, FilmError)
+
+
 def test_films_are_taken_only_a_little_ahead(segmenter: Segmenter) -> None:
     taken = 0
 

@@ -15,8 +15,10 @@ from adaloraqat.bundle import load_bundle, shipped_names
 from adaloraqat.datasets.manifest import Entry, evenly_spread, read_manifest, select
 from adaloraqat.datasets.phantom import PHANTOM_SITES, draw_phantom
 from adaloraqat.datasets.split import assign_splits
+from adaloraqat.measure.clinical import clinical_measures
 from adaloraqat.measure.overlap import dice
 from adaloraqat.radiograph import Box, Film, read_film, read_labels, read_mask
+from adaloraqat.radiograph.film import Told
 
 FILMS = os.environ.get("ADALORAQAT_FILMS")
 real_films = pytest.mark.skipif(not FILMS, reason="ADALORAQAT_FILMS names no folder of real films")
@@ -67,6 +69,19 @@ def test_a_box_round_one_lung_of_a_phantom_gives_that_lung(lung_field: Segmenter
 def test_a_blank_film_is_answered_with_a_warning(lung_field: Segmenter) -> None:
     result = lung_field.segment(Film(pixels=np.full((400, 400), 0.5, np.float32)))
     assert any(warning.startswith("blank") for warning in result.warnings)
+
+
+def test_a_lateral_film_has_no_certain_sides_and_no_ratio() -> None:
+    pixels = draw_phantom(1, size=320, site=PHANTOM_SITES["standard"]).pixels
+    fast = Segmenter.load("lung-field-fast")
+    frontal, lateral = (
+        clinical_measures(fast.segment(Film(pixels, told=Told(view)))) for view in ("frontal", "lateral")
+    )
+    assert frontal is not None
+    assert frontal["lung_ratio"] is not None
+    assert lateral is not None
+    assert (lateral["cardiothoracic_ratio"], lateral["lung_ratio"]) == (None, None)
+    assert lateral["sides_certain"] is False
 
 
 def test_quality_is_a_trained_prediction(lung_field: Segmenter) -> None:

@@ -52,6 +52,13 @@ def test_a_heart_on_the_other_side_is_told_and_nothing_is_relabelled(
     assert found[4] == [MIRRORED]
 
 
+@pytest.mark.parametrize("right_edge", ["F", "H", "A", "P"])
+def test_a_header_of_another_view_leaves_the_sides_uncertain(right_edge: str) -> None:
+    found, warnings = structures_of(MASK, ANSWER, 0.1, FRAME, right_edge)
+    assert (found.sides_certain, found.standard_view, found.sides_from) == (False, False, "standard view")
+    assert warnings == []
+
+
 def test_every_pixel_of_the_mask_has_one_side() -> None:
     found, _ = structures_of(MASK, ANSWER, 0.1, FRAME)
     assert np.array_equal(found.right | found.left, MASK)

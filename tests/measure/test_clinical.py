@@ -81,6 +81,14 @@ def test_all_measures_of_a_film() -> None:
     assert (found["sides_from"], found["sides_certain"]) == ("header", True)
 
 
+def test_another_view_has_areas_and_no_ratio() -> None:
+    structures = Structures(RIGHT, LEFT, HEART, RIGHT | LEFT, "header", 0.1, False, standard_view=False)
+    found = clinical_measures(_result(structures))
+    assert found is not None
+    assert found["right_lung"]["area_px"] == 160
+    assert (found["cardiothoracic_ratio"], found["lung_ratio"], found["sides_certain"]) == (None, None, False)
+
+
 def test_a_model_without_structures_measures_nothing() -> None:
     assert clinical_measures(_result(None)) is None
 

@@ -280,6 +280,8 @@ _PAIR_RULES = (
 
 FILM_CODES = tuple(dict.fromkeys(rule.code for rule in _FILM_RULES))
 """The warnings that speak of the film alone, whatever the mask."""
+NO_STANDARD_VIEW = ("blank-film", "upside-down", "lateral", "oblique", "not-a-chest", "on-its-side")
+"""Those of a film on which right, left and widths mean something else than on an upright frontal one."""
 
 
 if not TYPE_CHECKING:  # type checkers still report unknown names

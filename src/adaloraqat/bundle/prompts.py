@@ -75,7 +75,7 @@ class Prompts:
             FilmError: a point outside the film, a label neither 0 nor 1, labels without points, another
                 number or shape of them, or a box or a mask that does not fit the film.
         """
-        checked = None if box is None else Box(*map(float, box)).checked(shape)
+        checked = None if box is None else Box.given(box, shape)
         pairs = _checked_points(points, shape)
         kinds = _checked_labels(labels, len(pairs))
         if isinstance(mask, np.ndarray) and mask.dtype.kind in "bui" and mask.shape != shape:

@@ -41,6 +41,8 @@ class Structures:
             right).
         mirrored: probability in [0, 1] that the heart lies on the patient's right.
         sides_certain: whether right and left can be relied on.
+        standard_view: whether nothing says that this is another view than an upright frontal one; of another
+            neither sides nor ratios mean anything.
     """
 
     right: NDArray[np.bool_] = field(repr=False)
@@ -50,6 +52,7 @@ class Structures:
     sides_from: str
     mirrored: float
     sides_certain: bool
+    standard_view: bool = True
 
     @property
     def labels(self) -> NDArray[np.uint8]:
@@ -168,7 +171,7 @@ def structures_of(
         answer: (3, n, n) logits over the model's square: the lung at the image's left, the other, the heart.
         mirrored: probability that the film is a mirror image of the standard view.
         frame: where the film lies on the square.
-        right_edge: the patient's side that the header says is at the image's right: "L" or "R"; None:
+        right_edge: the direction of the patient that the header says is at the image's right (`Told`); None:
             unknown.
         limit: of `mirrored`, chosen when the head was trained.
     """
@@ -179,9 +182,11 @@ def structures_of(
     against = 1 - mirrored if turned else mirrored
     warnings = [MIRRORED] if against >= limit else []
     right, left = (image_right, image_left) if turned else (image_left, image_right)
-    source = STANDARD_VIEW if right_edge is None else HEADER
+    source = HEADER if right_edge in ("L", "R") else STANDARD_VIEW
+    standard_view = right_edge in (None, "L", "R")
     lungs = np.maximum(at_left, at_right) > 0
-    return Structures(right, left, heart > 0, lungs, source, against, not warnings), warnings
+    certain = standard_view and not warnings
+    return Structures(right, left, heart > 0, lungs, source, against, certain, standard_view), warnings
 
 
 def _with_one_heart(answer: NDArray[np.float32]) -> NDArray[np.float32]:

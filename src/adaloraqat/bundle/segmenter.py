@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from adaloraqat.bundle.cpu import weight_range_warning
 from adaloraqat.bundle.engine import Engine, FloatArray, load_engine
 from adaloraqat.bundle.expected_quality import features_of, pooled
 from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
-from adaloraqat.bundle.plausibility import plausibility_warnings
+from adaloraqat.bundle.plausibility import NO_STANDARD_VIEW, plausibility_warnings
 from adaloraqat.bundle.prompts import Embedded, MaskLike, PromptedModel, Prompts
 from adaloraqat.bundle.proposer import choose_proposer, on_film, propose_boxes, second_box
 from adaloraqat.bundle.segmentation import Segmentation, Structures, structures_of
@@ -259,7 +260,7 @@ class Segmenter(PromptedModel):
         if prompt not in PROMPTS:
             raise FilmError(f"There is no automatic prompt {prompt!r}: choose one of {', '.join(PROMPTS)}.")
         if box is not None:
-            return [Box(*map(float, box)).checked(film.shape)], GIVEN, []
+            return [Box.given(box, film.shape)], GIVEN, []
         whole = [Box.whole(film.shape)]
         automatic = self.bundle.prompt.automatic
         if prompt == WHOLE or automatic == WHOLE:
@@ -325,7 +326,7 @@ class Segmenter(PromptedModel):
         """
         self.check_box()
         film = as_film(film)
-        prompts = [Box(*map(float, box)).checked(film.shape) for box in boxes]
+        prompts = [Box.given(box, film.shape) for box in boxes]
         embedded = self.embed(film.pixels, film.aspect)
         for logits, quality in self.decode(embedded, prompts):
             yield embedded.frame.logits_to_original(logits) > 0, quality
@@ -354,6 +355,8 @@ class Segmenter(PromptedModel):
             quality, error = self.bundle.quality.expect(found, mean) if mask.any() else (0.0, None)
         given = box if source == GIVEN else None
         warnings = plausibility_warnings(film.pixels, mask, probability, quality, given, film.told, error)
+        if structures is not None and any(said.split(":")[0] in NO_STANDARD_VIEW for said in warnings):
+            structures = replace(structures, sides_certain=False, standard_view=False)
         return Segmentation(
             mask=mask,
             probability=probability,

@@ -164,7 +164,7 @@ def _boxes(
 ) -> tuple[tuple[VolumeBox, ...], bool]:
     depth, height, width = grid
     if box is not None:
-        return (VolumeBox(Box(*map(float, box)).checked((height, width)), 0, depth),), True
+        return (VolumeBox(Box.given(box, (height, width)), 0, depth),), True
     if "boxes" not in archive.names():
         return (VolumeBox(Box.whole((height, width)), 0, depth),), False
     numbers = 6 if is_volume else 4
@@ -185,7 +185,7 @@ def _volume_box(name: str, number: int, row: list[float], grid: tuple[int, int, 
     half = len(row) // 2
     where = f"Box {number} of {name} cannot be used"
     try:
-        in_slice = Box(*map(float, (*row[:2], *row[half : half + 2]))).checked((height, width))
+        in_slice = Box.given((*row[:2], *row[half : half + 2]), (height, width))
     except FilmError as error:
         text = str(error)
         raise FilmError(f"{where}: {text[0].lower()}{text[1:]}") from error

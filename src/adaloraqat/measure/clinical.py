@@ -13,15 +13,17 @@ def clinical_measures(result: Segmentation) -> dict[str, Any] | None:
 
     Keys: `cardiothoracic_ratio`; `right_lung` and `left_lung` (`area_px`, `area_mm2`, `area_cm2`),
         `lung_ratio` (right over left); `heart_area_px`; `sides_from` and `sides_certain`. A measure that
-        cannot be taken is None.
+        cannot be taken is None, as are both ratios of a film that is no upright frontal one.
     """
     found = result.structures
     if found is None:
         return None
-    ratio = cardiothoracic_ratio(found.heart, found.right | found.left)
+    ratio = cardiothoracic_ratio(found.heart, found.right | found.left) if found.standard_view else None
+    areas = lung_areas(found.right, found.left, result.spacing_mm)
     return {
         "cardiothoracic_ratio": None if ratio is None else round(ratio, 4),
-        **lung_areas(found.right, found.left, result.spacing_mm),
+        **areas,
+        "lung_ratio": areas["lung_ratio"] if found.standard_view else None,
         "heart_area_px": int(found.heart.sum()),
         "sides_from": found.sides_from,
         "sides_certain": found.sides_certain,

@@ -25,8 +25,8 @@ class Told:
     """What a film's header says of its content; None or False where it says nothing.
 
     `view` is "frontal", "lateral" or "oblique"; `body_part` a word for a part that is not the chest;
-    `on_its_side`: the rows run from head to feet or back; `right_edge`: which of the patient's sides the
-    image's right edge shows, "L" or "R".
+    `on_its_side`: the rows run from head to feet or back; `right_edge`: which direction of the patient the
+    image's right edge shows: "L" or "R", on other films than upright frontal ones "A", "P", "H" or "F".
     """
 
     view: str | None = None

@@ -26,6 +26,21 @@ class Box(NamedTuple):
         return cls(0.0, 0.0, float(shape[1]), float(shape[0]))
 
     @classmethod
+    def given(cls, sides: Any, shape: tuple[int, int]) -> "Box":
+        """Return the box of a caller's four numbers, as `checked` has it.
+
+        Raises:
+            FilmError: not four numbers, or as for `checked`.
+        """
+        try:
+            numbers = [float(side) for side in sides]
+        except (TypeError, ValueError, OverflowError):
+            numbers = []
+        if len(numbers) != len(cls._fields):
+            raise FilmError(f"A box is four numbers, x_min y_min x_max y_max in pixels, not {sides!r}.")
+        return cls(*numbers).checked(shape)
+
+    @classmethod
     def around(cls, mask: NDArray[Any]) -> "Box":
         """Return the tightest box around the nonzero pixels of (H, W) `mask`.
 

@@ -105,16 +105,28 @@ def as_film(film: FilmLike) -> Film:
 def read_ahead(films: Iterable[FilmLike]) -> Generator[Future[Film], None, None]:
     """Give films in their order; `READ_AHEAD` more are being read in a thread while one is used.
 
-    Closing the iterator ends the thread. The result of one that cannot be read raises its `FilmError`.
+    Closing the iterator ends the thread. The result of one that cannot be read raises its `FilmError`. What
+    `films` itself raises comes when all that it gave before have been given.
     """
     source = iter(films)
     reader = ThreadPoolExecutor(1, thread_name_prefix="adaloraqat-reader")
+    ahead: deque[Future[Film]] = deque()
+    broken: list[Exception] = []
+
+    def read(count: int) -> None:
+        try:
+            ahead.extend(reader.submit(as_film, film) for film in islice(source, 0 if broken else count))
+        except Exception as error:
+            broken.append(error)
+
     try:
-        ahead = deque(reader.submit(as_film, film) for film in islice(source, READ_AHEAD))
+        read(READ_AHEAD)
         while ahead:
             reading = ahead.popleft()
-            ahead.extend(reader.submit(as_film, film) for film in islice(source, 1))
+            read(1)
             yield reading
+        if broken:
+            raise broken[0]
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 
@@ -172,6 +184,8 @@ def _start(path: Path) -> bytes:
             start = stream.read(_START)
     except FileNotFoundError as error:
         raise FilmError(f"{path.name} does not exist: check the path.") from error
+    except ValueError as error:  # a NUL, which no file's name holds
+        raise FilmError(f"{path.name!r} cannot be the name of a file: check the path.") from error
     except IsADirectoryError as error:
         raise FilmError(f"{path.name} is a folder: give one film.") from error
     except OSError as error:

@@ -129,7 +129,7 @@ def told_by(dataset: Dataset) -> Told:
         view=_view(dataset),
         body_part=_body_part(dataset),
         on_its_side=_is_on_its_side(orientation),
-        right_edge=orientation[0] if orientation is not None and orientation[0] in "LR" else None,
+        right_edge=orientation[0] if orientation is not None else None,
     )
 
 
