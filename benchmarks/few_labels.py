@@ -5,10 +5,10 @@
 Without --method, --films and --draw every row is run, in the order of `METHODS` and `SIZES`; each is trained with
 equal steps (40 of 4 films, the first of which each film gives as 4 fixed views) and scored once on the target's test
 films, no box. Its learning rates are those of the recipe times 1/3, 1 or 3: whichever had the best validation Dice
-with 16 films (draw 0), chosen before a test film is read. Resumable: what was run is kept in --runs, a training that
-was cut off continues. Rows that were not run are a dash. The manifest is the one of docs/results.md (15 % of the
-patients of each source for validation, 15 % for the test). Writes benchmarks/results/few_labels.json, docs/few_labels.md
-and docs/images/few_labels.svg; --finished only writes them.
+with 16 films (draw 0), chosen before a test film is read. Resumable: what was run is kept in --runs and in the results
+file (delete a row there to run it again), a training that was cut off continues. Rows that were not run are a dash. The
+manifest is the one of docs/results.md (15 % of the patients of each source for validation, 15 % for the test). Writes
+benchmarks/results/few_labels.json, docs/few_labels.md and docs/images/few_labels.svg; --finished only writes them.
 """
 
 import argparse
@@ -101,6 +101,9 @@ class Study:
     def run(self, method: str, films: int | None, draw: int) -> None:
         """Train and score one row; the first of a method with its rates chosen on validation films."""
         factor = self._factor(method)
+        key = (self.target, method, films, draw, round(factor, 2))
+        if any(_key(row) == key and row.get("test") for row in _recorded()):
+            return
         run = self._train(method, films, draw, factor)
         scores = run.with_name(f"{run.name}-scores")
         if not (scores / "evaluation.json").exists():
@@ -109,10 +112,13 @@ class Study:
 
     def _factor(self, method: str) -> float:
         """Return the factor with the best validation Dice at `CHOSEN_AT` films; no test film is read."""
+        known = {_key(row): row["validation"] for row in _recorded()}
         found = {}
         for factor in FACTORS:
-            run = self._train(method, CHOSEN_AT, 0, factor)
-            found[factor] = _stage(run)["after"]["dice_no_box"]
+            key = (self.target, method, CHOSEN_AT, 0, round(factor, 2))
+            if key not in known:
+                known[key] = _stage(self._train(method, CHOSEN_AT, 0, factor))["after"]["dice_no_box"]
+            found[factor] = known[key]
         return max(found, key=lambda factor: found[factor])
 
     def _train(self, method: str, films: int | None, draw: int, factor: float) -> Path:
@@ -134,13 +140,13 @@ class Study:
         return run
 
     def cells(self) -> list[Cell]:
-        """Return every row that was trained, of this target and, from the results file, of others."""
-        known = json.loads(RESULTS.read_text())["rows"] if RESULTS.is_file() else []
-        rows: list[Cell] = [row for row in known if row["target"] != self.target]
+        """Return every row that was trained: those of the results file, and newer ones of this folder."""
+        rows = {_key(row): row for row in _recorded()}
         for run in sorted(self.folder.glob("*-x*.*")):
             if (run / "result.json").exists():
-                rows.append(self._cell(run))
-        return rows
+                cell = self._cell(run)
+                rows[_key(cell)] = cell
+        return [rows[key] for key in sorted(rows, key=str)]
 
     def _cell(self, run: Path) -> Cell:
         method, films, draw, factor = run.name.rsplit("-", 3)
@@ -172,6 +178,15 @@ class Study:
             seconds=float(seconds.read_text()) if seconds.exists() else None,
             test=test,
         )
+
+
+def _recorded() -> list[Cell]:
+    recorded: list[Cell] = json.loads(RESULTS.read_text())["rows"] if RESULTS.is_file() else []
+    return recorded
+
+
+def _key(row: Cell) -> tuple[str, str, int | None, int, float]:
+    return row["target"], row["method"], row["films"], row["draw"], round(row["factor"], 2)
 
 
 def _stage(run: Path) -> dict[str, Any]:
