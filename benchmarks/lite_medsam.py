@@ -3,7 +3,8 @@
     python benchmarks/lite_medsam.py [--threads 2] [--turns 5] [--out benchmarks/results/lite_medsam.json]
 
 The same weights (random: their values do not change the speed) and the same 512×512 film with one box in every
-candidate, in the published geometry and with stride 4. Baselines, both PyTorch FP32 in evaluation mode:
+candidate, in the published geometry and with stride 4. `--geometries lite-medsam:256 lite-medsam:224` takes the published
+weights instead (`adaloraqat weights get lite-medsam`), at these image sizes. Baselines, both PyTorch FP32 in evaluation mode:
 "published" writes attention out as the public code does (and keeps its batch norms); "sdpa" is the same model
 with fused attention. INT8 is the policy qmedsam.
 
@@ -38,7 +39,10 @@ BACKENDS = (
     "onnxruntime qmedsam",
     "openvino fp32",
     "openvino qmedsam",
+    "onnxruntime w8",
+    "openvino w8",
 )
+USUAL_BACKENDS = BACKENDS[:6]
 SIDE = 512
 BOX = (60.0, 50.0, 450.0, 470.0)
 FILM = "film.png"
@@ -55,7 +59,7 @@ def main() -> None:
     parser.add_argument(
         "--geometries", nargs="+", default=list(GEOMETRIES), help="the first is the baseline's"
     )
-    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=BACKENDS)
+    parser.add_argument("--backends", nargs="+", default=list(USUAL_BACKENDS), choices=BACKENDS)
     parser.add_argument("--only-parts", action="store_true", help="only encoder and decoder, processor time")
     parser.add_argument("--once", nargs=3, help=argparse.SUPPRESS)  # folder, geometry, backend
     arguments = parser.parse_args()
@@ -63,7 +67,6 @@ def main() -> None:
         print(json.dumps(once(Path(arguments.once[0]), *arguments.once[1:], arguments.threads)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["ADALORAQAT_CACHE"] = str(Path(folder, "cache"))
         document = measure(Path(folder), arguments)
     from adaloraqat.files import write_json
 
@@ -78,8 +81,9 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
     from adaloraqat.bundle.timing import interleaved
 
-    policies = sorted({"fp32" if "qmedsam" not in backend else "qmedsam" for backend in arguments.backends})
+    policies = sorted({"fp32", *(backend.split()[1] for backend in arguments.backends)} & {"fp32", "qmedsam", "w8"})
     sizes = prepare_models(folder, arguments.geometries, policies)
+    os.environ["ADALORAQAT_CACHE"] = str(folder / "cache")  # OpenVINO's compiled models, none from before
     candidates = [
         f"{geometry}, {backend}" for geometry in arguments.geometries for backend in arguments.backends
     ]
@@ -140,27 +144,22 @@ def prepare_models(folder: Path, geometries: Sequence[str], policies: Sequence[s
 
     from adaloraqat.datasets.phantom import draw_phantom
     from adaloraqat.export.bundle_writer import export_bundle
-    from adaloraqat.models.checkpoints import save_base
-    from adaloraqat.models.families import build
-    from adaloraqat.models.registry import architecture
+    from adaloraqat.models.checkpoints import load_base, save_base
     from adaloraqat.quantize.calibration import calibrate
     from adaloraqat.quantize.policy import POLICIES
     from adaloraqat.quantize.preparation import prepare
     from adaloraqat.radiograph import Box, Film
-    from adaloraqat.training.structure import usual_preprocessing
 
     pixels = draw_phantom(1, SIDE).pixels
     Image.fromarray((pixels * 255).astype(np.uint8)).save(folder / FILM)
     sizes = {}
     for geometry in geometries:
-        torch.manual_seed(0)
-        config = architecture(geometry).to_dict()
-        model = build(config).eval()
+        model, preprocessing = start(geometry)
         save_base(model, folder / geometry / "base")
-        preprocessing = usual_preprocessing(config)
         image, frame = preprocessing(Film.from_array(pixels).pixels)
         box = torch.from_numpy(frame.box_to_model(Box(*BOX)))[None, None]
         for policy in policies:
+            model = load_base(folder / geometry / "base")
             prepare(model, POLICIES[policy])
             if POLICIES[policy].quantizes:
                 calibrate(model, [(torch.from_numpy(image)[None], box)])
@@ -171,10 +170,29 @@ def prepare_models(folder: Path, geometries: Sequence[str], policies: Sequence[s
                 policy=POLICIES[policy],
                 preprocessing=preprocessing,
                 name=f"{geometry} {policy}",
-                outlines="nothing: random weights",
+                outlines="nothing: for the measurement of time",
             )
             sizes[f"{geometry}, {policy}"] = sum(record.bytes for record in bundle.files.values())
     return sizes
+
+
+def start(geometry: str) -> tuple[Any, Any]:
+    """Return the model of a geometry, or of `WEIGHTS:SIZE`, in evaluation mode, and its preprocessing."""
+    import torch
+
+    from adaloraqat.models.families import build
+    from adaloraqat.models.registry import architecture
+    from adaloraqat.training.recipe import BaseModelChoice
+    from adaloraqat.training.run import load_start
+    from adaloraqat.training.structure import usual_preprocessing
+
+    weights, _, size = geometry.partition(":")
+    if size:
+        model, structure = load_start(BaseModelChoice(weights=weights, image_size=int(size)), 0)
+        return model.eval(), structure.preprocessing_at()
+    torch.manual_seed(0)
+    config = architecture(geometry).to_dict()
+    return build(config).eval(), usual_preprocessing(config)
 
 
 def load(folder: Path, geometry: str, backend: str, threads: int) -> Any:
