@@ -7,7 +7,7 @@ that parses a format as rich as JPEG 2000.
 """
 
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydicom.uid import (
     HTJ2K,
@@ -77,8 +77,10 @@ _KINDS = (
 )
 
 
-def unknown_syntax(syntax: UID) -> str | None:
+def unknown_syntax(syntax: Any) -> str | None:
     """Return why nothing decodes a transfer syntax, as a part of a sentence; None where something does."""
+    if not isinstance(syntax, UID):  # one changed byte can make two values of it
+        return "its transfer syntax is damaged"
     if syntax in DECODERS:
         absent = DECODERS[syntax].plugin == _JPEG_LS and find_spec("jpeg_ls") is None
         return f"its pixels are JPEG-LS, for which there is no decoder here ({_JPEG_LS})" if absent else None

@@ -58,6 +58,8 @@ def kind_of_file(path: Path) -> str | None:
 
     Only the first bytes are read, so that a folder of 100,000 films is searched quickly.
     """
+    if not path.is_file():  # a pipe of that name would be waited for
+        return None
     try:
         with open(path, "rb") as stream:
             start = stream.read(1024)

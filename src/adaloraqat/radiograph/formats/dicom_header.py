@@ -7,9 +7,12 @@ and how much higher than wide they are.
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 from adaloraqat.radiograph.film import Told, possible_spacing
 
@@ -54,11 +57,11 @@ def element(dataset: Dataset, key: str) -> Any:
 def number(dataset: Dataset, key: str) -> float | None:
     """Return the first value of a numeric element, None where it is missing or no finite number."""
     value = element(dataset, key)
-    if value is not None and not isinstance(value, int | float | str):
-        value = value[0] if len(value) else None
     try:
+        if value is not None and not isinstance(value, int | float | str):
+            value = value[0] if len(value) else None
         found = float(value) if value is not None else math.nan
-    except ValueError:
+    except (TypeError, ValueError, LookupError, OverflowError):  # a damaged header gives the tag any type
         return None
     return found if math.isfinite(found) else None
 
@@ -84,8 +87,8 @@ def words(dataset: Dataset, *keys: str) -> str:
         value = element(dataset, key)
         if isinstance(value, str):
             found.append(value)
-        elif key.endswith("Sequence"):
-            found += [str(element(item, "CodeMeaning") or "") for item in value or ()]
+        elif isinstance(value, Sequence):
+            found += [str(element(item, "CodeMeaning") or "") for item in value]
     return " ".join(" ".join(found).lower().split())
 
 
@@ -94,7 +97,7 @@ def values(dataset: Dataset, key: str) -> list[str]:
     value = element(dataset, key)
     if value is None or value == "":
         return []
-    return [str(value)] if isinstance(value, str | int | float) else [str(part) for part in value]
+    return [str(part) for part in value] if isinstance(value, MultiValue | Sequence) else [str(value)]
 
 
 def flatten(dataset: Dataset) -> None:
@@ -103,17 +106,25 @@ def flatten(dataset: Dataset) -> None:
     Spacing, window, rescale, view and body part lie there in such objects; what stands at the top stays.
     """
     for macro in list(_macros(dataset)):
-        for key in macro:
+        for key in _elements(macro):
             if key.keyword and (key.keyword not in dataset or is_empty(dataset, key.keyword)):
                 dataset[key.tag] = key
 
 
 def _macros(dataset: Dataset) -> Iterator[Dataset]:
     for group in _GROUPS:
-        for frame in list(element(dataset, group) or ())[:1]:
-            for inner in frame:
+        frames = element(dataset, group)
+        for frame in frames[:1] if isinstance(frames, Sequence) else ():
+            for inner in _elements(frame):
                 if inner.VR == "SQ":
                     yield from list(inner.value or ())[:1]
+
+
+def _elements(dataset: Dataset) -> Iterator[DataElement]:
+    """Yield the elements that can be parsed."""
+    for tag in list(dataset.keys()):
+        with suppress(Exception):  # as in `element`
+            yield dataset[tag]
 
 
 def is_empty(dataset: Dataset, key: str) -> bool:

@@ -1,0 +1,93 @@
+"""DICOM whose header is damaged or hostile: one sentence or the film, never another error nor a long wait."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fuzz_seeds import FILM, dicom
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from adaloraqat.errors import FilmError
+from adaloraqat.radiograph import find_films, read_film, read_header
+from adaloraqat.radiograph.formats.dicom_values import film_of_dataset
+
+PIXELS = FILM.astype(np.float32) / 255
+
+
+def retyped(tag: int, representation: str, value: Any) -> bytes:
+    """A file whose element `tag` has another value representation than the standard's."""
+    item = Dataset()
+    item.PatientID = "4711"
+    built = Dataset()
+    built.add_new(tag, representation, [item] if representation == "SQ" else value)
+    dataset = dcmread(io.BytesIO(dicom(FILM, ExplicitVRLittleEndian, PixelSpacing=[3, 3])))
+    dataset[tag] = built[tag]
+    stream = io.BytesIO()
+    dcmwrite(stream, dataset, enforce_file_format=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("tag", "representation", "value"),
+    [
+        (0x00283010, "US", 5),  # VOILUTSequence
+        (0x00283010, "LO", "text"),
+        (0x00540220, "US", 3),  # ViewCodeSequence
+        (0x00082218, "US", 4),  # AnatomicRegionSequence
+        (0x00280120, "SQ", None),  # PixelPaddingValue
+        (0x00280120, "PN", "A"),
+        (0x00185101, "US", 3),  # ViewPosition
+        (0x00200020, "SQ", None),  # PatientOrientation
+        (0x52009229, "US", 3),  # SharedFunctionalGroupsSequence
+    ],
+)
+def test_an_element_of_another_type_costs_only_itself(tag: int, representation: str, value: Any) -> None:
+    film = read_film(retyped(tag, representation, value))
+    assert np.array_equal(film.pixels, PIXELS)
+    assert film.notices == (("The VOI window or LUT is unusable and was ignored.",) * (tag == 0x00283010))
+
+
+def test_a_value_of_a_wrong_length_costs_only_itself() -> None:
+    item = Dataset()
+    item.add_new(0x00283002, "US", [256, 0, 8])
+    item.add_new(0x00283006, "OW", bytes(range(256)))
+    content = dicom(FILM, ExplicitVRLittleEndian, PixelSpacing=[3, 3], VOILUTSequence=[item])
+    descriptor = b"\x28\0\x02\x30US\x06\0"
+    assert content.count(descriptor) == 1
+    film = read_film(content.replace(descriptor, b"\x28\0\x02\x30UL\x06\0"))
+    assert np.array_equal(film.pixels, PIXELS)
+    assert film.notices == ("The VOI window or LUT is unusable and was ignored.",)
+
+
+def test_one_byte_of_the_transfer_syntax_makes_it_damaged() -> None:
+    content = dicom(FILM, ExplicitVRLittleEndian)
+    assert content.count(b"1.2.840.10008.1.2.1\0") == 1
+    with pytest.raises(FilmError, match="its transfer syntax is damaged"):
+        read_film(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840\\10008.1.2.1\0"))
+
+
+def test_whatever_else_a_header_raises_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "film.dcm").write_bytes(dicom(FILM, ExplicitVRLittleEndian))
+    monkeypatch.setattr("adaloraqat.radiograph.formats.dicom_values.spacing_of", lambda *_: 1 / 0)
+    for read in (read_film, read_header):
+        with pytest.raises(FilmError, match=r"film\.dcm is not a readable DICOM film"):
+            read(tmp_path / "film.dcm")
+    with pytest.raises(FilmError, match="The data set holds no DICOM image"):
+        film_of_dataset(Dataset(), "The data set")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.dcm")
+    waits = os.open(tmp_path / "pipe.dcm", os.O_RDWR | os.O_NONBLOCK)  # so that opening it alone ends
+    os.write(waits, b"a" * 2000)
+    try:
+        assert find_films(tmp_path) == [tmp_path / "pipe.dcm"]  # reading it says what it is
+        assert os.read(waits, 4000) == b"a" * 2000  # nobody took a byte
+    finally:
+        os.close(waits)
