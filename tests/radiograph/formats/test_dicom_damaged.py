@@ -2,6 +2,8 @@
 
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from fuzz_seeds import FILM, dicom
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import find_films, read_film, read_header
@@ -91,3 +93,58 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
         assert os.read(waits, 4000) == b"a" * 2000  # nobody took a byte
     finally:
         os.close(waits)
+
+
+def split(content: bytes) -> tuple[bytes, bytes]:
+    """Return a file's preamble and meta information, and all that follows."""
+    start = 144 + int.from_bytes(content[140:144], "little")
+    return content[:start], content[start:]
+
+
+def items(count: int, declared: bool) -> bytes:
+    """A sequence of empty items, with its length or without."""
+    head = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 8 * count if declared else 0xFFFFFFFF)
+    end = b"" if declared else struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    return head + struct.pack("<HHI", 0xFFFE, 0xE000, 0) * count + end
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("declared", [False, True])
+def test_items_without_end_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: Any, declared: bool
+) -> None:
+    """A million of them take pydicom 35 s and 700 MB, and deflate to 10 KB."""
+    path = tmp_path / "film.dcm"
+    monkeypatch.setattr("adaloraqat.radiograph.formats.dicom_pixels._MOST_ITEMS", 1000, raising=False)
+    rest = split(dicom(FILM, ExplicitVRLittleEndian))[1]
+    for count in (400, 1100):
+        body = items(count, declared) + rest
+        if syntax.is_deflated:
+            packer = zlib.compressobj(wbits=-15)
+            body = packer.compress(body) + packer.flush()
+        path.write_bytes(split(dicom(FILM, syntax))[0] + body)
+        if count < 1000:
+            assert read_film(path).shape == FILM.shape
+        else:
+            with pytest.raises(FilmError, match=r"film\.dcm holds more elements"):
+                read_film(path)
+
+
+def test_elements_without_end_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaloraqat.radiograph.formats.dicom_pixels._MOST_ITEMS", 1000, raising=False)
+    head, rest = split(dicom(FILM, ExplicitVRLittleEndian))
+    empty = b"".join(struct.pack("<HH2sH", 0x0009, element, b"LO", 0) for element in range(0x1000, 0x1500))
+    (tmp_path / "film.dcm").write_bytes(head + empty + rest)
+    with pytest.raises(FilmError, match=r"film\.dcm holds more elements"):
+        read_film(tmp_path / "film.dcm")
+
+
+def test_what_inflates_like_nothing_real_is_refused_before_it_is_large(tmp_path: Path) -> None:
+    """Also without the length of the meta information, which pydicom needs not."""
+    head, _ = split(dicom(FILM, DeflatedExplicitVRLittleEndian))
+    packer = zlib.compressobj(wbits=-15)
+    bomb = packer.compress(bytes(17 << 20)) + packer.flush()
+    for start in (head, head[:132] + head[144:]):
+        (tmp_path / "film.dcm").write_bytes(start + bomb)
+        with pytest.raises(FilmError, match="decompresses to more than any film holds"):
+            read_film(tmp_path / "film.dcm")

@@ -1,10 +1,10 @@
 """What pydicom and its decoders cannot be trusted with.
 
-Endless inflation, endless zeros, damaged JPEG, frames that end too early or do not fit their header.
+Endless inflation, endless zeros or items, damaged JPEG, frames that end too early or do not fit their header.
 """
 
+import io
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,45 +24,103 @@ from adaloraqat.radiograph.formats.decoders import DECODERS, JPEG_2000
 from adaloraqat.radiograph.formats.helper import HELPER
 from adaloraqat.radiograph.formats.jpeg import JPEG_2000_START, decode, ends_early, frame_size
 
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_START = 132
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _MOST_EMPTY = 512  # elements (0000,0000) without a value in a row, each of 8 zero bytes
+_ITEMS = (
+    b"\xfe\xff\x00\xe0",
+    b"\xff\xfe\xe0\x00",
+)  # what each item of a sequence begins with, in both orders
+_MOST_ITEMS = 100_000  # which pydicom reads in 4 s and 70 MB
 _MOST_INFLATED = 4 * MAX_PIXELS + (64 << 20)  # bytes: the largest film at 32 bits, and its header
+_ANY_INFLATED = 16 << 20  # up to here a film may be blank; ...
+_MOST_RATIO = 200  # ... beyond, only what is made for it deflates to less
 
 
 def read_dataset(path: Path, before_pixels: bool = False) -> FileDataset:
     """Return a DICOM file's elements, all or those before the pixels; old files may lack the preamble.
 
     Raises:
-        FilmError: it inflates to more than the largest film, or holds zeros instead of elements.
+        FilmError: it inflates to more than the largest film, or holds zeros, or no end of elements or items,
+            instead of a header.
         Exception: of many kinds, for damaged elements.
     """
-    with open(path, "rb") as stream:
-        start = stream.read(1 << 16)
-    data = start[_data_start(start) :][: 8 * _MOST_EMPTY]
-    if len(data) == 8 * _MOST_EMPTY and not any(data):  # pydicom would read them one by one
-        raise FilmError(f"{path.name} holds zeros instead of a DICOM film: export or copy it again.")
-    _check_inflated_size(path, start)
-    with open(path, "rb") as stream:
-        return read_partial(stream, _stop(before_pixels), force=True)
+    with _Watched(path) as stream:
+        start = stream.peek(1 << 16)
+        data = start[_data_start(start) :][: 8 * _MOST_EMPTY]
+        if len(data) == 8 * _MOST_EMPTY and not any(data):  # pydicom would read them one by one
+            raise FilmError(f"{path.name} holds zeros instead of a DICOM film: export or copy it again.")
+        try:
+            return read_partial(
+                stream, stream.stops_before_pixels if before_pixels else stream.stops, force=True
+            )
+        except Exception as error:
+            if stream.refusal is not None:  # of which pydicom makes errors of its own
+                raise stream.refusal from error
+            raise
+
+
+class _Watched(io.BufferedReader):
+    """A DICOM file that is read no further where it holds what takes pydicom time and memory without end."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path), 1 << 16)
+        self._file = path.name
+        self._empty = self._elements = self._items = 0
+        self._in_pixels = False
+        self.refusal: FilmError | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as any file does; all that is left is what pydicom reads of a deflated file."""
+        data = super().read(size)
+        if size is None or size < 0:
+            self._check_inflated(data)
+        elif not self._in_pixels:
+            self._count(data)
+        return data
+
+    def stops(self, tag: BaseTag, representation: str | None, length: int) -> bool:
+        """Tell pydicom whether to stop before an element: after many empty ones, as zeros are."""
+        self._empty = self._empty + 1 if tag == 0 else 0
+        self._elements += 1
+        if self._elements > _MOST_ITEMS:
+            raise self._refused("holds more elements than any film's header: export it again")
+        self._in_pixels = tag in _PIXELS and representation not in (
+            "SQ",
+            "UN",
+        )  # which holds items, not pixels
+        return self._empty > _MOST_EMPTY
+
+    def stops_before_pixels(self, tag: BaseTag, representation: str | None, length: int) -> bool:
+        """See `stops`; also before the pixels."""
+        return self.stops(tag, representation, length) or tag in _PIXELS
+
+    def _count(self, data: bytes) -> None:
+        self._items += sum(data.count(item) for item in _ITEMS)
+        if self._items > _MOST_ITEMS:
+            raise self._refused("holds more elements than any film's header: export it again")
+
+    def _refused(self, reason: str) -> FilmError:
+        self.refusal = FilmError(f"{self._file} {reason}.")
+        return self.refusal
+
+    def _check_inflated(self, data: bytes) -> None:
+        """Refuse what would inflate beyond any film, or to items without end, before memory is taken."""
+        most = min(_MOST_INFLATED, max(_ANY_INFLATED, _MOST_RATIO * len(data)))
+        inflater, total, last = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+        while data and not inflater.eof:
+            part = inflater.decompress(data, 1 << 20)
+            data = inflater.unconsumed_tail
+            total += len(part)
+            self._count(last + part)  # with the end of the part before, where one may have begun
+            last = part[1 - len(_ITEMS[0]) :]
+            if total > most:
+                raise self._refused("decompresses to more than any film holds: export it uncompressed")
 
 
 def _frame(dataset: Dataset) -> bytes:
     """Return the first compressed frame."""
     return next(generate_frames(dataset.PixelData, number_of_frames=1))
-
-
-def _stop(before_pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
-    """Return what tells pydicom at each element whether to stop before it."""
-    empty = 0
-
-    def stop(tag: BaseTag, representation: str | None, length: int) -> bool:
-        nonlocal empty
-        empty = empty + 1 if tag == 0 else 0
-        return empty > _MOST_EMPTY or (before_pixels and tag in _PIXELS)
-
-    return stop
 
 
 def _data_start(start: bytes) -> int:
@@ -215,20 +273,3 @@ def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
     if syntax == JPEGBaseline8Bit:
         return ends_early(frame, decode(frame), decode)
     return ends_early(frame, pixels, lambda data: own_bits(dataset, _decoded_apart(dataset, data)))
-
-
-def _check_inflated_size(path: Path, start: bytes) -> None:
-    """Refuse a deflated file that would inflate beyond any film, before memory is taken."""
-    if _DEFLATED not in start or start[_META_START : _META_START + 4] != b"\2\0\0\0":
-        return
-    with open(path, "rb") as stream:
-        stream.seek(_data_start(start))
-        inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        data = stream.read(1 << 20)
-        while data and not inflater.eof:
-            total += len(inflater.decompress(data, 1 << 20))
-            data = inflater.unconsumed_tail or stream.read(1 << 20)
-            if total > _MOST_INFLATED:
-                raise FilmError(
-                    f"{path.name} decompresses to more than any film holds: export it uncompressed."
-                )
