@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from fuzz_seeds import FILM, dicom
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGLSLossless
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import find_films, read_film, read_header
@@ -148,3 +150,18 @@ def test_what_inflates_like_nothing_real_is_refused_before_it_is_large(tmp_path:
         (tmp_path / "film.dcm").write_bytes(start + bomb)
         with pytest.raises(FilmError, match="decompresses to more than any film holds"):
             read_film(tmp_path / "film.dcm")
+
+
+def test_a_cut_jpeg_ls_stream_does_not_stop_the_process_for_seconds() -> None:
+    rows, columns = np.mgrid[0:300, 0:300]
+    film = (2000 + 1500 * np.sin(columns / 17) * np.cos(rows / 23)).astype(np.uint16)
+    dataset = dcmread(io.BytesIO(dicom(film, JPEGLSLossless)))
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1)).rstrip(b"\0")
+    wanted = read_film(dataset).pixels
+    dataset.PixelData = encapsulate([frame[:-2]])  # all of it but the marker of its end
+    assert np.array_equal(read_film(dataset).pixels, wanted)
+    dataset.PixelData = encapsulate([frame[: len(frame) // 2]])
+    begun = time.perf_counter()
+    with pytest.raises(FilmError, match="cannot be decoded"):
+        read_film(dataset)
+    assert time.perf_counter() - begun < 1

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset
-from pydicom.encaps import generate_frames, parse_basic_offsets
+from pydicom.encaps import encapsulate, generate_frames, parse_basic_offsets
 from pydicom.filereader import read_partial
 from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import get_expected_length, get_j2k_parameters
 from pydicom.tag import BaseTag
-from pydicom.uid import JPEGBaseline8Bit, JPEGLossless, JPEGLosslessSV1
+from pydicom.uid import JPEGBaseline8Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import MAX_PIXELS
 from adaloraqat.radiograph.formats.decoders import DECODERS, JPEG_2000
 from adaloraqat.radiograph.formats.helper import HELPER
-from adaloraqat.radiograph.formats.jpeg import JPEG_2000_START, decode, ends_early, frame_size
+from adaloraqat.radiograph.formats.jpeg import END, JPEG_2000_START, decode, ends_early, frame_size
 
 _META_START = 132
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -184,12 +184,21 @@ def decoded(dataset: Dataset) -> NDArray[Any]:
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder = DECODERS[syntax]
+    if syntax in (JPEGLSLossless, JPEGLSNearLossless):
+        _end_jpeg_ls(dataset)
     if not decoder.apart:
         pixels = pixel_array(dataset, decoding_plugin=decoder.plugin)
         return own_bits(dataset, pixels) if syntax.is_encapsulated else pixels
     if len(parse_basic_offsets(dataset.PixelData)) > 1:
         raise ValueError("more than one frame")
     return own_bits(dataset, _decoded_apart(dataset, _frame(dataset)))
+
+
+def _end_jpeg_ls(dataset: Dataset) -> None:
+    """Give a JPEG-LS frame that was cut its end marker: looking for one keeps CharLS busy for seconds."""
+    frame = _frame(dataset).rstrip(b"\0")
+    if not frame.endswith(END):
+        dataset.PixelData = encapsulate([frame + END])
 
 
 def _decoded_apart(dataset: Dataset, frame: bytes) -> NDArray[Any]:

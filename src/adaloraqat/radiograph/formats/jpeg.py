@@ -19,8 +19,11 @@ from PIL import Image
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.formats.base import Picture
 
-_START_OF_SCAN, _PROGRESSIVE, _LOSSLESS, _END = 0xDA, 0xC2, 0xC3, b"\xff\xd9"
+_START_OF_SCAN, _PROGRESSIVE, _LOSSLESS = 0xDA, 0xC2, 0xC3
 _JPEG_LS = 0xF7  # what follows this start of frame is laid out as in the others
+END = b"\xff\xd9"
+"""The marker that ends a JPEG and a JPEG-LS stream."""
+
 JPEG_2000_START = b"\xff\x4f\xff\x51"
 """What a JPEG 2000 stream begins with, also inside a JP2 file."""
 
@@ -110,10 +113,10 @@ def _end_marker(data: bytes, place: int) -> int:
     Other pictures may follow it in the file. Where nothing leads to one, it is the last that there is.
     """
     while place >= 0 and (found := _MARKER.search(data, place)):
-        if data[found.end() - 2 : found.end()] == _END:
+        if data[found.end() - 2 : found.end()] == END:
             return found.end() - 2
         place = found.end() + _length(data, found.end())
-    return data.rfind(_END)
+    return data.rfind(END)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
