@@ -187,9 +187,19 @@ def test_structures_have_their_own_segments_and_the_report_the_ratio(
     assert len(report.get_planar_roi_measurement_groups()) == 3
 
 
-def test_uncertain_sides_are_not_told(write: Callable[..., Written], tmp_path: Path) -> None:
-    written = write(write_film(tmp_path / "film.dcm"), structured(certain=False), ("seg",))
-    assert [one.SegmentLabel for one in written["seg"].SegmentSequence] == ["Lung", "Heart"]
+@pytest.mark.parametrize("kinds", [("sr",), ("seg", "sr")])
+def test_of_uncertain_sides_the_area_of_both_lungs_is_told(
+    write: Callable[..., Written], tmp_path: Path, kinds: tuple[str, ...]
+) -> None:
+    written = write(write_film(tmp_path / "film.dcm"), structured(certain=False), kinds)
+    if "seg" in kinds:
+        assert [one.SegmentLabel for one in written["seg"].SegmentSequence] == ["Lung", "Heart"]
+    content = highdicom.sr.srread(tmp_path / "film_sr.dcm").content
+    [group] = [*content.get_image_measurement_groups(), *content.get_planar_roi_measurement_groups()]
+    [area] = group.get_measurements()
+    assert (area.name.meaning, area.value) == ("Area", pytest.approx(lungs().sum() * 0.06, abs=0.01))
+    [site] = group.finding_sites
+    assert (site.value.meaning, site.laterality) == ("Lung", None)
 
 
 def test_no_ratio_that_was_not_measured(write: Callable[..., Written], tmp_path: Path) -> None:

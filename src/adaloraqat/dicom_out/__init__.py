@@ -71,24 +71,27 @@ def write_objects(
         from adaloraqat.dicom_out.measurement_report import Measures, report_of
         from adaloraqat.dicom_out.origin import Origin
         from adaloraqat.dicom_out.presentation import presentation_of
-        from adaloraqat.dicom_out.regions import regions, structure_regions
+        from adaloraqat.dicom_out.regions import LUNG, regions, structure_regions
         from adaloraqat.dicom_out.segmentation import segmentation_of
 
         origin = Origin.of(bundle)
         is_pair = not result.warnings and result.box_source not in (GIVEN, POINTS, MASK)
         ratio = None
         if result.structures is not None:
-            found = structure_regions(result.structures, result.mask)
-            ratio = cardiothoracic_ratio(result.structures.heart, result.mask)
+            found = measured = structure_regions(result.structures, result.mask)
+            if result.structures.sides_certain:
+                ratio = cardiothoracic_ratio(result.structures.heart, result.mask)
+            else:  # what the film shows is not sure: then the size of the heart is no fact, either
+                measured = tuple(region for region in found if region.kind == LUNG)
         else:
-            found = regions(result.mask, source.orientation, is_pair)
+            found = measured = regions(result.mask, source.orientation, is_pair)
         objects = {}
         if "seg" in paths:
             objects["seg"] = segmentation_of(source.dataset, found, origin)
         if "sr" in paths:
             spacing = result.spacing_mm
             measures = Measures(spacing[0] * spacing[1] if spacing else None, ratio)
-            objects["sr"] = report_of(source.dataset, found, measures, origin, objects.get("seg"))
+            objects["sr"] = report_of(source.dataset, measured, measures, origin, objects.get("seg"))
         if "pr" in paths:
             objects["pr"] = presentation_of(source, found, origin, result.warnings)
     for kind, written in objects.items():
