@@ -15,9 +15,9 @@ from pydicom import Dataset
 from adaloraqat import __version__
 from adaloraqat.bundle.format import Bundle
 from adaloraqat.bundle.segmentation import Segmentation, Structures
-from adaloraqat.dicom_out import KINDS, Deidentifier, read_source, write_objects
+from adaloraqat.dicom_out import KINDS, read_source, write_objects
 from adaloraqat.errors import FilmError
-from adaloraqat.radiograph import Box, read_film
+from adaloraqat.radiograph import Box
 from adaloraqat.radiograph.formats.base import quiet
 
 UPRIGHT = ["L", "F"]
@@ -32,9 +32,9 @@ Written = dict[str, Dataset]
 def write(model: Bundle, tmp_path: Path) -> Callable[..., Written]:
     """Write the objects of a film and read them back with pydicom."""
 
-    def call(film: Path, result: Any, kinds: tuple[str, ...] = KINDS, **more: Any) -> Written:
+    def call(film: Path, result: Any, kinds: tuple[str, ...] = KINDS) -> Written:
         paths = {kind: tmp_path / f"{film.stem}_{kind}.dcm" for kind in kinds}
-        write_objects(paths, read_source(film, more.pop("deidentifier", None)), result, model, **more)
+        write_objects(paths, read_source(film), result, model)
         with quiet():
             return {kind: pydicom.dcmread(path) for kind, path in paths.items()}
 
@@ -336,56 +336,3 @@ def test_a_film_of_no_study_is_refused(tmp_path: Path, key: str, value: str | No
         dataset.save_as(film, enforce_file_format=False)
     with pytest.raises(FilmError, match=f"film.dcm has no valid {key}"):
         read_source(film)
-
-
-def test_deidentified_results_and_film(model: Bundle, tmp_path: Path) -> None:
-    """One patient's two films stay one patient, and none of the old identifiers is left in any file."""
-    person = {
-        "PatientName": "Musterfrau^Erika",
-        "PatientID": "PID-4711",
-        "PatientBirthDate": "19500102",
-        "AccessionNumber": "ACC-0815",
-        "StudyDate": "20240506",
-        "InstitutionName": "Hospital of Somewhere",
-        "ReferringPhysicianName": "Doktor^Who",
-        "PatientComments": "lives in Elsewhere",
-        "StudyDescription": "Thorax of Erika",
-        "OtherPatientIDs": "OTHER-99",
-    }
-    deidentifier = Deidentifier()
-    found = []
-    for name in ("one", "two"):
-        film = write_film(tmp_path / f"{name}.dcm", **person)
-        with quiet():
-            dataset = pydicom.dcmread(film)
-            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = (
-                f"1.2.3.{len(name)}.{ord(name[0])}"
-            )
-            dataset.private_block(0x0011, "ADALORAQAT TEST", create=True).add_new(1, "LO", "PID-4711")
-            dataset.save_as(film)
-        source = read_source(film, deidentifier)
-        paths = {kind: tmp_path / f"{name}_{kind}.dcm" for kind in (*KINDS, "film")}
-        source.save_film(paths.pop("film"))
-        write_objects(paths, source, result_of(lungs()), model)
-        old = [str(value) for value in person.values()]
-        old += [
-            *["Musterfrau", "Erika", "Doktor"],
-            str(dataset.StudyInstanceUID),
-            str(dataset.SOPInstanceUID),
-        ]
-        for kind in (*KINDS, "film"):
-            data = (tmp_path / f"{name}_{kind}.dcm").read_bytes()
-            assert [one for one in old if one.encode() in data] == []
-        with quiet():
-            objects = {kind: pydicom.dcmread(tmp_path / f"{name}_{kind}.dcm") for kind in (*KINDS, "film")}
-        for key in ("PatientID", "PatientName", "StudyInstanceUID", "StudyDate"):
-            assert len({str(written[key].value) for written in objects.values()}) == 1
-        series = objects["pr"].ReferencedSeriesSequence[0]
-        image = series.ReferencedImageSequence[0]
-        assert image.ReferencedSOPInstanceUID == objects["film"].SOPInstanceUID != dataset.SOPInstanceUID
-        np.testing.assert_array_equal(read_film(tmp_path / f"{name}_film.dcm").pixels, read_film(film).pixels)
-        found.append(objects["film"])
-    assert found[0].PatientID == found[1].PatientID
-    assert found[0].StudyInstanceUID == found[1].StudyInstanceUID
-    assert found[0].SOPInstanceUID != found[1].SOPInstanceUID
-    assert read_source(film, Deidentifier()).dataset.PatientID != found[1].PatientID  # the key is not kept

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from adaloraqat.bundle import Bundle, Segmentation
 from adaloraqat.bundle.segmenter import GIVEN, MASK, POINTS
-from adaloraqat.dicom_out.source import Deidentifier, Source, read_source
+from adaloraqat.dicom_out.deidentify import Deidentifier
+from adaloraqat.dicom_out.source import Source, read_source
 from adaloraqat.errors import AdaloraqatError, FilmError, refused_as
 from adaloraqat.extras import install
 from adaloraqat.files import atomic_path

@@ -7,6 +7,7 @@ from pydicom import Dataset, FileDataset
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
+from adaloraqat.dicom_out.deidentify import Deidentifier
 from adaloraqat.errors import FilmError, refused_as
 from adaloraqat.files import atomic_path
 from adaloraqat.radiograph.formats import DICOM_SUFFIXES, format_of
@@ -31,31 +32,6 @@ _ALWAYS = (
 _GROUPS = (0x0008, 0x0010, 0x0012, 0x0020, 0x0028)  # study, patient, trial, relation, image
 # with a spacing but no frame of reference (films have none) highdicom writes a segmentation it cannot read
 _LEFT_OUT = ("FrameOfReferenceUID", "PixelSpacing", "NumberOfFrames")
-# what people write about a patient in plain words, and dicognito keeps
-_FREE_TEXT = (
-    *("AdditionalPatientHistory", "AdmittingDiagnosesDescription", "Allergies", "DerivationDescription"),
-    *("DeviceSerialNumber", "InstitutionalDepartmentName"),
-    *(
-        "ImageComments",
-        "MedicalAlerts",
-        "PatientComments",
-        "PerformedProcedureStepDescription",
-        "ProtocolName",
-    ),
-    *(
-        "PerformedProcedureStepID",
-        "ReasonForStudy",
-        "RequestAttributesSequence",
-        "RequestedProcedureComments",
-    ),
-    *(
-        "RequestedProcedureDescription",
-        "SeriesDescription",
-        "StudyComments",
-        "StudyDescription",
-        "VisitComments",
-    ),
-)
 
 
 class Source:
@@ -92,27 +68,6 @@ class Source:
         assert self.film is not None
         with atomic_path(path) as temporary, quiet():
             self.film.save_as(temporary, enforce_file_format=True)
-
-
-class Deidentifier:
-    """Replaces who a film is of: names, numbers, dates, UIDs, addresses; alike in all films of one instance.
-
-    dicognito does the work, with a random key that is never kept; private and free-text elements are removed.
-    What is burned into the pixels stays.
-    """
-
-    def __init__(self) -> None:
-        with quiet():
-            from dicognito.anonymizer import Anonymizer
-            from dicognito.unwantedelements import UnwantedElementsStripper
-
-            self._anonymizer = Anonymizer()
-            self._anonymizer.add_element_handler(UnwantedElementsStripper(*_FREE_TEXT))
-
-    def __call__(self, dataset: FileDataset) -> None:
-        """De-identify one film in place."""
-        dataset.remove_private_tags()
-        self._anonymizer.anonymize(dataset)
 
 
 def read_source(path: Path, deidentifier: Deidentifier | None = None) -> Source:
