@@ -9,11 +9,15 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from adaloraqat.bundle import Segmentation
 from adaloraqat.datasets.phantom.write import write_dicom
 from adaloraqat.radiograph import Box
 from adaloraqat.radiograph.formats.base import quiet
+
+Written = dict[str, Dataset]
+"""Objects as they are read back, by their kind."""
 
 
 def program(name: str, package: str) -> str:
@@ -65,5 +69,6 @@ def write_film(path: Path, inverted: bool = False, shape: tuple[int, int] = (96,
                     dataset.pop(key, None)
                 else:
                     setattr(dataset, key, value)
+            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
             dataset.save_as(path)
     return path

@@ -90,6 +90,13 @@ def test_a_date_that_is_none_is_not_kept(tmp_path: Path) -> None:
     assert [left.PatientBirthDate, left.StudyDate, left.StudyTime] == ["", "", ""]
 
 
+def test_what_results_need_does_not_change_the_film(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.dcm", SpecificCharacterSet="ISO_IR 100", PatientSex="X")
+    source = read_source(film, Deidentifier())
+    assert source.film is not None
+    assert (source.film.SpecificCharacterSet, source.film.PatientSex) == ("ISO_IR 100", "X")
+
+
 def test_deidentified_results_and_film(model: Bundle, tmp_path: Path) -> None:
     """One patient's two films stay one patient, and none of the old identifiers is left in any file."""
     person = {

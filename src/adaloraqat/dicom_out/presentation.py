@@ -79,6 +79,9 @@ def presentation_of(
     )
     state.Laterality = ""  # of a pair; which side is not a question of a chest film
     _show_shape_of_pixels(state, source)
+    state.update(source.grey_scale.modality)
+    if len(source.grey_scale.interest):
+        state.SoftcopyVOILUTSequence = [source.grey_scale.interest]
     return state
 
 
@@ -94,8 +97,8 @@ def _show_shape_of_pixels(state: GrayscaleSoftcopyPresentationState, source: Sou
     if source.spacing is not None:
         del area.PresentationPixelAspectRatio
         area.PresentationPixelSpacing = [f"{side:.10g}" for side in source.spacing]
-    elif source.aspect is not None:
-        area.PresentationPixelAspectRatio = [round(side) for side in source.aspect]
+    else:
+        area.PresentationPixelAspectRatio = list(source.aspect)
 
 
 def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:

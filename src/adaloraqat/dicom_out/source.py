@@ -1,37 +1,25 @@
 """The film's own header: what its results take from it, made fit for them, or de-identified before that."""
 
-import math
+from fractions import Fraction
 from pathlib import Path
 
 from pydicom import Dataset, FileDataset
 from pydicom.uid import UID
-from pydicom.valuerep import DA, TM
 
 from adaloraqat.dicom_out.deidentify import Deidentifier
+from adaloraqat.dicom_out.grey_scale import numbers, take_grey_scale
+from adaloraqat.dicom_out.header import fitted, flat_header
 from adaloraqat.errors import FilmError, refused_as
 from adaloraqat.files import atomic_path
+from adaloraqat.radiograph.film import possible_spacing
 from adaloraqat.radiograph.formats import DICOM_SUFFIXES, format_of
 from adaloraqat.radiograph.formats.base import quiet
 from adaloraqat.radiograph.formats.dicom import Dicom
-from adaloraqat.radiograph.formats.dicom_header import element
+from adaloraqat.radiograph.formats.dicom_header import aspect_of, element, number
 from adaloraqat.radiograph.formats.dicom_pixels import read_dataset
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-_ALWAYS = (
-    *(
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-        "PatientSex",
-        "AccessionNumber",
-        "StudyID",
-        "StudyDate",
-    ),
-    *("StudyTime", "ReferringPhysicianName", "PatientOrientation"),
-)  # each object has these, empty where they are not known
-_GROUPS = (0x0008, 0x0010, 0x0012, 0x0020, 0x0028)  # study, patient, trial, relation, image
-# with a spacing but no frame of reference (films have none) highdicom writes a segmentation it cannot read
-_LEFT_OUT = ("FrameOfReferenceUID", "PixelSpacing", "NumberOfFrames")
+_MOST_PARTS = 1000  # of an aspect ratio's side, in whole numbers
 
 
 class Source:
@@ -39,19 +27,23 @@ class Source:
 
     Attributes:
         name: of the file, for sentences.
-        header: patient, study and image attributes that can be read; types that results need are corrected.
-        spacing: PixelSpacing (row, column) as it stands in the file, else None; shown, never measured with.
+        dataset: patient, study and image attributes that can be read; types that results need are corrected.
+        grey_scale: how values become greys.
+        spacing: PixelSpacing or ImagerPixelSpacing (row, column) as it stands in the file, else None, also
+            where no film can have it; shown, never measured with.
+        aspect: (vertical, horizontal) side of a pixel, in whole numbers.
         film: the whole de-identified file, None where the film stays as it is.
     """
 
     def __init__(self, name: str, dataset: FileDataset, film: FileDataset | None = None) -> None:
         self.name = name
-        self.dataset = _fit(dataset)
+        header = flat_header(dataset)
+        self.spacing = _spacing(header)
+        aspect = Fraction(aspect_of(header)).limit_denominator(_MOST_PARTS)
+        self.aspect = aspect.numerator, aspect.denominator
+        self.grey_scale = take_grey_scale(header)
+        self.dataset = fitted(header)
         self.film = film
-        self.spacing = _positive_pair(dataset, "PixelSpacing") or _positive_pair(
-            dataset, "ImagerPixelSpacing"
-        )
-        self.aspect = _positive_pair(dataset, "PixelAspectRatio")
 
     @property
     def orientation(self) -> list[str]:
@@ -95,8 +87,10 @@ def _source(path: Path, deidentifier: Deidentifier | None) -> Source:
                 f"{path.name} has no valid {key}, which DICOM results must refer to: export it from the "
                 "archive again, or leave out --dicom."
             )
+    sentence = f"{path.name} has a damaged header: export it again, or leave out --dicom."
     if deidentifier is None:
-        return Source(path.name, dataset)
+        with refused_as(FilmError(sentence)):
+            return Source(path.name, dataset)
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
         raise FilmError(
             f"{path.name} has no DICOM file header, so it cannot be de-identified: export it again."
@@ -105,63 +99,17 @@ def _source(path: Path, deidentifier: Deidentifier | None) -> Source:
         FilmError(f"{path.name} has a damaged header and cannot be de-identified: export it again.")
     ):
         deidentifier(dataset)
-    return Source(path.name, dataset, dataset)
+    with refused_as(FilmError(sentence)):
+        return Source(path.name, dataset, dataset)
 
 
-def _fit(dataset: Dataset) -> Dataset:
-    """Return the attributes of patient, study and image that can be read; what must be there is there."""
-    header = Dataset()
-    for tag in dataset.keys():  # noqa: SIM118 - iterating the dataset itself parses every element
-        if tag.group not in _GROUPS:
-            continue
-        try:
-            header.add(dataset[tag])
-            str(header[tag].value)
-        except Exception:  # pydicom parses on access; what it cannot parse is left out
-            header.pop(tag, None)
-    for key in _LEFT_OUT:
-        header.pop(key, None)
-    for key in _ALWAYS:
-        if key not in header or header[key].value is None:
-            setattr(header, key, "")
-    for key, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
-        try:
-            kind(header[key].value)
-        except (TypeError, ValueError):
-            setattr(header, key, "")
-    if sets := element(header, "SpecificCharacterSet"):  # an empty first one of several is the default
-        sets = [sets] if isinstance(sets, str) else list(sets)
-        header.SpecificCharacterSet = [one or "ISO 2022 IR 6" for one in sets]
-    if header.PatientSex not in ("M", "F", "O", ""):
-        header.PatientSex = ""
-    _check_grey_scale(header)
-    return header
-
-
-def _check_grey_scale(header: Dataset) -> None:
-    """Leave out a window or a rescale slope that no station can apply."""
-    centres, widths = (_numbers(header, key) for key in ("WindowCenter", "WindowWidth"))
-    if not centres or len(centres) != len(widths) or min(widths) < 1:
-        for key in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"):
-            header.pop(key, None)
-    slope, intercept = (_numbers(header, key) for key in ("RescaleSlope", "RescaleIntercept"))
-    if not (slope and intercept and slope[0] != 0):
-        for key in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
-            header.pop(key, None)
-
-
-def _numbers(dataset: Dataset, key: str) -> list[float]:
-    """Return an element's values, none of them where one is not a finite number."""
-    value = element(dataset, key)
-    if value is None or value == "":
-        return []
-    try:
-        numbers = [float(one) for one in ([value] if isinstance(value, int | float | str) else value)]
-    except (TypeError, ValueError):
-        return []
-    return numbers if all(map(math.isfinite, numbers)) else []
-
-
-def _positive_pair(dataset: Dataset, key: str) -> tuple[float, float] | None:
-    numbers = _numbers(dataset, key)
-    return (numbers[0], numbers[1]) if len(numbers) == 2 and min(numbers) > 0 else None
+def _spacing(header: Dataset) -> tuple[float, float] | None:
+    """Return the first spacing that a film can have, as reading judges it."""
+    shape = (number(header, "Rows"), number(header, "Columns"))
+    for key in ("PixelSpacing", "ImagerPixelSpacing"):
+        found = numbers(header, key)
+        if len(found) == 2 and shape[0] and shape[1]:
+            spacing = possible_spacing((found[0], found[1]), (int(shape[0]), int(shape[1])))
+            if spacing is not None:
+                return spacing
+    return None
