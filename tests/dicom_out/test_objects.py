@@ -141,13 +141,13 @@ def test_a_report_gives_areas(
     assert not whole  # no ratio where no model measured a heart
 
 
-def structured(certain: bool = True) -> Segmentation:
+def structured(certain: bool = True, frontal: bool = True) -> Segmentation:
     """A film whose right lung is at the image's left, with a heart of 20 columns; the chest is 65 wide."""
     both = lungs()
     right, left = both & (np.arange(80) < 40), both & (np.arange(80) >= 40)
     heart = np.zeros_like(both)
     heart[60:80, 35:55] = True
-    found = Structures(right, left, heart, both, "header", 0.1, certain)
+    found = Structures(right, left, heart, both, "header", 0.1, certain, frontal)
     return result_of(both, (0.2, 0.3), structures=found)
 
 
@@ -172,10 +172,10 @@ def test_structures_have_their_own_segments_and_the_report_the_ratio(
 
 
 @pytest.mark.parametrize("kinds", [("sr",), ("seg", "sr")])
-def test_of_uncertain_sides_the_area_of_both_lungs_is_told(
+def test_of_another_view_the_area_of_both_lungs_is_told(
     write: Callable[..., Written], tmp_path: Path, kinds: tuple[str, ...]
 ) -> None:
-    written = write(write_film(tmp_path / "film.dcm"), structured(certain=False), kinds)
+    written = write(write_film(tmp_path / "film.dcm"), structured(certain=False, frontal=False), kinds)
     if "seg" in kinds:
         assert [one.SegmentLabel for one in written["seg"].SegmentSequence] == ["Lung", "Heart"]
     content = highdicom.sr.srread(tmp_path / "film_sr.dcm").content
@@ -184,6 +184,14 @@ def test_of_uncertain_sides_the_area_of_both_lungs_is_told(
     assert (area.name.meaning, area.value) == ("Area", pytest.approx(lungs().sum() * 0.06, abs=0.01))
     [site] = group.finding_sites
     assert (site.value.meaning, site.laterality) == ("Lung", None)
+
+
+def test_a_mirrored_film_has_a_ratio_and_no_sides(write: Callable[..., Written], tmp_path: Path) -> None:
+    written = write(write_film(tmp_path / "film.dcm"), structured(certain=False), ("seg", "sr"))
+    assert [one.SegmentLabel for one in written["seg"].SegmentSequence] == ["Lung", "Heart"]
+    [group] = highdicom.sr.srread(tmp_path / "film_sr.dcm").content.get_image_measurement_groups()
+    [measured] = group.get_measurements()
+    assert measured.name.meaning == "Cardiothoracic ratio"
 
 
 def test_no_ratio_that_was_not_measured(write: Callable[..., Written], tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _objects(
     structures = result.structures
     if structures is not None:
         found = measured = structure_regions(structures, result.mask)
-        if structures.sides_certain:
+        if structures.standard_view:  # a mirrored film's ratio is that of the film
             ratio = cardiothoracic_ratio(structures.heart, result.mask)
         else:  # of a film that is not what the model takes it for, the heart's size would be no fact, either
             measured = tuple(region for region in found if region.kind == LUNG)
