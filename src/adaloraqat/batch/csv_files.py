@@ -31,6 +31,10 @@ MEASURES_COLUMNS = (
 )
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet program takes for a formula, and runs."""
+
+
 def write_results_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write results.csv of results.jsonl's lines, atomically; what a film has not is left empty.
 
@@ -41,13 +45,13 @@ def write_results_csv(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _results_row(line: Mapping[str, Any]) -> dict[str, Any]:
-    entry = line["entry"]
-    row = {key: entry.get(key) for key in (*_PLAIN, "milliseconds", "error")}
+    entry = FilmEntry.from_dict(line["entry"])
+    row = {key: getattr(entry, key) for key in (*_PLAIN, "milliseconds", "error")}
     for key, columns in _SPLIT.items():
-        values = entry.get(key)
+        values = getattr(entry, key)
         if values is not None and len(values) == len(columns):  # a volume's spacing has three
             row |= dict(zip(columns, values, strict=True))
-    return row | {"warnings": " | ".join(entry["warnings"]), "failure": line["failure"]}
+    return row | {"warnings": " | ".join(entry.warnings), "failure": line["failure"]}
 
 
 def write_measures_csv(path: Path, entries: Iterable[FilmEntry]) -> None:
@@ -60,16 +64,24 @@ def write_measures_csv(path: Path, entries: Iterable[FilmEntry]) -> None:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_path(path) as temporary,  # names of files may be any bytes
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
         table = csv.DictWriter(stream, columns)
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    """Return what a cell holds; a text, which may begin with a file's name, is never a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _measures_row(entry: FilmEntry) -> dict[str, Any]:
     found = entry.measures or {}
     row = {name: found.get(name) for name in _MEASURED}
     for lung in _LUNGS:
-        row |= {f"{lung}_{area}": found.get(lung, {}).get(area) for area in _AREAS}
+        row |= {f"{lung}_{area}": (found.get(lung) or {}).get(area) for area in _AREAS}
     told = {"quality": entry.quality, "quality_error": entry.quality_error, "error": entry.error}
     return {"path": entry.path, **row, **told, "warnings": " | ".join(entry.warnings)}

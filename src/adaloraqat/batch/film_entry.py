@@ -1,7 +1,7 @@
 """One input's entry in `segment --json` and in results.jsonl."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from adaloraqat.bundle.segmentation import Segmentation
@@ -81,6 +81,17 @@ class FilmEntry:
     def of(cls, result: Segmentation) -> "FilmEntry":
         """Return a film's entry without the names of files."""
         return cls(**result.to_dict(), measures=clinical_measures(result))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "FilmEntry":
+        """Return the entry of a line of results.jsonl; what a later version said besides is left out."""
+        known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        return cls(**known | {key: tuple(known[key]) for key in ("warnings", "notices") if key in known})
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model saw the film: its mask is there, or was refused for what it shows."""
+        return self.mask is not None or self.area_px is not None
 
     def named(self, name: Callable[[str], str]) -> "FilmEntry":
         """Return the entry with each file's name as `name` makes it of the one that stands here."""
