@@ -8,9 +8,12 @@ from adaloraqat.radiograph import find_films
 
 def test_films_are_found_sorted_and_outputs_are_not(tmp_path: Path) -> None:
     magic = b"\0" * 128 + b"DICM"
-    wanted = ["a.PNG", "b/c.jpg", "b/d.dcm", "b/e.npz", "scan", "series/1.2.840.113", "z.tiff"]
+    wanted = [
+        *("a.PNG", "b/c.jpg", "b/c_labels.png", "b/d.dcm", "b/e.npz", "scan", "series/1.2.840.113", "z.tiff")
+    ]
     others = [
         "a_mask.png",
+        "a_labels.png",  # a mask lies beside it
         "b/c_overlay.png",
         "notes.txt",
         ".hidden.png",

@@ -14,8 +14,8 @@ _IMAGES = re.compile(r"^(images?|imgs?|films?|cxr|dicoms?)([^a-z].*|tr|ts)?$|_(i
 _MASKS = re.compile(r"masks?\b|mask[_s]|^(labels?|gts?|annotations?|segmentations?|segs?)([^a-z].*|tr|ts)?$")
 _OUTPUTS = ("_mask.png", "_overlay.png")
 _DOUBLE = tuple(suffix for suffix in FILM_SUFFIXES if suffix.count(".") > 1)
-_OBJECTS = re.compile(r"_(seg|sr|pr|deidentified)\.dcm$")
-"""DICOM results; by chance, also the ends of other names."""
+_BESIDE = re.compile(r"_(labels\.png|(seg|sr|pr|deidentified)\.dcm)$")
+"""Results beside a mask; by chance, also the ends of other names."""
 
 _INDEX = "DICOMDIR"  # lists the DICOM files around it, and is one itself
 
@@ -35,10 +35,10 @@ def find_films(
     """Return the films at `path`: itself if it is a file, else those below the folder, sorted by path.
 
     A film is known by its suffix, or by the DICOM magic where the name has none (or a number, as in UIDs).
-    Hidden files and folders, the tool's own results (`*_mask.png`, and `*_seg.dcm` and the like beside it),
-    npz files of masks alone (`segs`, `gts`) and a DICOMDIR are skipped; and so is a folder of masks or labels
-    that lies beside one of images, as in a data set's `images/` and `masks/`. Given by itself, such a folder
-    is searched. Linked subfolders are searched as any other, by the rules of `walk`.
+    Hidden files and folders, the tool's own results (`*_mask.png`, and `*_labels.png`, `*_seg.dcm` and the
+    like beside it), npz files of masks alone (`segs`, `gts`) and a DICOMDIR are skipped; and so is a folder
+    of masks or labels that lies beside one of images, as in a data set's `images/` and `masks/`. Given by
+    itself, such a folder is searched. Linked subfolders are searched as any other, by the rules of `walk`.
 
     Args:
         path: a film, or a folder.
@@ -134,7 +134,7 @@ def _is_own_or_hidden(path: Path) -> bool:
     name = path.name
     if name.startswith(".") or name.endswith(_OUTPUTS) or name.upper() == _INDEX:
         return True
-    return bool(_OBJECTS.search(name)) and path.with_name(_OBJECTS.sub("_mask.png", name)).exists()
+    return bool(_BESIDE.search(name)) and path.with_name(_BESIDE.sub("_mask.png", name)).exists()
 
 
 def _other_kind(path: Path) -> str | None:
