@@ -139,6 +139,9 @@ def test_measures_of_a_folder(run: Run, extended: Path, films: Path, tmp_path: P
     again = run("segment", "some", "--model", extended, "--measures", "-o", "many", "--workers", "1")
     assert again.code == 0
     assert (tmp_path / "many/measures.csv").read_text() == (tmp_path / "out/measures.csv").read_text()
+    for _ in range(2):  # its own label pictures are neither films nor another's
+        inside = run("segment", "some", "--model", extended, "--measures", "-o", "some", "--json")
+        assert len(json.loads(inside.out)["results"]) == 3
 
 
 def test_no_measures_of_a_model_without_structures(run: Run, bundle: Path, films: Path) -> None:
@@ -171,9 +174,10 @@ def test_strict_refuses_by_name(
 
 def test_strict_refuses_low_quality(run: Run, extended: Path, films: Path) -> None:
     film = films / entries(films)[0]["path_image"]
-    ended = run("segment", film, "--model", extended, "--strict", "--min-quality", "1")
-    assert ended.code == 2
-    assert "Refused (low-quality): the expected Dice is " in ended.err
+    for options in ((), ("--resume", "--out", "batch")):
+        ended = run("segment", film, "--model", extended, "--strict", "--min-quality", "1", *options)
+        assert ended.code == 1
+        assert "Refused (low-quality): the expected Dice is " in ended.err
 
 
 def test_keep_without_strict_is_refused(run: Run, films: Path) -> None:

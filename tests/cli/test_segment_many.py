@@ -101,6 +101,7 @@ def test_refusals_touch_nothing(run: Run, bundle: Path, tmp_path: Path) -> None:
     before = (tmp_path / "out/results.jsonl").read_bytes()
     for more, sentence in (
         (("--workers", 1), "--resume"),
+        ((), "--resume"),
         (("--resume", "--overlay"), "other options (overlay)"),
         (("--resume", "--box", 1, 2, 30, 40), "other options (box)"),
     ):

@@ -2,12 +2,14 @@
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adaloraqat.errors import OutputError
 
 LOCK = ".results.lock"
+RESULTS = "results.jsonl"
 
 
 class FolderLock:
@@ -49,6 +51,38 @@ class FolderLock:
         """Let go of the folder; a second time does nothing."""
         with suppress(OSError):
             os.close(self._handle)
+
+
+def refuse_results(folder: Path) -> None:
+    """Refuse a folder that holds the results of a batch.
+
+    Raises:
+        OutputError: it does.
+    """
+    path = folder / RESULTS
+    if path.is_file() and path.stat().st_size > 0:
+        where = folder.absolute().name
+        raise OutputError(
+            f"{where} holds results of an earlier call: continue it with --resume, or choose another --out."
+        )
+
+
+@contextmanager
+def without_batch(folder: Path) -> Iterator[None]:
+    """Write to `folder` what no batch knows of: there is none in it, and none begins meanwhile.
+
+    A folder in which there never was one gets no lock: its file would lie among the masks of every call.
+
+    Raises:
+        OutputError: it holds the results of a batch, or another process holds it.
+    """
+    lock = FolderLock(folder) if (folder / LOCK).exists() else None
+    try:
+        refuse_results(folder)
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 if sys.platform == "win32":

@@ -7,60 +7,25 @@ was; so whatever moment a process is killed at, a film either has its mask and i
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 import adaloraqat
 from adaloraqat.batch.film_entry import Failure, FilmEntry
-from adaloraqat.batch.lock import FolderLock
+from adaloraqat.batch.lock import RESULTS, FolderLock, refuse_results
+from adaloraqat.batch.shape import fits
+from adaloraqat.batch.stamps import BundleStamp, FilmStamp, apart
 from adaloraqat.bundle.format import DOCUMENT, Bundle
 from adaloraqat.errors import OutputError
 from adaloraqat.files import atomic_path, sha256
 
 SCHEMA = 1
-RESULTS = "results.jsonl"
 
 _LEFT_BEHIND = re.compile(r"\..{0,20}\.\w{8}\.tmp(\.\w+)?")  # what `atomic_path` writes before it renames
-
-
-@dataclass(frozen=True)
-class BundleStamp:
-    """The model that gave a result.
-
-    Attributes:
-        name: of the bundle.
-        sha256: of its bundle.json, which holds the SHA-256 of every other file.
-    """
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class FilmStamp:
-    """A film's file as it was before it was read.
-
-    Attributes:
-        path: relative to the folder that was given, or as given.
-        size: bytes.
-        mtime_ns: time of its last change, nanoseconds since 1970.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, name: str, source: Path) -> Self:
-        """Return the stamp of the file `source`, called `name`; its size is -1 where it cannot be seen."""
-        try:
-            found = source.stat()
-        except OSError:
-            return cls(name, -1, 0)
-        return cls(name, found.st_size, found.st_mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -108,17 +73,18 @@ class ResultLine:
 
     def to_json(self) -> str:
         """Return the line, without its end."""
-        document = asdict(self) | {"entry": self.entry.to_dict()}
+        document = asdict(self) | {"film": self.film.to_dict(), "entry": self.entry.to_dict()}
         return json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 class _Kept(NamedTuple):
-    """A line in the file: where it begins, and what decides whether its film is done."""
+    """A line in the file: where it begins, what decides whether its film is done, and what became of it."""
 
     offset: int
-    size: int
-    mtime_ns: int
+    seen: tuple[Any, ...]
+    place: str | None
     failure: str | None
+    answered: bool
     files: tuple[str, ...]
 
 
@@ -152,11 +118,8 @@ class ResultsFile:
             raise
 
     def _open(self, resume: bool) -> None:
-        if not resume and self._holds_results():
-            raise OutputError(
-                f"{self._where} holds results of an earlier call: continue it with --resume, or choose "
-                "another --out."
-            )
+        if not resume:
+            refuse_results(self._out)
         self._kept, dropped = self._read()
         if resume:
             _sweep(self._out)
@@ -191,18 +154,50 @@ class ResultsFile:
         kept = self._kept.get(name)
         return kept.failure if kept else None
 
+    def answered(self, name: str) -> bool:
+        """Return whether the model saw a film, see `FilmEntry`; False where it has no line."""
+        kept = self._kept.get(name)
+        return kept is not None and kept.answered
+
+    def files(self, name: str) -> tuple[str, ...]:
+        """Return the files of a film, relative to the folder; none where it has no line."""
+        kept = self._kept.get(name)
+        return kept.files if kept else ()
+
+    def writers(self) -> dict[str, str]:
+        """Return {file: film} of all lines."""
+        return {file: name for name, kept in self._kept.items() for file in kept.files}
+
     def is_done(self, stamp: FilmStamp) -> bool:
         """Whether this very file has its result here and need not be tried again."""
         kept = self._kept.get(stamp.path)
-        if kept is None or (kept.size, kept.mtime_ns) != (stamp.size, stamp.mtime_ns):
+        if kept is None or kept.seen != _looks(stamp) or apart(kept.place, stamp.place):
             return False
         return kept.failure in (None, "film") and all((self._out / name).is_file() for name in kept.files)
 
+    def refuse_other(self, stamp: FilmStamp, name: str) -> None:
+        """Refuse a film whose result would take the place of that of `name`, a film of another folder.
+
+        Raises:
+            OutputError: it would.
+        """
+        kept = self._kept.get(name)
+        if kept is not None and apart(kept.place, stamp.place):
+            raise OutputError(
+                f"{self._where} holds the result of another {name}, of a folder elsewhere: choose another "
+                f"--out; if it is the same film, moved, replace the old folder in {RESULTS} by the new one."
+            )
+
     def forget(self, names: Iterable[str]) -> None:
-        """Take the lines of films that are to be done again out of the file."""
-        known = [name for name in names if name in self._kept]
+        """Take the lines of films that are to be done again out of the file, and their files away.
+
+        A file goes before its line: whatever moment the process ends at, no old mask passes for a new one.
+        """
+        known = {name for name in names if name in self._kept}
         for name in known:
-            del self._kept[name]
+            for file in self._kept.pop(name).files:
+                with suppress(OSError):
+                    (self._out / file).unlink()
         if known:
             self._stream.close()
             self._rewrite()
@@ -243,24 +238,21 @@ class ResultsFile:
                 stream.seek(kept.offset)
                 yield json.loads(stream.readline())
 
-    def _holds_results(self) -> bool:
-        return self.path.is_file() and self.path.stat().st_size > 0
-
     def _read(self) -> tuple[dict[str, _Kept], bool]:
         """Return what is in the file by film, and whether something in it is torn or superseded."""
         found: dict[str, _Kept] = {}
         dropped = False
-        if not self._holds_results():
+        if not self.path.is_file():
             return found, dropped
         versions = set()
         with open(self.path, "rb") as stream:
             offset = 0
-            for raw in stream:
+            for number, raw in enumerate(stream, 1):
                 document = _parsed(raw)
                 if document is None:  # torn by the end of its process, or of the power
                     dropped = True
                 else:
-                    self._check(document)
+                    self._check(document, number)
                     versions.add(str(document["version"]))
                     name = document["film"]["path"]
                     dropped |= name in found
@@ -270,13 +262,16 @@ class ResultsFile:
             self.warnings.append(f"{RESULTS} holds results of adaloraqat {', '.join(sorted(versions))}.")
         return found, dropped
 
-    def _check(self, document: Mapping[str, Any]) -> None:
+    def _check(self, document: Mapping[str, Any], number: int) -> None:
         """Refuse a line that this call would not have written."""
-        where = self._where
-        if not {"schema", "version", "bundle", "film", "options", "failure", "entry"} <= set(document):
-            raise OutputError(f"{where} holds a {RESULTS} from another program: choose another --out.")
-        if document["schema"] > SCHEMA:
+        where, schema = self._where, document.get("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
             raise OutputError(f"{where} holds results of a newer version: update adaloraqat.")
+        if schema != SCHEMA or not fits(ResultLine)(document) or not all(map(_is_inside, _files(document))):
+            raise OutputError(
+                f"{where} holds a {RESULTS} from another program, or a damaged one (line {number}): choose "
+                "another --out."
+            )
         bundle, options = document["bundle"], document["options"]
         if bundle["sha256"] != self._settings.bundle.sha256:
             raise OutputError(
@@ -303,24 +298,41 @@ class ResultsFile:
 
 
 def _kept(offset: int, document: Mapping[str, Any]) -> _Kept:
-    film, entry = document["film"], document["entry"]
-    files = [
-        *(entry.get(key) for key in ("mask", "overlay", "labels")),
-        *(entry.get("dicom") or {}).values(),
-    ]
-    names = tuple(name for name in files if name)
-    return _Kept(offset, film["size"], film["mtime_ns"], document["failure"], names)
+    known = {key: value for key, value in document["film"].items() if key in FilmStamp.__annotations__}
+    film, entry = FilmStamp(**known), FilmEntry.from_dict(document["entry"])
+    place = film.place and sys.intern(film.place)
+    return _Kept(offset, _looks(film), place, document["failure"], entry.answered, tuple(entry.files()))
+
+
+def _files(document: Mapping[str, Any]) -> list[str]:
+    return FilmEntry.from_dict(document["entry"]).files()
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a file stays in the folder that its name is relative to: it may be removed."""
+    path = Path(name)
+    return not path.is_absolute() and not path.drive and ".." not in path.parts
+
+
+def _looks(film: FilmStamp) -> tuple[Any, ...]:
+    """Return what changes with a film's file, or with the mask that is to be corrected."""
+    return film.size, film.mtime_ns, film.mask and tuple(film.mask)
 
 
 def _parsed(raw: bytes) -> dict[str, Any] | None:
-    """Return a whole line's object, None for a torn one."""
+    """Return a whole line's object, None for a torn or damaged one."""
     if not raw.endswith(b"\n"):
         return None
     try:
-        document = json.loads(raw)
+        document = json.loads(raw, parse_constant=_no_number)
     except ValueError:
         return None
     return document if isinstance(document, dict) else None
+
+
+def _no_number(name: str) -> NoReturn:
+    """Refuse NaN and infinity, which JSON has not, and Python reads."""
+    raise ValueError(name)
 
 
 def _sweep(out: Path) -> None:

@@ -1,12 +1,13 @@
 """A batch: films that are not done yet go to the workers, and each gets its line when it comes back."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from adaloraqat.batch.film_entry import Failure, FilmEntry
-from adaloraqat.batch.results import FilmStamp, ResultsFile
+from adaloraqat.batch.results import ResultsFile
+from adaloraqat.batch.stamps import FilmStamp
 from adaloraqat.batch.workers import ATTEMPTS, as_done
 from adaloraqat.errors import OutputError
 
@@ -22,6 +23,11 @@ class FilmTask(Protocol):
     @property
     def name(self) -> str:
         """Relative to the folder that was given, or as given; no two films of a batch share it."""
+        ...
+
+    @property
+    def mask(self) -> Path | None:
+        """An earlier mask that is to be corrected."""
         ...
 
 
@@ -47,24 +53,51 @@ class Outcome:
     obstacle: str | None = None
 
 
-def left_to_do(results: ResultsFile, tasks: Sequence[Task]) -> list[Task]:
+def left_to_do(
+    results: ResultsFile, tasks: Sequence[Task], files: Callable[[Task], Iterable[str]] = lambda task: ()
+) -> list[Task]:
     """Return the tasks that are not done, and take what the file says of them out of it.
 
     A film counts as done where its file has the size and the time that its line tells, and its mask is there.
+    Where a film will write what the line of another one names, as `a.png` the mask of an `a.dcm` that is no
+    longer there, that line goes too.
+
+    Args:
+        results: the folder's results.
+        tasks: all films of the call.
+        files: what a task writes, relative to the folder.
 
     Raises:
-        OutputError: two films have the same name.
+        OutputError: two films have the same name, or a result would take the place of that of a film of
+            another folder. Nothing was changed.
     """
     names: set[str] = set()
+    writes: dict[str, str] = {}
     for task in tasks:
         if task.name in names:
             raise OutputError(
                 f"Two films are called {task.name}: segment them separately, with different --out."
             )
         names.add(task.name)
-    left = [task for task in tasks if not results.is_done(FilmStamp.of(task.name, task.source))]
-    results.forget(task.name for task in left)
+        writes |= dict.fromkeys(files(task), task.name)
+    wrote = results.writers()
+    left, gone = [], set()
+    for task in tasks:
+        stamp = stamp_of(task)
+        before = {task.name, *(wrote[file] for file in files(task) if file in wrote)}
+        for name in sorted(before):
+            results.refuse_other(stamp, name)
+        is_own = all(writes.get(file, task.name) == task.name for file in results.files(task.name))
+        if not (is_own and before == {task.name} and results.is_done(stamp)):
+            left.append(task)
+            gone |= before
+    results.forget(gone)
     return left
+
+
+def stamp_of(task: FilmTask) -> FilmStamp:
+    """Return what the line of a film says of its file."""
+    return FilmStamp.of(task.name, task.source, task.mask)
 
 
 def run_batch(
@@ -98,4 +131,4 @@ def _died(task: FilmTask) -> Outcome:
         "the memory."
     )
     entry = FilmEntry(task.name, error=sentence)
-    return Outcome(FilmStamp.of(task.name, task.source), entry, "crash")
+    return Outcome(stamp_of(task), entry, "crash")

@@ -6,7 +6,6 @@ import types
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from adaloraqat.batch.film_entry import FilmEntry
 from adaloraqat.batch.results import SCHEMA, ResultLine
 
 PUBLISHED = "results.schema.json"
@@ -37,8 +36,8 @@ def _object(kind: type[Any]) -> dict[str, Any]:
         }
         for field in fields(kind)
     }
-    # an entry has the keys of challenge cases only where it is one
-    required = [field.name for field in fields(kind) if kind is not FilmEntry or field.default is MISSING]
+    # as an entry has the keys of challenge cases only where it is one
+    required = [field.name for field in fields(kind) if field.default is MISSING]
     return {"type": "object", "properties": properties, "required": required}
 
 

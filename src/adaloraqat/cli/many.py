@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from adaloraqat.batch import FilmEntry, Outcome, ResultsFile, Settings, run_batc
 from adaloraqat.batch.csv_files import MEASURES_CSV, RESULTS_CSV, write_measures_csv, write_results_csv
 from adaloraqat.batch.run import left_to_do
 from adaloraqat.cli.console import INTERRUPTED, exit_code, name_failures, print_json, print_line, progress
-from adaloraqat.cli.plan import Job, Refusal, shown
+from adaloraqat.cli.plan import Job, Refusal, Wanted, shown
 
 log = logging.getLogger("adaloraqat")
 
@@ -26,7 +25,7 @@ def do_many(
     workers: int,
     resume: bool,
     document: Callable[[list[FilmEntry]], dict[str, Any]] | None,
-    measures: bool = False,
+    wanted: Wanted,
 ) -> int:
     """Do what is left of `jobs`, write the table, and return the exit code.
 
@@ -38,8 +37,8 @@ def do_many(
         set_up: see `run_batch`.
         workers: how many processes.
         resume: whether results that are there may be continued.
-        measures: whether measures.csv is written too.
         document: makes the document of `--json` of all entries; None prints the names of masks instead.
+        wanted: what is written beside masks.
 
     Raises:
         AdaloraqatError: nothing could be begun, or results.jsonl cannot be written.
@@ -49,7 +48,11 @@ def do_many(
     with ResultsFile(out, settings, resume) as results:
         for sentence in results.warnings:
             log.warning("%s", sentence)
-        left = [replace(job, source=job.source.absolute()) for job in left_to_do(results, jobs)]
+
+        def files(job: Job) -> list[str]:
+            return [path.as_posix() for path in job.files(Path(), wanted)]
+
+        left = [job.absolute() for job in left_to_do(results, jobs, files)]
         if len(left) < len(jobs):
             log.info("%d of %d films were already done.", len(jobs) - len(left), len(jobs))
         try:
@@ -62,11 +65,12 @@ def do_many(
         unfinished = [job for job in jobs if job.name not in results]
         if not unfinished:
             write_results_csv(out / RESULTS_CSV, results.lines())
-            if measures:
-                lines = (FilmEntry(**line["entry"]) for line in results.lines())
+            if wanted.measures:
+                lines = (FilmEntry.from_dict(line["entry"]) for line in results.lines())
                 write_measures_csv(out / MEASURES_CSV, lines)
         failed = [refusal.name for refusal in refusals]
         failed += [job.name for job in jobs if results.failure(job.name)]
+        answered = sum(results.answered(job.name) for job in jobs)
         if interrupted:
             done = len(jobs) - len(unfinished)
             log.error(
@@ -82,7 +86,7 @@ def do_many(
     name_failures(failed, len(jobs) + len(refusals))
     if interrupted:
         return INTERRUPTED
-    return exit_code(len(jobs) + len(refusals) - len(failed), len(failed))
+    return exit_code(answered, len(failed))
 
 
 @contextmanager
@@ -126,7 +130,7 @@ def _entries(
     """Give the entry of every input, in the order of the call; names of files as the call names them."""
     for refusal in refusals:
         yield FilmEntry(refusal.name, error=refusal.error)
-    found = {line["film"]["path"]: FilmEntry(**line["entry"]) for line in results.lines()}
+    found = {line["film"]["path"]: FilmEntry.from_dict(line["entry"]) for line in results.lines()}
     for job in jobs:
         entry = found.get(job.name)
         if entry is not None:

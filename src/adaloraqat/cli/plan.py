@@ -3,10 +3,11 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adaloraqat.batch import label_picture
 from adaloraqat.cli import dicom
 from adaloraqat.errors import FilmError, OutputError
 from adaloraqat.radiograph import find_films
@@ -25,12 +26,18 @@ class Job:
         name: how output speaks of it: as given, or relative to the folder it was found in; never absolute.
         target: path of its outputs in the output folder, without suffix: `sub/film` for `sub/film_mask.png`.
         is_case: a challenge case, many objects or a volume, whose masks are one .npz file.
+        mask: an earlier mask that is to be corrected.
     """
 
     source: Path
     name: str
     target: Path
     is_case: bool
+    mask: Path | None = None
+
+    def absolute(self) -> "Job":
+        """Return the job for a process that may stand elsewhere."""
+        return replace(self, source=self.source.absolute(), mask=self.mask and self.mask.absolute())
 
     def outputs(self, out: Path, overlay: bool) -> list[Path]:
         """Files that the job writes below `out`: the mask, and with `overlay` the overlay."""
@@ -45,6 +52,20 @@ class Job:
         """DICOM objects that the job writes below `out`, by kind."""
         return dicom.paths(out / self.target, kinds)
 
+    def files(self, out: Path, wanted: "Wanted") -> list[Path]:
+        """All files that the job writes below `out`, the mask first."""
+        labels = [self.labels(out)] if wanted.measures and not self.is_case else []
+        return [*self.outputs(out, wanted.overlay), *labels, *self.objects(out, wanted.kinds).values()]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call asks for beside masks: overlays, DICOM objects of these kinds, label pictures."""
+
+    overlay: bool = False
+    kinds: tuple[str, ...] = ()
+    measures: bool = False
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -55,16 +76,18 @@ class Refusal:
 
 
 def plan(
-    inputs: Sequence[Path], out: Path, overlay: bool, kinds: Sequence[str] = ()
+    inputs: Sequence[Path], out: Path, wanted: Wanted, mask: Path | None = None
 ) -> tuple[list[Job], list[Refusal]]:
     """List the films of all inputs with their outputs, and the inputs that cannot be used.
 
     Folders are searched with their subfolders, which the outputs mirror. A film named twice is done once.
     Films that differ in their suffix alone keep it in the names of their outputs. What a folder holds beside
-    films is counted by kind in one message. `kinds` are the DICOM objects that are asked for.
+    films is counted by kind in one message. `mask` is the earlier mask that all films have, or the folder in
+    which each has its own.
 
     Raises:
-        OutputError: two films would write the same file, or a result would overwrite an input.
+        OutputError: two films would write the same file, or a result would overwrite an input, or what is no
+            result of this program.
     """
     jobs: dict[tuple[Path, Path], Job] = {}
     refusals: list[Refusal] = []
@@ -79,7 +102,10 @@ def plan(
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
         log.info("Skipped, because they are not films: %s.", counted)
     distinct = _apart(list(jobs.values()), out)
-    _check_collisions(distinct, out, overlay, kinds)
+    if mask is not None:
+        each = mask.is_dir()
+        distinct = [replace(job, mask=job.outputs(mask, False)[0] if each else mask) for job in distinct]
+    _check_collisions(distinct, out, wanted)
     return distinct, refusals
 
 
@@ -136,21 +162,46 @@ def _apart(jobs: list[Job], out: Path) -> list[Job]:
             return jobs
 
 
-def _check_collisions(jobs: Iterable[Job], out: Path, overlay: bool, kinds: Sequence[str]) -> None:
-    jobs = list(jobs)
-    sources = {os.path.realpath(job.source): job for job in jobs}
+def _check_collisions(jobs: Sequence[Job], out: Path, wanted: Wanted) -> None:
+    inputs = {os.path.realpath(job.source): f"the input {job.name}" for job in jobs}
+    for job in jobs:
+        if job.mask is not None:
+            inputs.setdefault(
+                os.path.realpath(job.mask), f"the mask {job.mask.name}, which is to be corrected"
+            )
     writers: dict[str, Job] = {}
     for job in jobs:
-        for output in (*job.outputs(out, overlay), *job.objects(out, kinds).values()):
+        for output in job.files(out, wanted):
             key = os.path.normcase(os.path.realpath(output))
             if key in writers:
                 raise OutputError(
                     f"{writers[key].name} and {job.name} would both write {output.name}: rename one, "
                     f"or segment them separately, with different --out."
                 )
-            if key in sources:
+            if key in inputs:
                 raise OutputError(
-                    f"The result of {job.name} would overwrite the input {sources[key].name}: "
-                    f"choose another --out."
+                    f"The result of {job.name} would overwrite {inputs[key]}: choose another --out."
                 )
             writers[key] = job
+        if wanted.measures or wanted.kinds:
+            _check_foreign(job, out, wanted)
+
+
+def _check_foreign(job: Job, out: Path, wanted: Wanted) -> None:
+    """Refuse to overwrite a label picture or a DICOM object that is not known for one of this program's.
+
+    People keep such files, too, by the same names, and beside their films. Where a mask lies beside one, in a
+    folder for results, it is a result; beside the film the mask may be its owner's as well.
+    """
+    mask, labels = job.outputs(out, overlay=False)[0], job.labels(out)
+    is_alone = not mask.exists()
+    is_beside = os.path.realpath(mask.parent) == os.path.realpath(job.source.parent)
+    others = list(job.objects(out, wanted.kinds).values()) if is_alone and is_beside else []
+    if labels in job.files(out, wanted) and (is_alone or is_beside) and not label_picture.is_ours(labels):
+        others.append(labels)
+    for path in others:
+        if path.exists():
+            raise OutputError(
+                f"The result of {job.name} would overwrite {path.name}, which is no result of this program: "
+                "choose another --out."
+            )

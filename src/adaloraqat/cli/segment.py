@@ -1,7 +1,9 @@
 """`adaloraqat segment`: masks for films and folders of films."""
 
 import logging
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adaloraqat.batch.film_entry import FilmEntry
+from adaloraqat.batch.lock import without_batch
 from adaloraqat.bundle import DEFAULT_MODEL, Segmenter, load_bundle
 from adaloraqat.bundle.prompts import point_of
 from adaloraqat.bundle.segmenter import bundle_warnings
@@ -27,7 +30,7 @@ from adaloraqat.cli.options import (
     complete_model,
     named,
 )
-from adaloraqat.cli.plan import Job, plan
+from adaloraqat.cli.plan import Job, Wanted, plan
 from adaloraqat.cli.segment_film import MIN_QUALITY, Given, How, Work, check_measures, strictness
 from adaloraqat.errors import OutputError
 from adaloraqat.radiograph import Box
@@ -147,7 +150,10 @@ def segment(
     With --dicom, each DICOM film also gives <name>_seg.dcm, <name>_sr.dcm and <name>_pr.dcm. With
     --deidentify, these refer to <name>_deidentified.dcm, a de-identified copy of the film.
 
-    With --strict, a refused film has no mask (unless --keep is given) and counts as failed.
+    With --strict, a refused film has no mask (unless --keep is given) and counts as failed: exit code 1.
+
+    Files that an earlier call wrote for a film are removed where there is no result now; beside the film,
+    where they may be yours, they stay.
 
     With --workers or --resume, results.jsonl gets one line per film as it is done, and results.csv is
     written at the end.
@@ -161,13 +167,15 @@ def segment(
             "names: leave out --workers and --resume."
         )
     objects = Objects(kinds) if kinds else None  # says at once what is not installed
-    jobs, refusals = plan(inputs, out, overlay, kinds)
+    wanted = Wanted(overlay, kinds, measures)
+    jobs, refusals = plan(inputs, out, wanted, mask)
     entries = [FilmEntry(refusal.name, error=refusal.error) for refusal in refusals]
     for refusal in refusals:
         log.error("%s", refusal.error)
     chosen = choose_model(model) if jobs else Choice(model or DEFAULT_MODEL)
     for notice in chosen.notices:
         log.warning("%s", notice)
+    given = Given(Box(*box) if box else None, clicked, mask is not None)
     if jobs and (workers is not None or resume):
         from adaloraqat.batch import Settings  # what one film does not wait for
         from adaloraqat.cli.many import do_many
@@ -176,13 +184,12 @@ def segment(
         warnings = bundle_warnings(bundle)
         for warning in warnings:
             log.warning("%s", warning)
-        given = Given(Box(*box) if box else None, clicked, mask and mask.absolute())
-        how = How(given, prompt.value, overlay, propagate, True, False, kinds, None, measures, check)
+        how = How(given, prompt.value, propagate, True, False, wanted, None, check)
         check_measures(measures, bundle)
         options = {
             "box": box,
             **({"points": clicked} if clicked else {}),
-            **({"mask": mask.name} if mask else {}),
+            **({"mask": os.path.realpath(mask)} if mask else {}),
             **({"dicom": list(kinds)} if kinds else {}),
             **({"measures": True} if measures else {}),
             **({"strict": [check.quality, check.keep]} if check else {}),
@@ -204,23 +211,22 @@ def segment(
             workers=workers or 1,
             resume=resume,
             document=told,
-            measures=measures,
+            wanted=wanted,
         )
         raise typer.Exit(ended)
     segmenter = Segmenter.load(chosen.name, engine, threads) if jobs else None
-    given = Given(Box(*box) if box else None, clicked, mask)
     if segmenter is not None:
         given.check(segmenter)
         check_measures(measures, segmenter.bundle)
-    alone = len(jobs) == 1
-    how = How(given, prompt.value, overlay, propagate, as_json, alone, kinds, objects, measures, check)
+    how = How(given, prompt.value, propagate, as_json, len(jobs) == 1, wanted, objects, check)
     work = Work(segmenter, out, how)
     code = None
     try:
-        for job in progress(jobs, "films"):
-            entries.append(work.do(job))
-            if work.obstacle:
-                break
+        with without_batch(out) if jobs else nullcontext():
+            for job in progress(jobs, "films"):
+                entries.append(work.do(job))
+                if work.obstacle:
+                    break
     except KeyboardInterrupt:
         log.error("Stopped by Ctrl-C. The results of %d of %d films are kept.", work.done, len(jobs))
         code = INTERRUPTED
@@ -228,7 +234,8 @@ def segment(
         left = jobs[len(entries) - len(refusals) :]
         entries += [FilmEntry(job.name, error=f"Not tried, because of {work.obstacle}") for job in left]
     failed = [str(entry.path) for entry in entries if entry.error]
-    if measures and work.done:
+    answered = sum(entry.answered for entry in entries)
+    if measures and answered:
         from adaloraqat.batch.csv_files import MEASURES_CSV, write_measures_csv
 
         write_measures_csv(out / MEASURES_CSV, entries)
@@ -238,23 +245,23 @@ def segment(
         warnings = segmenter.warnings if segmenter else []
         print_json(_document(name, outlines, engine, warnings, chosen, entries))
     name_failures(failed, len(entries))
-    raise typer.Exit(code if code is not None else exit_code(work.done, len(failed)))
+    raise typer.Exit(code if code is not None else exit_code(answered, len(failed)))
 
 
 def _worker(
     folder: Path, engine: str, threads: int | None, out: Path, how: How
 ) -> "Callable[[Job], Outcome]":
     """Load the model in a process of a batch; return what does a film there. The paths are absolute."""
-    from adaloraqat.batch import FilmStamp, Outcome
+    from adaloraqat.batch.run import Outcome, stamp_of
     from adaloraqat.cli.many import told_to_parent
 
     segmenter = Segmenter.load(folder, engine, threads)
     how.given.check(segmenter)
-    if how.kinds:
-        how = replace(how, objects=Objects(how.kinds))
+    if how.wanted.kinds:
+        how = replace(how, objects=Objects(how.wanted.kinds))
 
     def do(job: Job) -> Outcome:
-        stamp = FilmStamp.of(job.name, job.source)
+        stamp = stamp_of(job)
         with told_to_parent() as told:
             entry = work.do(job)
         return Outcome(stamp, entry, work.failure, tuple(told), work.obstacle)

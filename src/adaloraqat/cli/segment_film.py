@@ -4,21 +4,23 @@ import errno
 import logging
 import os
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaloraqat.batch.film_entry import Failure, FilmEntry
+from adaloraqat.batch.label_picture import write_labels
 from adaloraqat.bundle import Bundle, Segmentation, Segmenter
 from adaloraqat.bundle.prompts import Point, as_arguments
 from adaloraqat.cli.case import Propagate, do_case, failure
 from adaloraqat.cli.console import print_line
 from adaloraqat.cli.dicom import Objects
-from adaloraqat.cli.plan import Job, shown
+from adaloraqat.cli.plan import Job, Wanted, shown
 from adaloraqat.errors import AdaloraqatError, BundleError, FilmError, OutputError
 from adaloraqat.radiograph import Box, read_film, read_mask, write_mask, write_overlay
-from adaloraqat.radiograph.masks import QUICK, write_png
 
 if TYPE_CHECKING:
     from adaloraqat.dicom_out import Source
@@ -35,11 +37,11 @@ FREE_BYTES = 1 << 20  # bytes on the disk: far more than the mask of a film take
 
 @dataclass(frozen=True)
 class Given:
-    """The prompts that were given, the same for all films: a box, points (x, y, label), where masks lie."""
+    """The prompts that were given: a box and points (x, y, label) for all films, whether films have masks."""
 
     box: Box | None
     points: tuple[Point, ...] = ()
-    mask: Path | None = None
+    mask: bool = False
 
     def check(self, segmenter: Segmenter) -> None:
         """Refuse a prompt where the model takes no such."""
@@ -51,9 +53,8 @@ class Given:
     def prompts(self, job: Job, shape: tuple[int, int]) -> dict[str, Any]:
         """Return what `Segmenter.segment` takes for one film of (H, W) pixels."""
         given: dict[str, Any] = {"box": self.box, **as_arguments(self.points)}
-        if self.mask:
-            path = job.outputs(self.mask, overlay=False)[0] if self.mask.is_dir() else self.mask
-            given["mask"] = read_mask(path, shape)
+        if job.mask is not None:
+            given["mask"] = read_mask(job.mask, shape)
         return given
 
     def for_case(self) -> Box | None:
@@ -116,17 +117,15 @@ def check_measures(asked: bool, bundle: Bundle) -> None:
 
 @dataclass(frozen=True)
 class How:
-    """What was asked for; `alone`: there is one input, so its own progress may show; `kinds`: of DICOM."""
+    """What was asked for; `alone`: there is one input, so its own progress may show."""
 
     given: Given
     prompt: str
-    overlay: bool
     propagate: Propagate
     quiet: bool
     alone: bool
-    kinds: tuple[str, ...] = ()
+    wanted: Wanted
     objects: Objects | None = None
-    measures: bool = False
     check: Strictness | None = None
 
 
@@ -136,6 +135,38 @@ class Refused(FilmError):
     def __init__(self, sentence: str, result: Segmentation) -> None:
         super().__init__(sentence)
         self.result = result
+
+
+class Traces:
+    """A film's files before its turn: an earlier call's are those of another film, or of one now refused.
+
+    Beside the film its owner may keep masks by the same names: of those, what is older than the turn stays.
+    """
+
+    def __init__(self, job: Job, out: Path, wanted: Wanted) -> None:
+        self._files = job.files(out, wanted)
+        is_beside = os.path.realpath(self._files[0].parent) == os.path.realpath(job.source.parent)
+        self._owned = {path: _file_number(path) for path in self._files if is_beside}
+
+    def remove(self, files: Iterable[Path] | None = None) -> str:
+        """Remove those of `files`, by default of all, that may go; return a sentence on what stays, or ""."""
+        staying = []
+        for path in self._files if files is None else files:
+            number = _file_number(path)
+            if number is not None and self._owned.get(path) == number:
+                staying.append(path.name)
+            elif number is not None:
+                with suppress(OSError):
+                    path.unlink()
+        return f" Left as before, because it may be yours: {', '.join(staying)}." if staying else ""
+
+
+def _file_number(path: Path) -> int | None:
+    """Return by what the system knows a file from one that replaced it; None where there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 class Work:
@@ -160,7 +191,8 @@ class Work:
 
         So does one without the overlay that was asked for, though its mask is there.
         """
-        outputs = job.outputs(self._out, self._how.overlay)
+        outputs = job.outputs(self._out, self._how.wanted.overlay)
+        self._traces = Traces(job, self._out, self._how.wanted)
         self.failure = None
         try:
             objects = self._how.objects
@@ -169,25 +201,26 @@ class Work:
         except Refused as refused:
             self.failure = "film"
             entry = replace(FilmEntry.of(refused.result), measures=None)
-            return replace(entry, path=job.name, error=self._told(job, str(refused)))
+            return self._failed(replace(entry, path=job.name), job, str(refused))
         except FilmError as error:
             self.failure = "film"
-            return FilmEntry(job.name, error=self._told(job, str(error)))
+            return self._failed(FilmEntry(job.name), job, str(error))
         except OutputError as error:
             self.failure = "output"
-            return FilmEntry(job.name, error=self._told(job, self._judged(job, error)))
+            return self._failed(FilmEntry(job.name), job, self._judged(job, error))
         except MemoryError:
             self.failure = "memory"
             sentence = "Not enough memory for this film: use a smaller copy of it."
-            return FilmEntry(job.name, error=self._told(job, sentence))
+            return self._failed(FilmEntry(job.name), job, sentence)
         self.done += 1
         log.debug("%s: %s ms, box: %s", job.name, entry.milliseconds, entry.box_source)
         for warning in entry.warnings:
             log.warning("%s: %s", job.name, warning)
         if unwritten:
             self.failure = "output"
-            sentence = f"The mask was written, but not the overlay: {self._judged(job, unwritten)}"
-            entry = replace(entry, error=self._told(job, sentence))
+            left = self._traces.remove(outputs[1:])
+            sentence = f"The mask was written, but not the overlay: {self._judged(job, unwritten)}{left}"
+            entry = self._also(entry, job, sentence)
             outputs = outputs[:1]
         names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
         labels = [entry.labels] if entry.labels else []
@@ -208,14 +241,14 @@ class Work:
             raise Refused(refused, result)
         write_mask(outputs[0], result.mask)
         entry = FilmEntry.of(result) if source is None else self._with_objects(job, source, result)
-        if self._how.measures and result.structures is not None:
+        if self._how.wanted.measures and result.structures is not None:
             path = job.labels(self._out)
-            write_png(path, result.structures.labels, QUICK)
+            write_labels(path, result.structures.labels)
             entry = replace(entry, labels=shown(self._out, path.relative_to(self._out)))
         if refused:
-            self.failure = "film"
-            entry = replace(entry, error=self._told(job, f"{refused} Its mask was kept."))
-        if not self._how.overlay:
+            self.failure = self.failure or "film"  # what could not be written is tried again by a batch
+            entry = self._also(entry, job, f"{refused} Its mask was kept.")
+        if not self._how.wanted.overlay:
             return entry, None
         return entry, failure(partial(write_overlay, outputs[1], film, result.mask, result.box))
 
@@ -223,13 +256,15 @@ class Work:
         """Write the DICOM objects of a film; return its entry with their names, or with what is wrong."""
         assert self._segmenter is not None
         assert self._how.objects is not None
-        paths = job.objects(self._out, self._how.kinds)
+        paths = job.objects(self._out, self._how.wanted.kinds)
         try:
             self._how.objects.write(paths, source, result, self._segmenter.bundle)
         except (FilmError, OutputError) as error:
+            self.failure = "output" if isinstance(error, OutputError) else "film"
             reason = self._judged(job, error) if isinstance(error, OutputError) else str(error)
-            sentence = f"The mask was written, but not the DICOM results: {reason}"
-            return replace(FilmEntry.of(result), error=self._told(job, sentence))
+            left = self._traces.remove(paths.values())  # one that was written, too
+            sentence = f"The mask was written, but not the DICOM results: {reason}{left}"
+            return self._also(FilmEntry.of(result), job, sentence)
         names = {kind: shown(self._out, path.relative_to(self._out)) for kind, path in paths.items()}
         return replace(FilmEntry.of(result), dicom=names)
 
@@ -244,6 +279,15 @@ class Work:
         if _ends_all(error, self._out):
             self.obstacle = f"{job.name}: {error}"
         return str(error)
+
+    def _failed(self, entry: FilmEntry, job: Job, sentence: str) -> FilmEntry:
+        """Return the entry of a film that has no result, and let no earlier one pass for it."""
+        return self._also(entry, job, sentence + self._traces.remove())
+
+    def _also(self, entry: FilmEntry, job: Job, sentence: str) -> FilmEntry:
+        """Say what else is wrong with a film, and return its entry with that after what it says already."""
+        told = self._told(job, sentence)
+        return replace(entry, error=f"{entry.error} {told}" if entry.error else told)
 
     def _told(self, job: Job, sentence: str) -> str:
         """Say what is wrong with a film, led by its name unless the sentence names it itself."""

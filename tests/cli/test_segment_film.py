@@ -1,0 +1,143 @@
+"""What a film without a result leaves behind: its reasons, all of them, and no file that passes for one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_bundle import two_lungs
+
+from adaloraqat.bundle import Segmenter
+from adaloraqat.cli import segment_film
+from adaloraqat.cli.case import Propagate
+from adaloraqat.cli.dicom import Objects
+from adaloraqat.cli.plan import Wanted, plan
+from adaloraqat.cli.segment_film import Given, How, Strictness, Work
+from adaloraqat.datasets.phantom.write import write_dicom
+from adaloraqat.errors import OutputError
+
+Start = Callable[..., Work]
+
+
+@pytest.fixture
+def start(bundle: Path, tmp_path: Path) -> Start:
+    segmenter = Segmenter.load(bundle, threads=1)
+
+    def work(wanted: Wanted = Wanted(), check: Strictness | None = None, out: str = "out") -> Work:  # noqa: B008
+        objects = Objects(wanted.kinds) if wanted.kinds else None
+        how = How(Given(None), "auto", Propagate.box, True, False, wanted, objects, check)
+        return Work(segmenter, tmp_path / out, how)
+
+    return work
+
+
+def film(path: Path, pixels: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(two_lungs() if pixels is None else pixels).save(path)
+    return path
+
+
+def dicom(path: Path, pixels: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    pixels = two_lungs() if pixels is None else pixels
+    write_dicom(path, pixels.astype(np.float32) / 255, "f", "p", (2.0, 2.0))
+    return path
+
+
+def written(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_file()}
+
+
+BLANK = np.full((64, 64), 90, np.uint8)
+
+
+def test_objects_that_cannot_be_written_are_a_failure_of_the_output(start: Start, tmp_path: Path) -> None:
+    wanted, out = Wanted(overlay=True, kinds=("seg", "sr")), tmp_path / "out"
+    (out / "a_sr.dcm").mkdir(parents=True)
+    (out / "a_overlay.png").mkdir()
+    work = start(wanted)
+    [job], _ = plan([dicom(tmp_path / "in/a.dcm")], out, wanted)
+    entry = work.do(job)
+    assert work.failure == "output"
+    assert (entry.mask, entry.overlay, entry.dicom) == ("a_mask.png", None, None)
+    assert entry.answered
+    assert written(out) == {"a_mask.png"}  # the segmentation went, too
+    reasons = [f"The mask was written, but not the {what}: " for what in ("DICOM results", "overlay")]
+    assert entry.error is not None
+    assert all(reason in entry.error for reason in reasons)
+
+
+def test_a_header_that_allows_no_objects_is_a_failure_of_the_film(start: Start, tmp_path: Path) -> None:
+    import pydicom
+
+    path, wanted = dicom(tmp_path / "in/a.dcm"), Wanted(kinds=("sr",))
+    dataset = pydicom.dcmread(path)
+    dataset.SOPClassUID = "1.2.3.4"
+    dataset.save_as(path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a_sr.dcm").write_bytes(b"of an earlier call")
+    work = start(wanted)
+    [job], _ = plan([path], tmp_path / "out", wanted)
+    assert work.do(job).error
+    assert work.failure == "film"
+    assert written(tmp_path / "out") == {"a_mask.png"}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_no_earlier_mask_passes_for_that_of_a_film_without_one(
+    start: Start, tmp_path: Path, strict: bool
+) -> None:
+    wanted = Wanted(overlay=True)
+    [job], _ = plan([film(tmp_path / "in/a.png")], tmp_path / "out", wanted)
+    assert start(wanted).do(job).error is None
+    assert written(tmp_path / "out") == {"a_mask.png", "a_overlay.png"}
+    if strict:
+        film(job.source, BLANK)
+    else:
+        job.source.write_bytes(b"damaged")
+    entry = start(wanted, Strictness(0.1, keep=False)).do(job)
+    assert entry.error
+    assert entry.answered == strict
+    assert written(tmp_path / "out") == set()
+
+
+def test_masks_beside_the_film_may_be_its_owners(start: Start, tmp_path: Path) -> None:
+    for name in ("a_mask.png", "a.png"):
+        film(tmp_path / "in" / name, BLANK)
+    before = (tmp_path / "in/a_mask.png").read_bytes()
+    [job], _ = plan([tmp_path / "in/a.png"], tmp_path / "in", Wanted())
+    entry = start(check=Strictness(0.1, keep=False), out="in").do(job)
+    assert entry.error is not None
+    assert entry.error.startswith("Refused (")
+    assert entry.error.endswith(" Left as before, because it may be yours: a_mask.png.")
+    assert (tmp_path / "in/a_mask.png").read_bytes() == before
+
+
+def test_a_refusal_is_told_beside_what_could_not_be_written(start: Start, tmp_path: Path) -> None:
+    wanted = Wanted(kinds=("sr",))
+    (tmp_path / "out/a_sr.dcm").mkdir(parents=True)
+    [job], _ = plan([dicom(tmp_path / "in/a.dcm", BLANK)], tmp_path / "out", wanted)
+    work = start(wanted, Strictness(0.1, keep=True))
+    entry = work.do(job)
+    assert entry.mask == "a_mask.png"
+    assert entry.error is not None
+    assert entry.error.startswith("The mask was written, but not the DICOM results: ")
+    assert "another output folder. Refused (" in entry.error
+    assert entry.error.endswith(" Its mask was kept.")
+    assert work.failure == "output"  # a batch tries it again
+
+
+def test_no_earlier_overlay_passes_for_one_that_cannot_be_written(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Wanted(overlay=True)
+    [job], _ = plan([film(tmp_path / "in/a.png")], tmp_path / "out", wanted)
+    start(wanted).do(job)
+
+    def full(*_: object) -> None:  # a disk of which the last byte was the mask's
+        raise OutputError("No space is left.")
+
+    monkeypatch.setattr(segment_film, "write_overlay", full)
+    assert start(wanted).do(job).overlay is None
+    assert written(tmp_path / "out") == {"a_mask.png"}
