@@ -188,7 +188,7 @@ def _shown(
     dataset: Dataset, levels: NDArray[Any], counts: NDArray[np.int64], notices: list[str]
 ) -> NDArray[np.float32] | None:
     """Return what each level is shown as, None where it is shown as it is stored."""
-    values = modality(dataset, levels, notices)
+    values = modality(dataset, levels, counts, notices)
     view = view_of(dataset, values, counts, notices)
     if view is None:
         return None if values is levels else values.astype(np.float32)

@@ -24,11 +24,21 @@ _CLIPPED = 0.002  # of the output's range: nearer to its end a sigmoid shows not
 _LEAST_SPAN = 0.1  # of the output's range: a window that is wider shows hardly any grey levels
 
 
-def modality(dataset: Dataset, levels: NDArray[Any], notices: list[str]) -> NDArray[Any]:
-    """Apply the modality LUT, or slope and intercept (PS3.3 C.11.1); an unusable one is taken off."""
+def modality(
+    dataset: Dataset, levels: NDArray[Any], counts: NDArray[np.int64], notices: list[str]
+) -> NDArray[Any]:
+    """Apply the modality LUT, or slope and intercept (PS3.3 C.11.1); an unusable one is taken off.
+
+    A table that is shorter than the film's range, or of one value, clips the film as a window can.
+    """
     try:
         if dataset.get("ModalityLUTSequence"):
-            return apply_modality_lut(levels, dataset)
+            _widen(dataset.ModalityLUTSequence[0])
+            shown = apply_modality_lut(levels, dataset)
+            fault = _fault(shown, (float(shown.min()), float(shown.max())), counts, dataset)
+            if fault is not None:
+                raise ValueError(fault)
+            return shown
         slope, intercept = pair(dataset, "RescaleSlope", "RescaleIntercept")
         if slope == 0:
             raise ValueError("a slope that makes all values one")
@@ -56,6 +66,7 @@ def view_of(
     left_out = False
     for number in range(len(tables)):
         try:
+            _widen(tables[number])
             view = apply_voi(np.rint(values).astype(np.int64), dataset, number)
             ends = float(view.min()), float(view.max())
         except Exception:  # pydicom has many kinds for a damaged one
@@ -86,6 +97,22 @@ def view_of(
         left_out = True
         notices.append(f"The VOI window {fault} and was ignored.")
     return None
+
+
+def _widen(item: Dataset) -> None:
+    """Give a table of 8-bit entries 16 bits an entry: pydicom counts their places in 8 bits, too.
+
+    An entry has a word of its own, or shares one with the next (PS3.3 C.11.1.1).
+    """
+    entries, first, bits = (int(part) for part in item.LUTDescriptor)
+    if bits != 8:
+        return
+    entries = entries or 1 << 16
+    table = item.LUTData
+    if isinstance(table, bytes) and len(table) in (entries, entries + 1):
+        item["LUTData"].value = list(table[:entries])
+        item["LUTData"].VR = "US"
+    item.LUTDescriptor = [entries % (1 << 16), first, 16]
 
 
 def _windows(dataset: Dataset) -> int:

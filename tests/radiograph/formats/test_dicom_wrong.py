@@ -1,0 +1,49 @@
+"""DICOM whose header is well-formed and wrong: the film all the same, with a notice."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fuzz_seeds import dicom
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from adaloraqat.radiograph import read_film
+
+SIDE = 120
+_Y, _X = np.mgrid[0:SIDE, 0:SIDE]
+SMOOTH = (2000 + 1500 * np.sin(_X / 17) * np.cos(_Y / 23) + (_X + _Y)).astype(np.uint16)  # 12 bits
+
+
+def stored(values: np.ndarray = SMOOTH, **elements: Any) -> bytes:
+    return dicom(values, ExplicitVRLittleEndian, **{"PixelSpacing": [3.0, 3.0], **elements})
+
+
+def ramp(values: np.ndarray) -> np.ndarray:
+    values = values.astype(float)
+    return (values - values.min()) / (values.max() - values.min())
+
+
+def table(entries: np.ndarray, bits: int) -> list[Dataset]:
+    item = Dataset()
+    item.add_new(0x00283002, "US", [len(entries), 0, bits])
+    item.add_new(0x00283006, "OW", entries.tobytes())
+    return [item]
+
+
+@pytest.mark.parametrize("kind", ["<u2", "u1"])
+@pytest.mark.parametrize("key", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_table_of_8_bit_entries_has_more_than_256_places(key: str, kind: str) -> None:
+    curve = np.rint(np.linspace(0, 1, 4096) ** 0.7 * 255)
+    film = read_film(stored(**{key: table(curve.astype(kind), 8)}))
+    assert film.notices == ()
+    assert film.pixels == pytest.approx(ramp(curve[SMOOTH]), abs=1e-6)
+
+
+@pytest.mark.parametrize("entries", [np.arange(300) * 10, np.zeros(4096)])
+def test_a_modality_table_that_hides_the_film_is_left_out(entries: np.ndarray) -> None:
+    film = read_film(stored(ModalityLUTSequence=table(entries.astype("<u2"), 16)))
+    assert film.pixels == pytest.approx(ramp(SMOOTH), abs=1e-6)
+    assert film.notices == (
+        "The modality LUT, or the rescale slope and intercept, is unusable and was ignored.",
+    )
