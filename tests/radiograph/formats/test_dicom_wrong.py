@@ -47,3 +47,16 @@ def test_a_modality_table_that_hides_the_film_is_left_out(entries: np.ndarray) -
     assert film.notices == (
         "The modality LUT, or the rescale slope and intercept, is unusable and was ignored.",
     )
+
+
+@pytest.mark.parametrize("limit", [2000, 3400])
+def test_a_range_of_padding_that_holds_part_of_the_film_is_left_out(limit: int) -> None:
+    film = read_film(stored(PixelPaddingValue=0, PixelPaddingRangeLimit=limit))
+    assert film.pixels == pytest.approx(ramp(SMOOTH), abs=1e-6)
+    assert film.notices == ("The range of padding covers part of the film and was ignored.",)
+    frame = np.ones(SMOOTH.shape, bool)
+    frame[15:-15, 20:-20] = False
+    noisy = np.where(frame, np.random.default_rng(0).integers(0, 100, SMOOTH.shape), SMOOTH).astype(np.uint16)
+    film = read_film(stored(noisy, PixelPaddingValue=0, PixelPaddingRangeLimit=100))
+    assert film.notices == ()
+    assert film.pixels[~frame] == pytest.approx(ramp(SMOOTH[~frame]), abs=1e-6)

@@ -11,6 +11,8 @@ from adaloraqat.radiograph.formats.dicom_header import number
 _LEAST_OF_BORDER = 0.1  # undeclared padding is at the film's edge ...
 _LEAST_OF_FILM = 0.005  # ... fills an area ...
 _LEAST_GAP = 0.25  # ... and lies this far beyond all else, in parts of the range of all else
+_MOST_OF_IMAGE = 0.5  # is a range of padding ...
+_LEAST_FROM_EDGE = 0.9  # ... of which as much as this lies between the film and an edge
 _LEVELS = 32  # fewer grey levels than these are a drawing
 
 
@@ -32,16 +34,16 @@ def stored_words(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     return np.frombuffer(dataset.PixelData, kind, values.size).reshape(values.shape)
 
 
-def padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+def padding(dataset: Dataset, stored: NDArray[Any], notices: list[str]) -> NDArray[np.bool_] | None:
     """Return (H, W) where `stored` words are padding, None where nothing is.
 
     Declared padding is one value or a range of them (PS3.3 C.7.5.1.1.2); its tag may have another sign than
-    the pixels. Undeclared padding is the greatest or least value, at the film's edge and far beyond all
-    others.
+    the pixels; a range that holds much of what lies within the film is a mistake. Undeclared padding is the
+    greatest or least value, at the film's edge and far beyond all others.
     """
     if stored.dtype.kind not in "ui" or stored.ndim != 2:
         return None
-    found = _declared(dataset, stored)
+    found = _declared(dataset, stored, notices)
     for end in (stored.max(), stored.min()):
         there = stored == end
         if found is not None:
@@ -51,7 +53,7 @@ def padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
     return found if found is not None and found.any() and not found.all() else None
 
 
-def _declared(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+def _declared(dataset: Dataset, stored: NDArray[Any], notices: list[str]) -> NDArray[np.bool_] | None:
     first, last = number(dataset, "PixelPaddingValue"), number(dataset, "PixelPaddingRangeLimit")
     if first is None:
         return None
@@ -62,7 +64,22 @@ def _declared(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | Non
     ]
     low, high = sorted(ends)
     found: NDArray[np.bool_] = (stored >= low) & (stored <= high)
-    return found if found.any() else None
+    if not found.any():
+        return None
+    film = found.mean() > _MOST_OF_IMAGE or _from_edge(found) < _LEAST_FROM_EDGE
+    if last is not None and film and len(np.unique(stored[found])) >= _LEVELS:
+        notices.append("The range of padding covers part of the film and was ignored.")
+        return None
+    return found
+
+
+def _from_edge(there: NDArray[np.bool_]) -> float:
+    """Return the share of (H, W) marked pixels that an edge leads to in their row or column, all marked."""
+    reached = np.zeros_like(there)
+    for axis in (0, 1):
+        reached |= np.logical_and.accumulate(there, axis)
+        reached |= np.flip(np.logical_and.accumulate(np.flip(there, axis), axis), axis)
+    return float(reached.sum() / there.sum())
 
 
 def _as_stored(value: int, bits: int, kind: str) -> int:

@@ -63,7 +63,7 @@ def film_of_dataset(dataset: Dataset, name: str) -> Film:
         _check(dataset, name)
         notices: list[str] = []
         stored = _stored(dataset, name)
-        outside = padding(dataset, stored_words(dataset, stored))
+        outside = padding(dataset, stored_words(dataset, stored), notices)
         values = scaled(_presented(dataset, stored, outside, notices), name)
         spacing = spacing_of(dataset, notices)
         return Film(
