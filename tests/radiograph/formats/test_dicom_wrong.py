@@ -1,14 +1,17 @@
 """DICOM whose header is well-formed and wrong: the film all the same, with a notice."""
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 from fuzz_seeds import dicom
+from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from adaloraqat.radiograph import read_film
+from adaloraqat.radiograph.formats.dicom_bits import own_bits
 
 SIDE = 120
 _Y, _X = np.mgrid[0:SIDE, 0:SIDE]
@@ -60,3 +63,60 @@ def test_a_range_of_padding_that_holds_part_of_the_film_is_left_out(limit: int) 
     film = read_film(stored(noisy, PixelPaddingValue=0, PixelPaddingRangeLimit=100))
     assert film.notices == ()
     assert film.pixels[~frame] == pytest.approx(ramp(SMOOTH[~frame]), abs=1e-6)
+
+
+SIGNED = (SMOOTH.astype(int) - 2048).astype(np.int16)
+MISFIT = ("The header's BitsStored or PixelRepresentation does not fit the pixels and was ignored.",)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless])
+@pytest.mark.parametrize(
+    ("values", "bits", "signed"),
+    [
+        (SMOOTH, 10, 0),
+        (SMOOTH, 8, 0),
+        (SMOOTH, 12, 1),
+        (SIGNED, 12, 0),
+        (SIGNED, 16, 0),
+        (SIGNED.view(np.uint16) & 0xFFF, 12, 0),
+        (SIGNED, 10, 1),
+    ],
+)
+def test_bits_and_sign_that_the_header_gets_wrong(
+    values: np.ndarray, bits: int, signed: int, syntax: Any
+) -> None:
+    content = dicom(values.view(np.uint16), syntax, PixelSpacing=[3.0, 3.0], BitsStored=16, HighBit=15)
+    dataset = dcmread(io.BytesIO(content))
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, signed
+    film = read_film(dataset)
+    assert film.pixels == pytest.approx(ramp(SMOOTH), abs=1e-6)
+    assert film.notices == MISFIT
+
+
+@pytest.mark.parametrize("shutter", [0, 4095, 20])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_a_shutter_is_no_sign_of_wrong_bits(shutter: int, signed: int) -> None:
+    """Taken with the other sign, the step from the film to a shutter is smaller here."""
+    bright = 4095 - (4095 - SMOOTH) // 4 if shutter != 4095 else SMOOTH // 4
+    noise = np.random.default_rng(0).integers(0, 20, SMOOTH.shape) if shutter == 20 else shutter
+    frame = np.ones(SMOOTH.shape, bool)
+    frame[15:-15, 20:-20] = False
+    values = np.where(frame, noise, bright).astype(np.int16) - 2048 * signed
+    dataset = Dataset()
+    dataset.BitsStored = 12
+    notices: list[str] = []
+    words = (values & 0xFFF).astype(np.int16 if signed else np.uint16)
+    assert np.array_equal(own_bits(dataset, words, notices), values)
+    assert notices == []
+
+
+def test_the_numbers_of_a_palette_are_not_judged() -> None:
+    palette = {
+        f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in ("Red", "Green", "Blue")
+    }
+    greys = (np.arange(256) * 257).astype("<u2")[np.arange(256) ^ 128].tobytes()  # halves exchanged
+    palette |= {f"{colour}PaletteColorLookupTableData": greys for colour in ("Red", "Green", "Blue")}
+    film = (SMOOTH >> 4).astype(np.uint8)
+    read = read_film(stored(film ^ 128, PhotometricInterpretation="PALETTE COLOR", **palette))
+    assert read.notices == ()
+    assert ramp(read.pixels) == pytest.approx(ramp(film), abs=1e-4)

@@ -8,7 +8,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset
 from pydicom.encaps import encapsulate, generate_frames, parse_basic_offsets
@@ -21,6 +20,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSL
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import MAX_PIXELS
 from adaloraqat.radiograph.formats.decoders import DECODERS, JPEG_2000
+from adaloraqat.radiograph.formats.dicom_bits import own_bits
 from adaloraqat.radiograph.formats.helper import HELPER
 from adaloraqat.radiograph.formats.jpeg import END, JPEG_2000_START, decode, ends_early, frame_size
 
@@ -174,7 +174,7 @@ def _has_size(dataset: Dataset, shape: tuple[int, int]) -> bool:
     return beyond == padding or all(len(beyond) % line for line in lines)
 
 
-def decoded(dataset: Dataset) -> NDArray[Any]:
+def decoded(dataset: Dataset, notices: list[str]) -> NDArray[Any]:
     """Return the stored values, (H, W) or (H, W, 3), of one frame, by the decoder that `DECODERS` names.
 
     Bits above BitsStored, where old scanners keep overlays, are taken off.
@@ -182,16 +182,21 @@ def decoded(dataset: Dataset) -> NDArray[Any]:
     Raises:
         Exception: of many kinds, for what cannot be decoded.
     """
+    return own_bits(dataset, _words(dataset), notices)
+
+
+def _words(dataset: Dataset) -> NDArray[Any]:
+    """Return one frame as it is decoded; of grey films with all bits."""
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder = DECODERS[syntax]
     if syntax in (JPEGLSLossless, JPEGLSNearLossless):
         _end_jpeg_ls(dataset)
     if not decoder.apart:
-        pixels = pixel_array(dataset, decoding_plugin=decoder.plugin)
-        return own_bits(dataset, pixels) if syntax.is_encapsulated else pixels
+        colour = int(dataset.SamplesPerPixel) > 1
+        return pixel_array(dataset, decoding_plugin=decoder.plugin, correct_unused_bits=colour)
     if len(parse_basic_offsets(dataset.PixelData)) > 1:
         raise ValueError("more than one frame")
-    return own_bits(dataset, _decoded_apart(dataset, _frame(dataset)))
+    return _decoded_apart(dataset, _frame(dataset))
 
 
 def _end_jpeg_ls(dataset: Dataset) -> None:
@@ -230,44 +235,6 @@ def _decoded_apart(dataset: Dataset, frame: bytes) -> NDArray[Any]:
     return HELPER.decode(str(syntax), DECODERS[syntax].plugin, frame, options)
 
 
-def own_bits(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
-    """Return decoded (H, W) values without foreign bits: those above BitsStored, a sign bit that is not one.
-
-    The header's bits and sign and the stream's can differ, and either may be wrong. A film is smooth, and
-    bits of something else are not: of the readings that differ, the smoothest is the film.
-
-    Args:
-        dataset: the file, with BitsStored and PixelRepresentation.
-        values: as decoded; of colours nothing is changed.
-    """
-    stored = int(dataset.get("BitsStored") or 0)
-    if values.ndim != 2 or values.dtype.kind not in "ui" or not 0 < stored < 32:
-        return values
-    low, high = int(values.min()), int(values.max())
-    readings = [values]
-    if high >= 1 << stored or low < 0:
-        readings.append((values.astype(np.int64) & ((1 << stored) - 1)).astype(np.uint32))
-    if int(dataset.get("PixelRepresentation") or 0) and high >= 1 << (stored - 1):
-        lowest = readings[-1].astype(np.int64)
-        readings.append((lowest - ((lowest >> (stored - 1) & 1) << stored)).astype(np.int32))
-    return _narrowed(min(readings, key=_roughness))
-
-
-def _roughness(values: NDArray[Any]) -> int:
-    """Return the sum of the steps from pixel to pixel in every fourth row."""
-    return int(np.abs(np.diff(values[::4].astype(np.int64), axis=1)).sum())
-
-
-def _narrowed(values: NDArray[Any]) -> NDArray[Any]:
-    """Return integers in 16 bits where they fit."""
-    low, high = int(values.min()), int(values.max())
-    if values.dtype.itemsize <= 2:
-        return values
-    if low >= 0:
-        return values.astype(np.uint16) if high < 1 << 16 else values
-    return values.astype(np.int16) if low >= -(1 << 15) and high < 1 << 15 else values
-
-
 def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
     """Return whether a JPEG frame ends before its last block, although it decodes.
 
@@ -281,4 +248,4 @@ def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
     frame = _frame(dataset)
     if syntax == JPEGBaseline8Bit:
         return ends_early(frame, decode(frame), decode)
-    return ends_early(frame, pixels, lambda data: own_bits(dataset, _decoded_apart(dataset, data)))
+    return ends_early(frame, pixels, lambda data: own_bits(dataset, _decoded_apart(dataset, data), []))

@@ -62,7 +62,7 @@ def film_of_dataset(dataset: Dataset, name: str) -> Film:
     with refused_as(FilmError(f"{name} is not a readable DICOM film: export or copy it again.")):
         _check(dataset, name)
         notices: list[str] = []
-        stored = _stored(dataset, name)
+        stored = _stored(dataset, name, notices)
         outside = padding(dataset, stored_words(dataset, stored), notices)
         values = scaled(_presented(dataset, stored, outside, notices), name)
         spacing = spacing_of(dataset, notices)
@@ -93,7 +93,7 @@ def _check(dataset: Dataset, name: str) -> None:
         )
 
 
-def _stored(dataset: Dataset, name: str) -> NDArray[Any]:
+def _stored(dataset: Dataset, name: str, notices: list[str]) -> NDArray[Any]:
     """Return (H, W) stored values, of colours their grey."""
     _add_transfer_syntax(dataset)
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -103,7 +103,7 @@ def _stored(dataset: Dataset, name: str) -> NDArray[Any]:
     try:
         if syntax.is_encapsulated:
             check_size_of_pixels(dataset, name)  # before a decoder takes memory for it
-        values = _pixels(dataset)  # colour comes as RGB
+        values = _pixels(dataset, notices)  # colour comes as RGB
         check_fits(dataset, values, name)
         short = is_cut_short(dataset, values)
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
@@ -128,15 +128,15 @@ def _stored(dataset: Dataset, name: str) -> NDArray[Any]:
     return grey(values) if values.ndim == 3 else values
 
 
-def _pixels(dataset: Dataset) -> NDArray[Any]:
+def _pixels(dataset: Dataset, notices: list[str]) -> NDArray[Any]:
     """Return stored values; where old files keep them in the upper bits of a word, shifted down."""
     stored, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
     shift = high + 1 - stored
     compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
     if shift <= 0 or stored <= 0 or compressed or high >= int(dataset.get("BitsAllocated") or 0):
-        return decoded(dataset)
+        return decoded(dataset, notices)
     dataset.BitsStored = high + 1
-    values = decoded(dataset) >> shift
+    values = decoded(dataset, notices) >> shift
     dataset.BitsStored = stored
     return values
 
