@@ -156,6 +156,8 @@ def scaled(values: NDArray[Any], name: str) -> NDArray[np.float32]:
         return values.astype(np.float32)  # already in [0, 1]: keep the caller's scale
     if high <= low:
         return np.zeros(values.shape, np.float32)
+    if not np.isfinite(high - low):
+        raise FilmError(f"{name} holds values that are too far apart: export the film again.")
     pixels: NDArray[Any] = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
     return ((pixels - low) / (high - low)).astype(np.float32, copy=False)
 

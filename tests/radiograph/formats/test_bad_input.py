@@ -135,6 +135,7 @@ def test_a_truncated_npz_is_refused(tmp_path: Path) -> None:
         (np.zeros((64, 64), complex), "complex"),
         (np.full((64, 64), np.inf), "not finite"),
         (np.zeros((64, 8)), "8 x 64"),
+        (np.tile([-1.7e308, 1.7e308], (64, 32)), "too far apart"),
     ],
 )
 def test_unusable_arrays_are_refused(array: np.ndarray, words: str) -> None:

@@ -294,3 +294,49 @@ def test_faulty_tags_that_do_not_matter_give_no_warning(tmp_path: Path) -> None:
         assert np.abs(read_film(path).pixels - WIDE).max() <= 0.02
         assert (read_film(other).pixels == WIDE).all()
     assert [str(warning.message) for warning in shown] == []
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_colours_of_16_bits_in_separate_planes_are_not_read_wrong(tmp_path: Path, bits: int) -> None:
+    data = (RAMP.astype("<u2") << 8 if bits == 16 else RAMP).tobytes()
+    places = {tag: 200 + 12 * at for at, tag in enumerate((258, 273, 279))}  # of three numbers each
+    tags = {
+        256: RAMP.shape[1],
+        257: RAMP.shape[0],
+        258: 3,
+        259: 1,
+        262: 2,
+        273: 3,
+        277: 3,
+        278: RAMP.shape[0],
+    }
+    tags |= {279: 3, 284: 2}
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 3 if tag in places else 1, places.get(tag, value))
+        for tag, value in tags.items()
+    )
+    numbers = struct.pack("<9I", *[bits] * 3, *(300 + len(data) * at for at in range(3)), *[len(data)] * 3)
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+    (tmp_path / "film.tif").write_bytes((head.ljust(200, b"\0") + numbers).ljust(300, b"\0") + 3 * data)
+    if bits == 8:
+        assert np.abs(read_film(tmp_path / "film.tif").pixels - WIDE).max() < 0.01
+    else:
+        with pytest.raises(FilmError, match="separate planes"):
+            read_film(tmp_path / "film.tif")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_png_with_fewer_rows_than_it_says_is_refused(tmp_path: Path, deep: bool) -> None:
+    values = np.repeat(RAMP.astype(np.uint16)[..., None] * 256, 3, axis=2)
+    values[-8:] = 0  # a black border is no sign by itself
+    path = tmp_path / "film.png"
+    if deep:
+        deep_png(path, values, interlaced=False)
+    else:
+        Image.fromarray((values[..., 0] >> 8).astype(np.uint8)).save(path)
+    assert read_film(path).shape == (24, 40)
+    content = path.read_bytes()
+    header = content[12:20] + struct.pack(">I", 30) + content[24:29]
+    path.write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
+    with pytest.raises(FilmError, match="truncated"):
+        read_film(path)

@@ -5,6 +5,7 @@ raw modes takes which byte follows from the PNG specification (W3C, third editio
 """
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adaloraqat.errors import FilmError
 from adaloraqat.files import atomic_path
 from adaloraqat.radiograph.film import grey
 from adaloraqat.radiograph.formats.base import ORIENTATION, Picture
@@ -36,8 +38,12 @@ class Png(Picture):
         with open(path, "rb") as stream:
             start = stream.read(26)
         if start[12:16] == b"IHDR" and start[24] == 16 and start[25] in _CHANNELS:
-            return _deep_grey(path, image)
-        return super()._loaded(path, image, notices)
+            picture = _deep_grey(path, image)
+        else:
+            picture = super()._loaded(path, image, notices)
+        if not np.asarray(picture)[-1].any() and _is_short(path.read_bytes()):  # what is missing is black
+            raise FilmError(f"{path.name} is truncated: part of the film is missing; copy it again.")
+        return picture
 
 
 def write_png(
@@ -86,6 +92,19 @@ def _deep(content: bytes) -> NDArray[np.uint16]:
     values <<= 8
     values |= decoded(mode, f"{mode};16L")
     return values
+
+
+def _is_short(content: bytes) -> bool:
+    """Return whether a PNG, if not interlaced, holds fewer bytes of pixels than its header says."""
+    width, height = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+    line = 1 + (width * content[24] * {**_CHANNELS, 0: 1, 3: 1}.get(content[25], 1) + 7) // 8
+    if content[28]:
+        return False
+    inflater, rest, found = zlib.decompressobj(), _compressed(content), 0
+    while rest and not inflater.eof and found < height * line:
+        found += len(inflater.decompress(rest, 1 << 20))
+        rest = inflater.unconsumed_tail
+    return found < height * line
 
 
 def _compressed(content: bytes) -> bytes:

@@ -10,6 +10,7 @@ from adaloraqat.radiograph.film import turned_over
 from adaloraqat.radiograph.formats.base import LYING, ORIENTATION, Picture
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 256, 257, 258, 259, 262, 339
+_PLANAR, _SEPARATE = 284, 2
 _WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _UNCOMPRESSED = 0, 1, 2, 1
 _FEW_LEVELS = 64  # what is left of 16 bits cut to 8 must keep at least as many, or the film is lost
 
@@ -32,6 +33,16 @@ class Tiff(Picture):
         if tags.get(ORIENTATION) in LYING and tags.get(_COMPRESSION, 1) == _UNCOMPRESSED:
             # Pillow 13 swaps the sides before it decodes, which scrambles what is not compressed.
             image._size = (tags[_WIDTH], tags[_LENGTH])
+        bits = tags.get(_BITS, (8,))
+        if (
+            tags.get(_PLANAR) == _SEPARATE
+            and max(bits) > 8
+            and tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED
+        ):
+            raise FilmError(  # Pillow takes the bytes of one colour for several
+                f"{path.name} has colours of {max(bits)} bits in separate planes, which cannot be read: save "
+                "it as 16-bit grey."
+            )
         image.load()
         sample = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0]
         if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts 8 bits only
@@ -43,7 +54,6 @@ class Tiff(Picture):
             return Image.fromarray(np.asarray(image).view(np.uint32).astype(np.float32))
         if image.mode == "L" and sample == _SIGNED and np.asarray(image).max() > 127:  # and here unsigned
             return Image.fromarray(np.asarray(image).view(np.int8).astype(np.int32))
-        bits = tags.get(_BITS, (8,))
         if len(bits) > 1 and max(bits) > 8:
             if np.asarray(image).max() < _FEW_LEVELS:
                 raise FilmError(
