@@ -22,7 +22,8 @@ from pydicom.uid import (
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import read_film, read_header
 from adaloraqat.radiograph.film import Film, Told, possible_spacing
-from adaloraqat.radiograph.formats.dicom_header import told_by
+from adaloraqat.radiograph.formats.base import quiet
+from adaloraqat.radiograph.formats.dicom_told import told_by
 
 SIDE = 120
 _Y, _X = np.mgrid[0:SIDE, 0:SIDE]
@@ -296,6 +297,69 @@ def coded(meaning: str) -> list[Dataset]:
         ({"BodyPartExamined": ""}, Told()),
         ({"AnatomicRegionSequence": coded("Knee")}, Told(body_part="knee")),
         ({"AnatomicRegionSequence": coded("Chest")}, Told()),
+        *(
+            ({"ViewPosition": word, "SeriesDescription": "Chest"}, Told("lateral"))
+            for word in (
+                "L LAT",
+                "LAT-L",
+                "LATERAL LEFT",
+                "LAT ERECT",
+                "LAT (L)",
+                "CROSS-TABLE LATERAL",
+                "XTABLE",
+                "LATERALE",
+                "L_LAT",
+                "PROFIL",
+                "SEITLICH",
+                "LATERAL PA",
+            )
+        ),
+        ({"ViewPosition": "LAT DECUB"}, Told("frontal")),
+        ({"ViewPosition": "ERECT", "ViewCodeSequence": coded("latéral")}, Told("lateral")),
+        ({"ViewPosition": "SITTING", "SeriesDescription": "Chest LAT"}, Told("lateral")),
+        ({"ViewPosition": "UPRIGHT", "PatientOrientation": ["A", "F"]}, Told("lateral", right_edge="A")),
+        ({"ViewCodeSequence": coded("latero-medial")}, Told("lateral")),
+        ({"ViewCodeSequence": coded("antero-posterior")}, Told("frontal")),
+        *(
+            ({"BodyPartExamined": word}, Told())
+            for word in (
+                "TORACE",
+                "POITRINE",
+                "BORST",
+                "TÓRAX",
+                "TORAKS",
+                "PECHO",
+                "BRYSTKORG",
+                "AIRWAY",
+                "BRONCHUS",
+                "MEDIASTINUM",
+                "GENERAL",
+                "DEFAULT",
+                "BODY",
+                "NULL",
+                "NOT SPECIFIED",
+                "OTHER",
+                "胸部",
+                "T SPINE CHEST",
+                "ABDOMEN CHEST",
+            )
+        ),
+        *(
+            ({"BodyPartExamined": word}, Told(body_part=word.lower()))
+            for word in (
+                "LSPINE",
+                "C SPINE",
+                "TSPINE",
+                "LOW LEG",
+                "KNIE",
+                "PELVIS",
+                "SKULL",
+                "FOOT",
+                "SHOULDER",
+            )
+        ),
+        ({"BodyPartExamined": "SCHÄDEL"}, Told(body_part="schadel")),
+        ({"BodyPartExamined": "HAND_LEFT"}, Told(body_part="hand left")),
         ({"PatientOrientation": ["L", "F"]}, Told(right_edge="L")),
         ({"PatientOrientation": ["R", "F"]}, Told(right_edge="R")),
         ({"PatientOrientation": ["F", "R"]}, Told(on_its_side=True, right_edge="F")),
@@ -306,6 +370,7 @@ def coded(meaning: str) -> list[Dataset]:
 )
 def test_what_the_header_says(elements: dict[str, Any], told: Told) -> None:
     dataset = Dataset()
-    for key, value in elements.items():
-        setattr(dataset, key, value)
+    with quiet():  # pydicom warns of letters with accents
+        for key, value in elements.items():
+            setattr(dataset, key, value)
     assert told_by(dataset) == told

@@ -20,7 +20,7 @@ from adaloraqat.radiograph.film import Film, check_size, grey, scaled, turned_ov
 from adaloraqat.radiograph.formats.base import Header
 from adaloraqat.radiograph.formats.decoders import unknown_syntax
 from adaloraqat.radiograph.formats.dicom import check_holds_film
-from adaloraqat.radiograph.formats.dicom_header import aspect_of, element, flatten, spacing_of, told_by
+from adaloraqat.radiograph.formats.dicom_header import aspect_of, element, flatten, spacing_of
 from adaloraqat.radiograph.formats.dicom_padding import padding, stored_words
 from adaloraqat.radiograph.formats.dicom_pixels import (
     check_fits,
@@ -29,6 +29,7 @@ from adaloraqat.radiograph.formats.dicom_pixels import (
     is_cut_short,
     read_dataset,
 )
+from adaloraqat.radiograph.formats.dicom_told import told_by
 from adaloraqat.radiograph.formats.dicom_views import modality, view_of
 from adaloraqat.radiograph.formats.helper import DecoderDied
 
