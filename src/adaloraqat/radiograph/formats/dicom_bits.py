@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 _ROWS = 256  # that are looked at
-_OFTEN = 0.02  # of the pixels: a value that as many have is a shutter's, or the detector's end
-_LEAST_JUMPS = 0.5  # in a row; ...
+_OFTEN = 0.05  # of the pixels: a value that as many have is a shutter's, or the detector's end
+_SHUTTERS = 2  # whose edges a row passes
+_LEAST_JUMPS = 0.25  # in a row, besides these; ...
 _TIMES = 2  # ... and as many times those of the other reading
 
 _NOTICE = "The header's BitsStored or PixelRepresentation does not fit the pixels and was ignored."
@@ -60,9 +61,10 @@ def _is_better(
 ) -> bool:
     """Return whether `best` jumps where `other` does not, far more often than the reverse."""
     mine, theirs = (np.abs(np.diff(_read(rows, *way).astype(np.int64), axis=1)) for way in (best, other))
-    jumps = steps & (theirs < mine) & (theirs < 1 << best[0] - 1)
+    jumps = np.count_nonzero(steps & (theirs < mine) & (theirs < 1 << best[0] - 1), axis=1)
+    found = int(np.maximum(jumps - _SHUTTERS, 0).sum())
     least = max(1.0, _LEAST_JUMPS * len(rows), _TIMES * float(np.count_nonzero(steps & (theirs > mine))))
-    return bool(np.count_nonzero(jumps) >= least)
+    return found >= least
 
 
 def _often(rows: NDArray[Any]) -> NDArray[np.bool_]:
