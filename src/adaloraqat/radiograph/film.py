@@ -137,10 +137,11 @@ def grey(colour: NDArray[Any]) -> NDArray[Any]:
     return np.rint(luma).astype(np.uint8) if colour.dtype == np.uint8 else luma
 
 
-def scaled(values: NDArray[Any], name: str) -> NDArray[np.float32]:
+def scaled(values: NDArray[Any], name: str, keep: bool = True) -> NDArray[np.float32]:
     """Return (H, W) float32 in [0, 1]: 8-bit values over 255, all others from their least to their greatest.
 
     Detectors store 10 to 16 bits in 16, so the type's own range says nothing. A constant film gives zeros.
+    `keep`: fractions that are in [0, 1] already stay as they are.
 
     Raises:
         FilmError: a value is NaN or infinite.
@@ -152,7 +153,7 @@ def scaled(values: NDArray[Any], name: str) -> NDArray[np.float32]:
         raise FilmError(
             f"{name} holds values that are not finite numbers (NaN or infinity): export the film again."
         )
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+    if keep and values.dtype.kind == "f" and low >= 0 and high <= 1:
         return values.astype(np.float32)  # already in [0, 1]: keep the caller's scale
     if high <= low:
         return np.zeros(values.shape, np.float32)

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from adaloraqat.radiograph import read_film
+from adaloraqat.radiograph.formats.base import quiet
 from adaloraqat.radiograph.formats.dicom_bits import own_bits
 
 SIDE = 120
@@ -120,3 +121,38 @@ def test_the_numbers_of_a_palette_are_not_judged() -> None:
     read = read_film(stored(film ^ 128, PhotometricInterpretation="PALETTE COLOR", **palette))
     assert read.notices == ()
     assert ramp(read.pixels) == pytest.approx(ramp(film), abs=1e-4)
+
+
+def test_a_rescale_to_tiny_numbers_keeps_the_films_contrast() -> None:
+    film = read_film(stored(RescaleSlope="1e-6", RescaleIntercept=0))
+    assert film.pixels == pytest.approx(ramp(SMOOTH), abs=1e-5)
+    assert film.notices == ()
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ["PixelRepresentation"],
+        ["SamplesPerPixel"],
+        ["BitsStored"],
+        ["PhotometricInterpretation"],
+        ["SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation", "BitsStored"],
+    ],
+)
+def test_what_the_header_lacks_is_assumed_with_a_notice(missing: list[str]) -> None:
+    dataset = dcmread(io.BytesIO(stored()))
+    for key in missing:
+        delattr(dataset, key)
+    film = read_film(dataset)
+    assert film.pixels == pytest.approx(ramp(SMOOTH), abs=1e-6)
+    assert film.notices == (f"The header lacks {', '.join(missing)}: the usual was assumed.",)
+
+
+def test_small_letters_are_no_other_photometric_interpretation() -> None:
+    dataset = dcmread(io.BytesIO(stored()))
+    for word, wanted in (("monochrome2", ramp(SMOOTH)), ("Monochrome1", 1 - ramp(SMOOTH))):
+        with quiet():
+            dataset["PhotometricInterpretation"].value = word
+        film = read_film(dataset)
+        assert film.pixels == pytest.approx(wanted, abs=1e-6)
+        assert film.notices == ()

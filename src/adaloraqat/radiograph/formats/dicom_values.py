@@ -63,12 +63,15 @@ def film_of_dataset(dataset: Dataset, name: str) -> Film:
     with refused_as(FilmError(f"{name} is not a readable DICOM film: export or copy it again.")):
         _check(dataset, name)
         notices: list[str] = []
+        _complete(dataset, notices)
         stored = _stored(dataset, name, notices)
         outside = padding(dataset, stored_words(dataset, stored), notices)
-        values = scaled(_presented(dataset, stored, outside, notices), name)
+        values, windowed = _presented(dataset, stored, outside, notices)
+        # values that no window made have no range but their own, however small a rescale makes them
+        pixels = scaled(values, name, keep=windowed)
         spacing = spacing_of(dataset, notices)
         return Film(
-            values,
+            pixels,
             spacing,
             _patient(dataset),
             tuple(notices),
@@ -92,6 +95,27 @@ def _check(dataset: Dataset, name: str) -> None:
         raise FilmError(
             f"{name} has no pixel data: it is truncated or not an image; export or copy it again."
         )
+
+
+def _complete(dataset: Dataset, notices: list[str]) -> None:
+    """Give the header what it lacks and pydicom needs: what nearly all films have."""
+    photometric = str(element(dataset, "PhotometricInterpretation") or "").strip().upper()
+    samples = element(dataset, "SamplesPerPixel") or (3 if photometric.startswith(("RGB", "YBR")) else 1)
+    usual = {
+        "SamplesPerPixel": samples,
+        "PhotometricInterpretation": "MONOCHROME2" if samples == 1 else "RGB",
+        "PixelRepresentation": 0,
+        "BitsStored": element(dataset, "BitsAllocated"),
+    }
+    missing = [key for key in usual if element(dataset, key) in (None, "")]
+    if "PixelData" not in dataset:  # numbers of float need none of them
+        missing = [key for key in missing if key == "PhotometricInterpretation"]
+    for key in missing:
+        setattr(dataset, key, usual[key])
+    if missing:
+        notices.append(f"The header lacks {', '.join(missing)}: the usual was assumed.")
+    if photometric:
+        dataset.PhotometricInterpretation = photometric
 
 
 def _stored(dataset: Dataset, name: str, notices: list[str]) -> NDArray[Any]:
@@ -154,10 +178,13 @@ def _add_transfer_syntax(dataset: Dataset) -> None:
 
 def _presented(
     dataset: Dataset, stored: NDArray[Any], outside: NDArray[np.bool_] | None, notices: list[str]
-) -> NDArray[Any]:
-    """Return (H, W) values with bright = dense as the tags say; padding, where `outside` is set, is black."""
+) -> tuple[NDArray[Any], bool]:
+    """Return (H, W) values with bright = dense as the tags say, and whether a window or VOI LUT made them.
+
+    Padding, where `outside` is set, is black.
+    """
     levels, counts, place = _levels(stored, outside)
-    shown = _shown(dataset, levels, counts, notices)
+    shown, windowed = _shown(dataset, levels, counts, notices)
     values = stored if shown is None else shown[place].reshape(stored.shape)
     inside = values if outside is None else values[~outside]
     if outside is not None:  # before the range is taken: it is not a grey of the film
@@ -166,7 +193,7 @@ def _presented(
         values = turned_over(values)
         if outside is not None:
             values = np.where(outside, values.min(), values)
-    return values
+    return values, windowed
 
 
 def _levels(
@@ -187,13 +214,13 @@ def _levels(
 
 def _shown(
     dataset: Dataset, levels: NDArray[Any], counts: NDArray[np.int64], notices: list[str]
-) -> NDArray[np.float32] | None:
-    """Return what each level is shown as, None where it is shown as it is stored."""
+) -> tuple[NDArray[np.float32] | None, bool]:
+    """Return what each level is shown as, None where as it is stored; and whether by a window or VOI LUT."""
     values = modality(dataset, levels, counts, notices)
     view = view_of(dataset, values, counts, notices)
     if view is None:
-        return None if values is levels else values.astype(np.float32)
-    return view.astype(np.float32)
+        return (None if values is levels else values.astype(np.float32)), False
+    return view.astype(np.float32), True
 
 
 def _patient(dataset: Dataset) -> str | None:
