@@ -340,3 +340,22 @@ def test_a_png_with_fewer_rows_than_it_says_is_refused(tmp_path: Path, deep: boo
     path.write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
     with pytest.raises(FilmError, match="truncated"):
         read_film(path)
+
+
+@pytest.mark.parametrize("quality", [98, 75])
+def test_a_jpeg_with_noise_among_its_data_is_refused(tmp_path: Path, quality: int) -> None:
+    rows, columns = np.mgrid[0:200, 0:200]
+    film = (128 + 90 * np.sin(columns / 17) * np.cos(rows / 23)).astype(np.uint8)
+    film += np.random.default_rng(0).integers(0, 9, film.shape, dtype=np.uint8)
+    film[-20:] = 0  # a flat lower border is no sign by itself
+    path = saved(tmp_path / "film.jpg", Image.fromarray(film), quality=quality)
+    content = path.read_bytes()
+    assert read_film(path).shape == film.shape
+    path.write_bytes(content[:-2] + bytes(40) + content[-2:])  # nor is what an encoder fills up
+    assert read_film(path).shape == film.shape
+    for seed in range(4):
+        noise = np.random.default_rng(seed).integers(0, 254, 800, dtype=np.uint8).tobytes()
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + noise + content[middle + len(noise) :])
+        with pytest.raises(FilmError, match=r"damaged|truncated"):
+            read_film(path)

@@ -22,7 +22,7 @@ from adaloraqat.radiograph.film import MAX_PIXELS
 from adaloraqat.radiograph.formats.decoders import DECODERS, JPEG_2000
 from adaloraqat.radiograph.formats.dicom_bits import own_bits
 from adaloraqat.radiograph.formats.helper import HELPER
-from adaloraqat.radiograph.formats.jpeg import END, JPEG_2000_START, decode, ends_early, frame_size
+from adaloraqat.radiograph.formats.jpeg import END, JPEG_2000_START, decode, ends_early, ends_late, frame_size
 
 _META_START = 132
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -235,8 +235,8 @@ def _decoded_apart(dataset: Dataset, frame: bytes) -> NDArray[Any]:
     return HELPER.decode(str(syntax), DECODERS[syntax].plugin, frame, options)
 
 
-def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
-    """Return whether a JPEG frame ends before its last block, although it decodes.
+def is_damaged(dataset: Dataset, pixels: NDArray[Any]) -> bool:
+    """Return whether a JPEG frame ends before or after its last block, although it decodes.
 
     Args:
         dataset: the file, with its transfer syntax.
@@ -247,5 +247,6 @@ def is_cut_short(dataset: Dataset, pixels: NDArray[Any]) -> bool:
         return False  # the decoders of all others notice it themselves
     frame = _frame(dataset)
     if syntax == JPEGBaseline8Bit:
-        return ends_early(frame, decode(frame), decode)
+        picture = decode(frame)
+        return ends_early(frame, picture, decode) or ends_late(frame, picture)
     return ends_early(frame, pixels, lambda data: own_bits(dataset, _decoded_apart(dataset, data), []))

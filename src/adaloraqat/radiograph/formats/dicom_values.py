@@ -26,7 +26,7 @@ from adaloraqat.radiograph.formats.dicom_pixels import (
     check_fits,
     check_size_of_pixels,
     decoded,
-    is_cut_short,
+    is_damaged,
     read_dataset,
 )
 from adaloraqat.radiograph.formats.dicom_told import told_by
@@ -130,7 +130,7 @@ def _stored(dataset: Dataset, name: str, notices: list[str]) -> NDArray[Any]:
             check_size_of_pixels(dataset, name)  # before a decoder takes memory for it
         values = _pixels(dataset, notices)  # colour comes as RGB
         check_fits(dataset, values, name)
-        short = is_cut_short(dataset, values)
+        damaged = is_damaged(dataset, values)
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             values = apply_color_lut(values, dataset)
     except FilmError:
@@ -148,8 +148,10 @@ def _stored(dataset: Dataset, name: str, notices: list[str]) -> NDArray[Any]:
         else:
             reason = "its pixel data are incomplete or do not fit its header; export or copy it again"
         raise FilmError(f"{name} cannot be read: {reason}.") from error
-    if short:
-        raise FilmError(f"{name} is truncated: part of the film is missing; export or copy it again.")
+    if damaged:
+        raise FilmError(
+            f"{name} is truncated or damaged: part of the film is missing; export or copy it again."
+        )
     return grey(values) if values.ndim == 3 else values
 
 

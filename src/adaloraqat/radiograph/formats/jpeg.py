@@ -20,6 +20,8 @@ from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.formats.base import Picture
 
 _START_OF_SCAN, _PROGRESSIVE, _LOSSLESS = 0xDA, 0xC2, 0xC3
+_SEQUENTIAL = (0xC0, 0xC1)
+_TAIL, _TAILS = 6, 4  # bytes at the end of the data that are changed, and how often
 _JPEG_LS = 0xF7  # what follows this start of frame is laid out as in the others
 END = b"\xff\xd9"
 """The marker that ends a JPEG and a JPEG-LS stream."""
@@ -43,8 +45,11 @@ class Jpeg(Picture):
 
     def _loaded(self, path: Path, image: Image.Image, notices: list[str]) -> Image.Image:
         picture = super()._loaded(path, image, notices)
-        if ends_early(path.read_bytes(), np.asarray(image), decode):
+        data, pixels = path.read_bytes(), np.asarray(image)
+        if ends_early(data, pixels, decode):
             raise FilmError(f"{path.name} is truncated: part of the film is missing; copy it again.")
+        if ends_late(data, pixels):
+            raise FilmError(f"{path.name} is damaged: part of the film is wrong; copy it again.")
         return picture
 
 
@@ -76,6 +81,27 @@ def ends_early(
         if not (last == last[0, 0]).all():
             return False
     return end > 0 and not np.array_equal(decode(data[:end] + probe + data[end:]), pixels)
+
+
+def ends_late(data: bytes, pixels: NDArray[np.generic]) -> bool:
+    """Return whether a JPEG has its last block before its data end, as it has where some of them are damaged.
+
+    Noise among the data is decoded to more or fewer blocks than were there, and what follows is displaced.
+    Where they are too few, `ends_early` finds it; where too many, the decoder never gets to the last bytes.
+
+    Args:
+        data: the JPEG; of a progressive one, and one with restarts, this does not tell enough.
+        pixels: (H, W) or (H, W, C) as `decode` gives them of `data`.
+    """
+    kind, end = _scan(data)
+    if kind not in _SEQUENTIAL or end < 0:
+        return False
+    last = len(data[:end].rstrip(b"\0\xff"))  # what some encoders fill up with
+    first = last - _TAIL
+    if data[first - 1] == 0xFF:  # what follows it belongs to it
+        first -= 1
+    others = (_NOISE[at : at + last - first] for at in range(0, _TAILS * _TAIL, _TAIL))
+    return all(np.array_equal(decode(data[:first] + other + data[last:]), pixels) for other in others)
 
 
 def frame_size(data: bytes) -> tuple[int, int] | None:
