@@ -1,5 +1,6 @@
 """What Python programs hold in memory is read as its file would be; what is no film is refused."""
 
+import gzip
 import io
 from pathlib import Path
 
@@ -55,6 +56,31 @@ def test_nifti_has_its_columns_first(tmp_path: Path, ending: str) -> None:
     (tmp_path / f"film{ending}").write_bytes(b"no NIfTI")
     with pytest.raises(FilmError, match="not a readable NIfTI"):
         read_film(tmp_path / f"film{ending}")
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_the_bytes_of_nifti_are_read_as_its_file(tmp_path: Path, ending: str, kind: type) -> None:
+    path = tmp_path / f"film{ending}"
+    nibabel.save(kind(FILM.T.astype(np.int16), np.eye(4)), path)
+    wanted = read_film(path)
+    for source in (path.read_bytes(), path.rename(tmp_path / "film")):
+        assert np.array_equal(read_film(source).pixels, wanted.pixels)
+    with pytest.raises(FilmError, match="known format"):
+        read_film(gzip.compress(b"something else" * 100))
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("little", [True, False])
+def test_dicom_without_preamble_is_known_by_its_content(tmp_path: Path, implicit: bool, little: bool) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(dicom(FILM, ExplicitVRLittleEndian)))
+    bare, stream = pydicom.Dataset(dict(dataset.items())), io.BytesIO()
+    pydicom.dcmwrite(stream, bare, implicit_vr=implicit and little, little_endian=little)
+    (tmp_path / "film").write_bytes(stream.getvalue())
+    for source in (stream.getvalue(), tmp_path / "film"):
+        assert np.array_equal(read_film(source).pixels, PIXELS)
+    with pytest.raises(FilmError, match="known format"):
+        read_film(b"\x08\0" * 1000)
 
 
 @pytest.mark.parametrize("quality", [100, 50])

@@ -38,7 +38,7 @@ FORMATS: tuple[Format, ...] = (Dicom(), *PICTURES, Npz(), Nifti(), Jsrt())
 KINDS = "PNG, JPEG, TIFF, BMP, WebP, DICOM, NIfTI or npz"
 """The formats, for sentences."""
 
-_START = 132  # bytes: the longest way to a mark, DICOM's
+_START = 512  # bytes: the longest way to a mark, that of packed NIfTI
 
 
 def _suffixes(formats: Iterable[Format]) -> frozenset[str]:

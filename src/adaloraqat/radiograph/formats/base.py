@@ -52,7 +52,7 @@ class Format(ABC):
     """False: a folder's files that have no suffix, or a number (as in UIDs), may be of this format."""
 
     def sniff(self, start: bytes) -> bool:
-        """Return, by its first 132 bytes, whether a file is of this format; it may still be damaged."""
+        """Return, by its first 512 bytes, whether a file is of this format; it may still be damaged."""
         return start.startswith(self.marks)
 
     def claims(self, path: Path) -> bool:

@@ -4,6 +4,7 @@ A study's folder has more in it than films. pydicom, which reads them, is import
 0.25 s.
 """
 
+import struct
 from pathlib import Path
 
 from adaloraqat.errors import FilmError
@@ -37,6 +38,9 @@ _KINDS = (  # begin of the SOP class below _STORAGE, Modality's word, what it is
 )
 _OTHERS = (("1.2.840.10008.1.3.10", "DICOMDIR", "a list of files"),)
 _META_START = 132
+_ENCODINGS = (("<", False), ("<", True), (">", True))
+_LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT")  # whose length has four bytes more
+_BARE_TAGS = 3  # that must follow one another
 _CLASS = b"\x02\x00\x02\x00UI"  # (0002,0002), explicit and little-endian as all meta information
 
 
@@ -86,6 +90,35 @@ def check_holds_film(sop_class: str, name: str) -> None:
         )
 
 
+def _begins_bare(start: bytes) -> bool:
+    """Return whether a file begins with DICOM elements at once, those of meta information or identification.
+
+    Their tags rise, and the length of each leads to the next.
+    """
+    return any(_has_tags(start, order, explicit) for order, explicit in _ENCODINGS)
+
+
+def _has_tags(start: bytes, order: str, explicit: bool) -> bool:
+    place, last = 0, (0, 0)
+    for number in range(_BARE_TAGS):
+        head = start[place : place + 12]
+        if len(head) < 12:
+            return False
+        tag, kind = struct.unpack_from(f"{order}2H", head), head[4:6]
+        if tag <= last or (number == 0 and tag[0] not in (2, 8)):
+            return False
+        if explicit and not (kind.isalpha() and kind.isupper()):
+            return False
+        if explicit and kind in _LONG:
+            place += 12 + int(struct.unpack_from(f"{order}I", head, 8)[0])
+        elif explicit:
+            place += 8 + int(struct.unpack_from(f"{order}H", head, 6)[0])
+        else:
+            place += 8 + int(struct.unpack_from(f"{order}I", head, 4)[0])
+        last = tag
+    return True
+
+
 class Dicom(Format):
     """DICOM: CR, DX or secondary capture, one frame, any usual compression."""
 
@@ -93,8 +126,8 @@ class Dicom(Format):
     needs_suffix = False
 
     def sniff(self, start: bytes) -> bool:
-        """See `Format.sniff`; what comes before the mark is free."""
-        return start[128:] == b"DICM"
+        """See `Format.sniff`; what comes before the mark is free, and old files have none."""
+        return start[128:132] == b"DICM" or _begins_bare(start)
 
     def claims(self, path: Path) -> bool:
         """See `Format.claims`: old files have no mark."""

@@ -4,6 +4,8 @@ The format has no rule for pictures: SimpleITK and nnU-Net save the columns firs
 content tells which it is; in doubt columns come first.
 """
 
+import gzip
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from adaloraqat.radiograph.inverted import chest_likeness
 
 _LEAST_DIFFERENCE = 0.1  # between two ways to lie, in `chest_likeness`
 _MILLIMETRES = 2  # NIFTI_UNITS_MM
+_HEADER = 348  # bytes of NIfTI-1's
+_PACKED, _GZIP = b"\x1f\x8b\x08", 31  # the mark of gzip, and zlib's number of it
 
 
 class Nifti(Format):
@@ -26,8 +30,17 @@ class Nifti(Format):
 
     suffixes = frozenset({".nii", ".nii.gz"})
 
+    def sniff(self, start: bytes) -> bool:
+        """See `Format.sniff`; a packed file shows its mark only unpacked."""
+        if start.startswith(_PACKED):
+            try:
+                start = zlib.decompressobj(_GZIP).decompress(start, _HEADER)
+            except zlib.error:
+                return False
+        return _version(start) is not None
+
     def claims(self, path: Path) -> bool:
-        """See `Format.claims`; a packed file shows its mark only unpacked."""
+        """See `Format.claims`: so that damaged ones are named."""
         return path.name.lower().endswith((".nii", ".nii.gz"))
 
     def holds_film(self, path: Path) -> bool:
@@ -48,7 +61,22 @@ class Nifti(Format):
         with refused_as(
             FilmError(f"{path.name} is not a readable NIfTI file, or is truncated: save it again.")
         ):
-            return film_of_nifti(nibabel.load(path), path.name)
+            if self.claims(path):
+                return film_of_nifti(nibabel.load(path), path.name)
+            with open(path, "rb") as stream:
+                packed = stream.read(len(_PACKED)) == _PACKED
+            with gzip.open(path) if packed else open(path, "rb") as stream:
+                version = _version(stream.read(_HEADER))
+                stream.seek(0)
+                kind = nibabel.Nifti2Image if version == 2 else nibabel.Nifti1Image
+                return film_of_nifti(kind.from_stream(stream), path.name)  # its numbers are read from there
+
+
+def _version(start: bytes) -> int | None:
+    """Return which NIfTI begins so, 1 or 2, in one file; None for anything else."""
+    if len(start) >= _HEADER and start[344:348] == b"n+1\0":
+        return 1
+    return 2 if start[4:12] == b"n+2\0\r\n\x1a\n" else None
 
 
 def film_of_nifti(image: Any, name: str) -> Film:
