@@ -1,9 +1,14 @@
 """The list of formats: one class more is read, searched for and told from the others."""
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from fuzz_seeds import FILM, dicom
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph import Film, find_films, folder, formats, read_film, read_header
@@ -55,3 +60,34 @@ def test_dicoms_mark_counts_before_what_looks_like_a_picture(tmp_path: Path) -> 
     path.write_bytes(b"\x89PNG".ljust(128, b"\0") + b"DICM")
     assert isinstance(formats.format_of(path), Dicom)
     assert find_films(tmp_path) == [path]  # without a suffix, by its mark
+
+
+def test_objects_of_other_classes_without_rows_are_no_films(tmp_path: Path) -> None:
+    """A manufacturer's own, a hanging protocol, spectroscopy, a bare report; and a private film."""
+    classes = {
+        "private": "1.3.12.2.1107.5.9.1",
+        "hanging": "1.2.840.10008.5.1.4.38.1",
+        "assessment": "1.2.840.10008.5.1.4.1.1.90.1",
+        "spectroscopy": "1.2.840.10008.5.1.4.1.1.4.2",
+        "bare": "1.2.840.10008.5.1.4.1.1.88.11",
+        "film": "1.3.46.670589.11.0.0.12.1",
+    }
+    for name, uid in classes.items():
+        dataset = pydicom.dcmread(io.BytesIO(dicom(FILM, ExplicitVRLittleEndian)))
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = uid
+        if name != "film":
+            del dataset.Rows, dataset.Columns, dataset.PixelData
+        if name == "bare":
+            dataset = Dataset(dict(dataset.items()))
+        pydicom.dcmwrite(tmp_path / f"{name}.dcm", dataset, implicit_vr=False, little_endian=True)
+    others: list[tuple[str, str]] = []
+    assert find_films(tmp_path, left_out=lambda path, kind: others.append((path.stem, kind))) == [
+        tmp_path / "film.dcm"
+    ]
+    assert sorted(others) == [
+        ("assessment", "OTHER"),
+        ("bare", "SR"),
+        ("hanging", "OTHER"),
+        ("private", "OTHER"),
+        ("spectroscopy", "SPECTRO"),
+    ]

@@ -30,12 +30,29 @@ _KINDS = (  # begin of the SOP class below _STORAGE, Modality's word, what it is
     ("11", "PR", "a presentation state"),
     ("9", "WAVEFORM", "a waveform"),
     ("104", "DOC", "a document"),
+    ("4.2", "SPECTRO", "spectroscopy"),
     ("481", "RT", "an object of radiotherapy"),
     ("77.1.5.3", "OPT", "a measurement without an image"),
     ("78", "OPM", "a measurement without an image"),
     ("79", "OPM", "a measurement without an image"),
     ("80", "OPM", "a measurement without an image"),
 )
+_OTHER = "OTHER"
+_IMAGES = (
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "6",
+    "7",
+    "12",
+    "13",
+    "14",
+    "20",
+    "77",
+    "128",
+)  # begins of those with pixels
 _OTHERS = (("1.2.840.10008.1.3.10", "DICOMDIR", "a list of files"),)
 _META_START = 132
 _ENCODINGS = (("<", False), ("<", True), (">", True))
@@ -60,7 +77,8 @@ def kind_of_class(sop_class: str) -> tuple[str, str] | None:
 def kind_of_file(path: Path) -> str | None:
     """Return Modality's word ("SEG", "SR") of a file without a film's pixels; None where it may hold a film.
 
-    Only the first bytes are read, so that a folder of 100,000 films is searched quickly.
+    Of most films only the first bytes are read, so that a folder of 100,000 is searched quickly. Objects of a
+    class that is not known (manufacturers have their own) hold no film where their header has no rows.
     """
     if not path.is_file():  # a pipe of that name would be waited for
         return None
@@ -70,11 +88,32 @@ def kind_of_file(path: Path) -> str | None:
     except OSError:
         return None  # reading it says why it cannot be used
     place = start.find(_CLASS, _META_START)
-    if start[_META_START - 4 : _META_START] != b"DICM" or place < 0:
-        return None
-    length = int.from_bytes(start[place + 6 : place + 8], "little")
-    kind = kind_of_class(start[place + 8 : place + 8 + length].rstrip(b"\0 ").decode("ascii", "replace"))
-    return kind[0] if kind else None
+    if start[_META_START - 4 : _META_START] != b"DICM":
+        return _kind_by_header(path) if _begins_bare(start) else None
+    length = int.from_bytes(start[place + 6 : place + 8], "little") if place >= 0 else 0
+    sop_class = start[place + 8 : place + 8 + length].rstrip(b"\0 ").decode("ascii", "replace")
+    kind = kind_of_class(sop_class)
+    if kind is not None:
+        return kind[0]
+    known = sop_class.removeprefix(_STORAGE).split(".")[0] in _IMAGES and sop_class.startswith(_STORAGE)
+    return None if known else _kind_by_header(path)
+
+
+def _kind_by_header(path: Path) -> str | None:
+    """See `kind_of_file`; also of objects without meta information."""
+    with quiet():
+        from adaloraqat.radiograph.formats.dicom_header import element
+        from adaloraqat.radiograph.formats.dicom_pixels import read_dataset
+
+        try:
+            dataset = read_dataset(path, before_pixels=True)
+        except Exception:  # of many kinds; reading it says why it cannot be used
+            return None
+        sop_class = str(element(dataset, "SOPClassUID") or "")
+        kind = kind_of_class(sop_class)
+        if kind is not None:
+            return kind[0]
+        return _OTHER if sop_class and element(dataset, "Rows") is None else None
 
 
 def check_holds_film(sop_class: str, name: str) -> None:
@@ -138,7 +177,7 @@ class Dicom(Format):
         return kind_of_file(path) is None
 
     def kind(self, path: Path) -> str:
-        """See `Format.kind`: Modality's word, as SEG, SR, PR, KO or RT."""
+        """See `Format.kind`: Modality's word, as SEG, SR, PR, KO or RT; OTHER where there is none."""
         return kind_of_file(path) or super().kind(path)
 
     def header(self, path: Path) -> Header:
