@@ -15,7 +15,8 @@ from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.from_bundle import state_of_bundle
 from adaloraqat.models.sam import decode, encode
 from adaloraqat.radiograph import read_film
-from adaloraqat.training.run import load_published, names_run
+from adaloraqat.training import parse_recipe
+from adaloraqat.training.run import knows_points, load_published, names_run
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,15 @@ def test_a_bundle_of_integers_comes_back_but_for_the_rounding_of_activations(tmp
         own, _ = decode(model, encode(model, torch.from_numpy(image)[None]), torch.from_numpy(boxes)[None])
     assert np.mean((own.numpy().ravel() > 0) == (np.asarray(logits).ravel() > 0)) > 0.98
     assert 0.1 < np.mean(np.asarray(logits) > 0) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("weights", "known"), [("lung-field", True), ("lung-field-fast", False), ("base", False)]
+)
+def test_what_begins_at_a_bundle_knows_points_if_that_does(weights: str, known: bool) -> None:
+    stage = {"name": "decoder", "kind": "full", "train": "decoder"}
+    recipe = parse_recipe({"name": "more", "base": {"weights": weights}, "stages": [stage]})
+    assert knows_points(recipe) is known
 
 
 def test_damaged_graphs_are_refused(segmenter: Segmenter, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adaloraqat.bundle.engine import FloatArray
-from adaloraqat.bundle.format import BOX_LABELS, Bundle, Prompt, StoredPrecision
+from adaloraqat.bundle.format import BOX_LABELS, Bundle, Prompt, StoredPrecision, load_bundle
 from adaloraqat.bundle.segmenter import Segmenter
 from adaloraqat.bundle.shipped import is_model_name
 from adaloraqat.errors import CheckpointError, FilmError, RecipeError
@@ -19,7 +19,7 @@ from adaloraqat.lowrank.lora import merge_lora
 from adaloraqat.models.checkpoints import load_base
 from adaloraqat.models.families import SegmentationModel, accepts_boxes, build, resize
 from adaloraqat.models.lite_medsam import LiteMedSam, with_fine_grid
-from adaloraqat.models.published import SHIPPED_BASE, is_name, preprocessing_of
+from adaloraqat.models.published import SHIPPED_BASE, is_bundle, is_name, preprocessing_of
 from adaloraqat.models.registry import architecture
 from adaloraqat.models.sam import architecture_of, decode, encode
 from adaloraqat.quantize.policy import PrecisionPolicy
@@ -352,12 +352,14 @@ def masks_trained(recipe: Recipe) -> bool:
 def knows_points(recipe: Recipe) -> bool:
     """Whether points and masks mean anything to what a recipe trains.
 
-    They do where it trains with clicks, or starts from published weights or a run that does; not to what was
-    trained from scratch with boxes, the base that ships among it.
+    They do where it trains with clicks, or starts from published weights, or from a run or a bundle that knows
+    them; not to what was trained from scratch with boxes, the base that ships among it.
     """
     if recipe.prompts.clicks is not None or recipe.base.weights is None:
         return recipe.prompts.clicks is not None
     weights = recipe.base.weights
     if names_run(weights):
         return knows_points(load_recipe(Path(weights) / RECIPE))
+    if is_bundle(weights):
+        return load_bundle(weights).accepts_points
     return weights != SHIPPED_BASE
