@@ -81,7 +81,9 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
     from adaloraqat.bundle.timing import interleaved
 
-    policies = sorted({"fp32", *(backend.split()[1] for backend in arguments.backends)} & {"fp32", "qmedsam", "w8"})
+    policies = sorted(
+        {"fp32", *(backend.split()[1] for backend in arguments.backends)} & {"fp32", "qmedsam", "w8"}
+    )
     sizes = prepare_models(folder, arguments.geometries, policies)
     os.environ["ADALORAQAT_CACHE"] = str(folder / "cache")  # OpenVINO's compiled models, none from before
     candidates = [
