@@ -352,8 +352,8 @@ def masks_trained(recipe: Recipe) -> bool:
 def knows_points(recipe: Recipe) -> bool:
     """Whether points and masks mean anything to what a recipe trains.
 
-    They do where it trains with clicks, or starts from published weights, or from a run or a bundle that knows
-    them; not to what was trained from scratch with boxes, the base that ships among it.
+    They do where it trains with clicks, or starts from published weights, or from a run or a bundle that
+    knows them; not to what was trained from scratch with boxes, the base that ships among it.
     """
     if recipe.prompts.clicks is not None or recipe.base.weights is None:
         return recipe.prompts.clicks is not None
