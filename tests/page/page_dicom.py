@@ -160,6 +160,29 @@ def _bare(made: FileDataset) -> Dataset:
     return bare
 
 
+def _of_region(meaning: str) -> dict[str, Any]:
+    """Return the elements of a film of a region named in its own language."""
+    region = Dataset()
+    region.CodeMeaning = meaning
+    return {"SpecificCharacterSet": "ISO_IR 192", "AnatomicRegionSequence": [region]}
+
+
+TOLD: dict[str, dict[str, Any]] = {
+    "lateral-by-words": {"ViewPosition": "PROFIL GAUCHE"},
+    "lateral-by-description": {"SeriesDescription": "Thorax_Seitliche"},
+    "lateral-by-rows": {"PatientOrientation": ["A", "F"]},
+    "oblique": {"ViewPosition": "SCHRAG"},
+    "chest-abroad": {"BodyPartExamined": "TORAKS"},
+    "part-abroad": {"BodyPartExamined": "HRUDNI KOS"},
+    "unheard-of-part": {"BodyPartExamined": "RINTA"},
+    "knee": {"BodyPartExamined": "KNIE"},
+    "shoulder": _of_region("Épaule  droite, 2 vues"),
+    "on-its-side": {"PatientOrientation": ["H", "L"]},
+    "rows-to-the-back": {"PatientOrientation": ["P", "R"]},
+    "sure-sides": {"PatientOrientation": ["L", "F"], "ViewPosition": "PA", "BodyPartExamined": "CHEST"},
+}
+"""What headers say of view, part and how the film lies: films of which only some have sure sides."""
+
 _WINDOW = {"WindowCenter": ["1000", "2200"], "WindowWidth": ["50", "3000"]}
 
 DICOM: dict[str, Callable[[Path], None]] = {
@@ -179,4 +202,5 @@ DICOM: dict[str, Callable[[Path], None]] = {
     "voi-table.dcm": _tables,
     "colour-runs.dcm": _colour_runs,
     "old.dcm": _without_meta,
+    **{f"{name}.dcm": _plain(ExplicitVRLittleEndian, 32, **told) for name, told in TOLD.items()},
 }

@@ -131,6 +131,8 @@ def _structures(
     ratio = measures["cardiothoracic_ratio"] or 0.0
     assert said["structures"]["sidesCertain"] == result.structures.sides_certain
     assert said["structures"]["sidesFrom"] == result.structures.sides_from
+    assert said["structures"]["standardView"] == result.structures.standard_view
+    assert ("cardiothoracicRatio" in said["structures"]) == (measures["cardiothoracic_ratio"] is not None)
     return (
         float(agree.mean()),
         abs(said["structures"].get("cardiothoracicRatio", 0.0) - ratio),

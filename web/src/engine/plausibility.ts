@@ -25,6 +25,8 @@ const DICE_MIN = 0.9; // expected Dice
 const UNDECIDED = [0.25, 0.75];
 const OUTSIDE_MAX = 0.3;
 const UNDECIDED_MAX = 0.35;
+/** The warnings of a film on which right, left and widths mean something else than on an upright frontal one. */
+const NO_STANDARD_VIEW = ["blank-film", "upside-down", "lateral", "oblique", "not-a-chest", "on-its-side"];
 
 /** What the rules about the film look at: its thumbnail, its whole size, and what its header says. */
 export interface Seen {
@@ -76,6 +78,11 @@ export function filmWarnings(seen: Seen): string[] {
     "on-its-side: the film looks like a chest film that lies on its side; rotate it and try again.",
   );
   return found;
+}
+
+/** Tell whether one of the warnings speaks of another view than an upright frontal one. */
+export function isOtherView(warnings: string[]): boolean {
+  return warnings.some((said) => NO_STANDARD_VIEW.includes(said.split(":")[0]));
 }
 
 /**

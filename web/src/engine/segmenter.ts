@@ -7,11 +7,11 @@ import type { Box, Tokens } from "./geometry";
 import { extremes, roundHalfEven } from "./numeric";
 import type { Grid } from "./numeric";
 import { withRequiredInput } from "./onnx_inputs";
-import { filmWarnings, maskWarnings, thumbnailOf } from "./plausibility";
+import { filmWarnings, isOtherView, maskWarnings, thumbnailOf } from "./plausibility";
 import { Frame, preprocess } from "./preprocess";
 import { configure, floats, integers, openGraph, run } from "./runtime";
 import type { Graph } from "./runtime";
-import { structuresOf } from "./structures";
+import { structuresOf, withoutView } from "./structures";
 import { checkSupport } from "./support";
 import { BundleError, FilmError } from "./types";
 import type { BundleInfo, Embedded, EngineOptions, Film, Prompt, Result } from "./types";
@@ -165,6 +165,8 @@ export class Segmenter {
     const shown = { mask, logits: logits.data, predictedIou: answer.quality, lungs: found?.lungs, embedding: embedded.embedding };
     const model = this.document.quality;
     const expected: { quality: number; error?: number } = asked || !model ? { quality: answer.quality } : expectedQuality(model, shown);
+    const ofFilm = filmWarnings(seen);
+    const structures = found && isOtherView(ofFilm) ? withoutView(found.structures) : found?.structures;
     const doubts = maskWarnings(seen, thumbnail.step, logits, mask, expected.quality, given, expected.error);
     return {
       width: logits.width,
@@ -172,12 +174,12 @@ export class Segmenter {
       mask,
       quality: expected.quality,
       qualityError: expected.error,
-      structures: found?.structures,
+      structures,
       box,
       boxSource: source,
       areaPx,
       areaMm2: spacing && areaPx * spacing.row * spacing.column,
-      warnings: [...filmWarnings(seen), ...doubts, ...(found?.warnings ?? [])],
+      warnings: [...ofFilm, ...doubts, ...(found?.warnings ?? [])],
       notices: embedded.notices,
       seconds: (performance.now() - started) / 1000,
     };

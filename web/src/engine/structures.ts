@@ -3,7 +3,7 @@
 import { removeSmallComponents } from "./components";
 import type { Grid } from "./numeric";
 import type { Frame } from "./preprocess";
-import type { Spacing, Structures } from "./types";
+import type { Edge, Spacing, Structures } from "./types";
 
 const MIRRORED =
   "mirrored-or-dextrocardia: the heart appears on the patient's right; the film may be mirrored, so do not rely on right and left.";
@@ -18,14 +18,14 @@ export interface HeadAnswer {
 /**
  * Return the structures of a film, both lungs as the head alone sees them, and the warning that they raise.
  *
- * @param rightEdge the patient's side that the header says is at the image's right.
+ * @param rightEdge the direction of the patient that the header says is at the image's right.
  * @param limit probability from which on a film counts as mirrored.
  */
 export function structuresOf(
   mask: Uint8Array,
   answer: HeadAnswer,
   frame: Frame,
-  rightEdge: "L" | "R" | undefined,
+  rightEdge: Edge | undefined,
   limit: number,
   spacing?: Spacing,
 ): { structures: Structures; lungs: Uint8Array; warnings: string[] } {
@@ -35,7 +35,8 @@ export function structuresOf(
   const heart = frame.logitsToOriginal(removeSmallComponents(plane(2), 1)).data;
   const turned = rightEdge === "R"; // the header says that the image's left shows the patient's left
   const probability = 1 / (1 + Math.exp(-answer.mirrored));
-  const certain = (turned ? 1 - probability : probability) < limit;
+  const mirrored = (turned ? 1 - probability : probability) >= limit;
+  const fromHeader = rightEdge === "L" || rightEdge === "R";
   const right = new Uint8Array(mask.length);
   const hearts = new Uint8Array(mask.length);
   const lungs = new Uint8Array(mask.length);
@@ -54,8 +55,9 @@ export function structuresOf(
   const structures: Structures = {
     right,
     heart: hearts,
-    sidesFrom: rightEdge === undefined ? "standard view" : "header",
-    sidesCertain: certain,
+    sidesFrom: fromHeader ? "header" : "standard view",
+    sidesCertain: !mirrored,
+    standardView: true,
     cardiothoracicRatio: cardiothoracicRatio(hearts, mask, width, height),
     rightPx,
     leftPx,
@@ -63,7 +65,13 @@ export function structuresOf(
     rightMm2: pixel && rightPx * pixel,
     leftMm2: pixel && leftPx * pixel,
   };
-  return { structures, lungs, warnings: certain ? [] : [MIRRORED] };
+  const sure = fromHeader || rightEdge === undefined ? structures : withoutView(structures);
+  return { structures: sure, lungs, warnings: mirrored ? [MIRRORED] : [] };
+}
+
+/** Return the structures of a film that is no upright frontal one. */
+export function withoutView(structures: Structures): Structures {
+  return { ...structures, sidesCertain: false, standardView: false, cardiothoracicRatio: undefined };
 }
 
 /** Return the greatest width of the heart over the greatest of the chest within one row; undefined where unknown. */

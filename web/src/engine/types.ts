@@ -39,9 +39,11 @@ export interface Told {
   /** A word for a part that is not the chest. */
   bodyPart?: string;
   onItsSide: boolean;
-  /** Which of the patient's sides the image's right edge shows. */
-  rightEdge?: "L" | "R";
+  /** Which direction of the patient the image's right edge shows; of an upright frontal film "L" or "R". */
+  rightEdge?: Edge;
 }
+
+export type Edge = "L" | "R" | "A" | "P" | "H" | "F";
 
 /** A DICOM film's header without its pixels. */
 export interface DicomHeader {
@@ -99,6 +101,8 @@ export interface Structures {
   heart: Uint8Array;
   sidesFrom: "header" | "standard view";
   sidesCertain: boolean;
+  /** Whether nothing says that this is another view than an upright frontal one; of another neither sides nor ratios mean anything. */
+  standardView: boolean;
   cardiothoracicRatio?: number;
   rightPx: number;
   leftPx: number;

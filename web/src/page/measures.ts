@@ -33,9 +33,10 @@ export function measures(result: Outlined, milliseconds: number | undefined): Me
 /** Right and left lung, heart and cardiothoracic ratio, of models that tell them apart. */
 function further({ structures }: Outlined): Measure[] {
   if (!structures) return [];
-  const { sidesCertain, cardiothoracicRatio, rightPx, leftPx, rightMm2, leftMm2, heartPx } = structures;
+  const { sidesCertain, standardView, cardiothoracicRatio, rightPx, leftPx, rightMm2, leftMm2, heartPx } = structures;
   const size = (px: number, mm2: number | undefined): string => (mm2 === undefined ? `${count(px)} px` : `${(mm2 / 100).toFixed(1)} cm²`);
-  const more = sidesCertain ? {} : { more: "uncertain: the film may be mirrored" };
+  const why = standardView ? "the film may be mirrored" : "the film is no upright frontal one";
+  const more = sidesCertain ? {} : { more: `uncertain: ${why}` };
   const rows: Measure[] = [
     { name: "Right lung", value: size(rightPx, rightMm2), ...more },
     { name: "Left lung", value: size(leftPx, leftMm2), ...more },

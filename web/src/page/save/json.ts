@@ -41,7 +41,7 @@ export function entryOf(film: Item, mask: string | null = null): Record<string, 
 /** What is measured on structures, with the shell's keys; null of a model that does not tell them apart. */
 function measuresOf({ structures }: Outlined): Record<string, unknown> | null {
   if (!structures) return null;
-  const { rightPx, leftPx, rightMm2, leftMm2, cardiothoracicRatio: ratio } = structures;
+  const { rightPx, leftPx, rightMm2, leftMm2, standardView, cardiothoracicRatio: ratio } = structures;
   const area = (px: number, mm2: number | undefined): Record<string, number | null> => ({
     area_px: px,
     area_mm2: mm2 === undefined ? null : round(mm2, 2),
@@ -51,7 +51,7 @@ function measuresOf({ structures }: Outlined): Record<string, unknown> | null {
     cardiothoracic_ratio: ratio === undefined ? null : round(ratio, 4),
     right_lung: area(rightPx, rightMm2),
     left_lung: area(leftPx, leftMm2),
-    lung_ratio: leftPx ? round(rightPx / leftPx, 4) : null,
+    lung_ratio: standardView && leftPx ? round(rightPx / leftPx, 4) : null,
     heart_area_px: structures.heartPx,
     sides_from: structures.sidesFrom,
     sides_certain: structures.sidesCertain,

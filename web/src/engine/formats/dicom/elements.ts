@@ -5,6 +5,8 @@ import dcmjs from "dcmjs";
 
 const GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"];
 
+const LATIN = new TextDecoder("latin1").decode(Uint8Array.from({ length: 256 }, (_, byte) => byte));
+
 /** What is faulty in a header, to be answered with a notice. */
 export class Unusable extends Error {}
 
@@ -79,9 +81,16 @@ export class DataSet {
   words(...keys: string[]): string {
     const one = (all: unknown[]): string[] => (all.length === 1 ? [String(all[0])] : []); // several are no text
     const found = keys.flatMap((key) =>
-      key.endsWith("Sequence") ? this.items(key).map((item) => item.text("CodeMeaning")) : one(this.values(key)),
+      key.endsWith("Sequence") ? this.items(key).map((item) => this.decoded(item.text("CodeMeaning"))) : one(this.values(key)),
     );
     return found.join(" ").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
+  }
+
+  /** Return the text of an item, which dcmjs takes for Latin-1 whatever the file says; of UTF-8 as it is. */
+  private decoded(text: string): string {
+    if (this.text("SpecificCharacterSet") !== "ISO_IR 192") return text;
+    const bytes = Array.from(text, (letter) => LATIN.indexOf(letter));
+    return bytes.includes(-1) ? text : new TextDecoder().decode(Uint8Array.from(bytes));
   }
 
   /** Give the one frame of an enhanced object its functional groups' elements at the top (PS3.3 C.7.6.16). */

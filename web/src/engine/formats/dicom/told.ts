@@ -1,48 +1,88 @@
-/** What a DICOM header says of view, body part and how the film lies: `formats/dicom_header.py`. */
+/** What a DICOM header says of view, body part and how the film lies: `formats/dicom_told.py`. */
 
-import type { Told } from "../../types";
+import type { Edge, Told } from "../../types";
 import type { DataSet } from "./elements";
 
-const LATERAL_VIEWS = new Set(["LL", "RL", "LAT", "LLAT", "RLAT", "LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "XTL", "ML", "LM"]);
-const OBLIQUE_VIEWS = new Set(["LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LO", "RO", "OBL", "OBLIQUE"]);
-const FRONTAL_VIEWS = new Set(["PA", "AP", "LLD", "RLD"]); // decubitus films are frontal
-const LATERAL = /\b(lat|lateral|latero-?lateral|seitlich|profil)\b(?! decub)/;
-const OBLIQUE = /\boblique\b/;
-const FRONTAL = /\b(pa|ap|p\.a\.?|a\.p\.?|postero-?anterior|antero-?posterior|frontal|decub\w*)\b/;
+const LETTER = "[\\p{L}\\p{N}_]";
+const BOUNDARY = `(?:(?<=${LETTER})(?!${LETTER})|(?<!${LETTER})(?=${LETTER}))`;
+
+/** Return an expression in which \b and \w mean letters of any language, as in Python. */
+function pattern(...parts: string[]): RegExp {
+  return new RegExp(parts.join("").replaceAll("\\b", BOUNDARY).replaceAll("\\w", LETTER), "u");
+}
+
+const LATERAL_VIEWS = new Set(["ll", "rl", "llat", "rlat", "xtl", "xtlat", "ml", "lm"]);
+const OBLIQUE_VIEWS = new Set(["llo", "rlo", "lao", "rao", "lpo", "rpo", "lo", "ro", "obl"]);
+const FRONTAL_VIEWS = new Set(["pa", "ap", "lld", "rld"]); // decubitus films are frontal
+const LATERAL = pattern(
+  "\\b(l?lat|r?lat|latero?|lateral\\w*|laterolateral|seitlich\\w*|profil\\w*|perfil|x-?table|cross ?table)\\b",
+  "(?! decub)",
+);
+const OBLIQUE = pattern("\\b(obl|obliqu\\w*|oblicu\\w*|schrag\\w*)\\b");
+const FRONTAL = pattern("\\b(pa|ap|p\\.a\\.?|a\\.p\\.?|postero ?anterior\\w*|antero ?posterior\\w*|frontal\\w*|decub\\w*)\\b");
 const FREE_TEXT = ["SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription"];
-const CHEST = /chest|thora|torax|thx|cxr|lung|pulm|\brib|cost(al|ae)|heart|cardia|torso|trunk|whole ?body|babygram|brust/;
-const NO_PART = new Set(["", "UNKNOWN", "OTHER", "NONE", "NA", "N/A", "UNDEFINED", "UNSPECIFIED", "SKULL TO FEET"]);
+
+const CHEST = pattern(
+  "chest|thora|torax|torac|toraks|toras|poitrin|borst(?!el)|pecho|petto|bryst|brost|peito|hrud|klatk|",
+  "thx|cxr|lung|pulm|poumon|\\brib|cost(al|ae)|heart|cardia|torso|trunk|whole ?body|babygram|brust|airway|",
+  "bronch|mediastin|trachea",
+);
+/** Of PS3.16 annex L and hospitals' own lists; a part that is none of these may be a chest in any language. */
+const OTHER_PART = pattern(
+  "\\b(abd\\w*|pelv\\w*|beck\\w*|bassin|bacino|hips?|hufte?|hanche|cadera|anca|femur|thighs?|legs?|bein|",
+  "oberschenkel|unterschenkel|knees?|kneejoint|knie\\w*|genou|rodilla|ginocchio|joelho|patella|tib ?fib\\w*|",
+  "tibia|fibula|calf|ankles?|sprunggelenk|cheville|tobillo|caviglia|calcaneus|heel|foot|feet|fuss|pied|",
+  "pie|piede|toes?|zehen?|hallux|hands?|main|mano|mao|fingers?|thumbs?|daumen|doigt|dedo|dito|wrists?|",
+  "handgelenk|poignet|muneca|polso|forearms?|unterarm|radius|ulna|elbows?|ellenbogen|coude|codo|gomito|",
+  "humerus|oberarm|upper arm|arms?|shoulders?|schulter\\w*|epaule|hombro|spalla|ombro|clavic\\w*|scapula|",
+  "ac joints?|skulls?|schadel|crane|craneo|cranio|heads?|kopf|tete|cabeza|testa|cabeca|brain|hirn|orbits?|",
+  "eyes?|nose|nasal\\w*|nasenbein|sinus\\w*|nnh|face|facial|jaw|mandib\\w*|maxill\\w*|tmj|zygoma|teeth|tooth|",
+  "dental|ears?|mastoid\\w*|neck|hals|cou|cuello|collo|larynx|pharynx|([a-z]{1,2} ?)?spine|headneck|",
+  "wirbelsaule|hws|lws|bws|rachis|columna|colonna|coluna|cervical\\w*|lumb\\w*|sacr\\w*|coccyx|sijoint|",
+  "breasts?|mamm\\w*|bladder|kidneys?|renal|nieren?|urinary\\w*|ivu|stomach|magen|colon|bowel|rectum|liver|",
+  "leber|gallbladder|pancreas|spleen|adrenal|thyroid|tongue|mouth|sternum|uterus|prostate|extremit\\w*|",
+  "(upper|lower) (limb|extremity)|limbs?|hip joint)\\b",
+);
 
 /** Return what the header says; nothing where it says nothing, or contradicts itself in free text. */
 export function toldBy(data: DataSet): Told {
   const orientation = orientationOf(data);
   const onItsSide = orientation !== undefined && "HF".includes(orientation[0]) && !"HF".includes(orientation[1]);
-  const rightEdge = orientation?.[0];
-  const edge = rightEdge === "L" || rightEdge === "R" ? { rightEdge } as const : {};
+  const edge = orientation && { rightEdge: orientation[0] };
   return { view: viewOf(data, orientation), bodyPart: bodyPartOf(data), onItsSide, ...edge };
 }
 
-function viewOf(data: DataSet, orientation: string[] | undefined): Told["view"] {
-  const position = data.words("ViewPosition").toUpperCase().replace(/_/g, " ").split(/\s+/).filter(Boolean).join(" ");
+function viewOf(data: DataSet, orientation: [Edge, Edge] | undefined): Told["view"] {
+  const position = plain(data.words("ViewPosition"));
   if (LATERAL_VIEWS.has(position)) return "lateral";
   if (OBLIQUE_VIEWS.has(position)) return "oblique";
   if (FRONTAL_VIEWS.has(position)) return "frontal";
-  const coded = data.words("ViewCodeSequence");
-  if (OBLIQUE.test(coded)) return "oblique";
-  const lies = orientation && "AP".includes(orientation[0]) && "HF".includes(orientation[1]);
-  if (LATERAL.test(coded) || (coded === "" && lies)) return "lateral";
-  if (coded || position) return FRONTAL.test(`${coded} ${position.toLowerCase()}`) ? "frontal" : undefined;
-  const said = data.words(...FREE_TEXT).replace(/_/g, " ");
+  const coded = plain(data.words("ViewCodeSequence"));
+  for (const said of [position, coded]) {
+    if (OBLIQUE.test(said)) return "oblique";
+    if (LATERAL.test(said)) return "lateral";
+    if (FRONTAL.test(said)) return "frontal";
+  }
+  if (coded === "" && orientation && "AP".includes(orientation[0]) && "HF".includes(orientation[1])) return "lateral";
+  const said = plain(data.words(...FREE_TEXT));
   return LATERAL.test(said) && !FRONTAL.test(said) ? "lateral" : undefined;
 }
 
+/** Return the word for a part of the body that is not the chest, at most 30 plain letters. */
 function bodyPartOf(data: DataSet): string | undefined {
-  const part = data.words("BodyPartExamined") || data.words("AnatomicRegionSequence");
-  if (NO_PART.has(part.toUpperCase()) || CHEST.test(part)) return undefined;
+  const part = plain(data.words("BodyPartExamined") || data.words("AnatomicRegionSequence"));
+  if (CHEST.test(part) || !OTHER_PART.test(part)) return undefined;
   return part.replace(/[^a-z ]+/g, " ").slice(0, 30).trim() || undefined;
 }
 
-function orientationOf(data: DataSet): string[] | undefined {
+/** Return words without accents, each apart from the next by one blank. */
+function plain(text: string): string {
+  const bare = text.normalize("NFKD").replace(/\p{Mn}/gu, "").replaceAll("ø", "o").replaceAll("ß", "ss");
+  return bare.replace(/[^\p{L}\p{N}_.]|_/gu, " ").split(/\s+/).filter(Boolean).join(" ");
+}
+
+/** Return the main direction of rows and of columns. */
+function orientationOf(data: DataSet): [Edge, Edge] | undefined {
   const given = data.values("PatientOrientation").map((part) => String(part).trim().toUpperCase().slice(0, 1));
-  return given.length === 2 && given.every((part) => part !== "" && "APLRHF".includes(part)) ? given : undefined;
+  return given.length === 2 && given.every((part) => part !== "" && "APLRHF".includes(part)) ? (given as [Edge, Edge]) : undefined;
 }
