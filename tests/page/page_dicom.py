@@ -183,6 +183,107 @@ TOLD: dict[str, dict[str, Any]] = {
 }
 """What headers say of view, part and how the film lies: films of which only some have sure sides."""
 
+
+def _film(seed: int, **elements: Any) -> Callable[[Path], None]:
+    return _plain(ExplicitVRLittleEndian, seed, **elements)
+
+
+def _padded_range(path: Path) -> None:
+    values = of_bits(grey(33), 12)
+    frame = np.ones(values.shape, bool)
+    frame[15:-15, 20:-20] = False
+    values = np.where(frame, np.random.default_rng(0).integers(0, 100, values.shape), values + 101)
+    _save(dataset(values.astype(np.uint16), 16, PixelPaddingValue=0, PixelPaddingRangeLimit=100), path)
+
+
+def _table(entries: NDArray[Any], bits: int) -> list[Dataset]:
+    item = Dataset()
+    item.add_new(0x00283002, "US", [len(entries), 0, bits])
+    item.add_new(0x00283006, "OW", entries.tobytes())
+    return [item]
+
+
+_CURVE = np.rint(np.linspace(0, 1, 4096) ** 0.7 * 255)
+
+
+def _without(*keys: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        made = dataset(of_bits(grey(34), 16), 16)
+        for key in keys:
+            delattr(made, key)
+        _save(made, path)
+
+    return write
+
+
+def _small_letters(path: Path) -> None:
+    made = dataset(of_bits(grey(35), 12), 12)
+    made["PhotometricInterpretation"]._value = "Monochrome1"
+    _save(made, path)
+
+
+def _misfit(
+    bits: int, signed: int, minus: int = 0, syntax: UID = ExplicitVRLittleEndian
+) -> Callable[[Path], None]:
+    """A film of 12 bits with another number of them, or another sign, in its header."""
+
+    def write(path: Path) -> None:
+        values = (of_bits(grey(36), 12).astype(int) - minus).astype(np.int16)
+        values[:20] = values.min()  # a shutter
+        made = dataset(values.view(np.uint16), 16)
+        if syntax != ExplicitVRLittleEndian:
+            made.compress(syntax)
+        made.BitsStored, made.PixelRepresentation = bits, signed
+        made.HighBit = bits - 1
+        made.save_as(path, enforce_file_format=True)
+
+    return write
+
+
+def _upper_bits(signed: int) -> Callable[[Path], None]:
+    """Values in the upper 12 bits of 16, with a sign or taken for such, and something else below."""
+
+    def write(path: Path) -> None:
+        values = (of_bits(grey(36), 12).astype(int) - 2048 * signed) * 16 + 5
+        _save(dataset(values.astype("<i2" if signed else "<u2"), 12, HighBit=15), path)
+
+    return write
+
+
+WRONG: dict[str, Callable[[Path], None]] = {
+    "padding-of-film": _film(33, PixelPaddingValue=0, PixelPaddingRangeLimit=2500),
+    "padding-range": _padded_range,
+    "short-table": _film(33, ModalityLUTSequence=_table((np.arange(300) * 10).astype("<u2"), 16)),
+    "flat-table": _film(33, ModalityLUTSequence=_table(np.zeros(4096, "<u2"), 16)),
+    "modality-table-8": _film(33, ModalityLUTSequence=_table(_CURVE.astype("u1"), 8)),
+    "voi-table-8": _film(33, VOILUTSequence=_table(_CURVE.astype("u1"), 8)),
+    "voi-table-8-in-16": _film(33, VOILUTSequence=_table(_CURVE.astype("<u2"), 8)),
+    "tiny-rescale": _film(33, RescaleSlope="1e-6", RescaleIntercept="0"),
+    "tiny-rescale-inverse": _film(
+        33, RescaleSlope="1e-6", RescaleIntercept="0", PhotometricInterpretation="MONOCHROME1"
+    ),
+    "no-sign": _without("PixelRepresentation"),
+    "bare-header": _without(
+        "SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation", "BitsStored", "HighBit"
+    ),
+    "small-letters": _small_letters,
+    "too-few-bits": _misfit(10, 0),
+    "far-too-few-bits": _misfit(8, 0),
+    "no-sign-bit": _misfit(12, 1),
+    "a-sign-bit": _misfit(16, 0, 2048),
+    "a-sign-bit-of-12": _misfit(12, 0, 2048),
+    "a-sign-bit-and-few-bits": _misfit(10, 1, 2048),
+    "sure-bits": _misfit(12, 1, 2048),
+    "too-few-bits-in-runs": _misfit(10, 0, syntax=RLELossless),
+    "a-sign-bit-in-runs": _misfit(12, 0, 2048, syntax=RLELossless),
+    "no-sign-bit-in-jpeg-ls": _misfit(12, 1, syntax=JPEGLSLossless),
+    "a-sign-bit-in-jpeg-ls": _misfit(12, 0, 2048, syntax=JPEGLSLossless),
+    "no-sign-bit-in-jpeg-2000": _misfit(12, 1, syntax=JPEG2000Lossless),
+    "upper-bits": _upper_bits(0),
+    "upper-bits-signed": _upper_bits(1),
+}
+"""Headers that are well-formed and wrong: the film all the same, with Python's notices."""
+
 _WINDOW = {"WindowCenter": ["1000", "2200"], "WindowWidth": ["50", "3000"]}
 
 DICOM: dict[str, Callable[[Path], None]] = {
@@ -202,5 +303,6 @@ DICOM: dict[str, Callable[[Path], None]] = {
     "voi-table.dcm": _tables,
     "colour-runs.dcm": _colour_runs,
     "old.dcm": _without_meta,
-    **{f"{name}.dcm": _plain(ExplicitVRLittleEndian, 32, **told) for name, told in TOLD.items()},
+    **{f"{name}.dcm": _film(32, **told) for name, told in TOLD.items()},
+    **{f"{name}.dcm": write for name, write in WRONG.items()},
 }

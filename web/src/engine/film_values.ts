@@ -26,8 +26,12 @@ export function checkMost(name: string, height: number, width: number): void {
   }
 }
 
-/** Return values in [0, 1]: of 8 bits over 255, all others from their least to their greatest. */
-export function scaled(values: Numbers, name: string): Float32Array {
+/**
+ * Return values in [0, 1]: of 8 bits over 255, all others from their least to their greatest.
+ *
+ * @param keep fractions that are in [0, 1] already stay as they are.
+ */
+export function scaled(values: Numbers, name: string, keep = true): Float32Array {
   const result = new Float32Array(values.length);
   if (values instanceof Uint8Array) {
     for (let i = 0; i < values.length; i++) result[i] = values[i] / 255;
@@ -38,12 +42,13 @@ export function scaled(values: Numbers, name: string): Float32Array {
     throw new FilmError(`${name} holds values that are not finite numbers (NaN or infinity): export the film again.`);
   }
   const isFloat = values instanceof Float32Array || values instanceof Float64Array;
-  if (isFloat && low >= 0 && high <= 1) {
+  if (keep && isFloat && low >= 0 && high <= 1) {
     result.set(values); // already in [0, 1]
     return result;
   }
   if (high <= low) return result;
   const range = high - low;
+  if (!Number.isFinite(range)) throw new FilmError(`${name} holds values that are too far apart: export the film again.`);
   if (values.BYTES_PER_ELEMENT <= 2) {
     const single = Math.fround(range); // NumPy computes 16 bits in float32
     for (let i = 0; i < values.length; i++) result[i] = Math.fround(values[i] - low) / single;

@@ -72,6 +72,11 @@ export class DataSet {
     return value instanceof Uint8Array ? value : undefined;
   }
 
+  set(key: string, vr: string, value: unknown): void {
+    const tag = dcmjs.data.DicomMetaDictionary.nameMap[key]?.tag.replace(/[(),]/g, "");
+    if (tag !== undefined) this.elements[tag] = { vr, Value: [value] };
+  }
+
   remove(key: string): void {
     const tag = dcmjs.data.DicomMetaDictionary.nameMap[key]?.tag.replace(/[(),]/g, "");
     if (tag !== undefined) delete this.elements[tag];

@@ -18,6 +18,7 @@ import { aspectOf, spacingOf } from "./spacing";
 import { codingOf, whyUnknown } from "./syntaxes";
 import { toldBy } from "./told";
 import { shownLevels } from "./window";
+import type { Shown } from "./window";
 
 const MOST_LEVELS = 1 << 20;
 const HEADER_GROUPS = ["0008", "0010", "0012", "0018", "0020", "0028"];
@@ -28,11 +29,13 @@ export async function decodeDicom(bytes: Uint8Array, name: string): Promise<Film
   check(data, name);
   const dicom = headerOf(data); // before anything unusable is taken off
   const notices: string[] = [];
-  const stored = await readPixels(data, name);
+  complete(data, notices);
+  const stored = await readPixels(data, name, notices);
   const width = data.whole("Columns");
   const height = data.whole("Rows");
-  const outside = stored.channels === 1 ? paddingOf(data, stored.words, width) : undefined;
-  const grey = scaled(presented(data, stored, outside, notices), name);
+  const outside = stored.channels === 1 ? paddingOf(data, stored.words, width, notices) : undefined;
+  const { values, windowed } = presented(data, stored, outside, notices);
+  const grey = scaled(values, name, windowed); // what no window made has no range but its own, however small
   const spacing = spacingOf(data, notices);
   return { width, height, grey, spacing, format: "DICOM", notices, warnings: [], aspect: aspectOf(data), told: toldBy(data), dicom };
 }
@@ -51,8 +54,25 @@ function check(data: DataSet, name: string): void {
   if (!data.has("PixelData")) throw new FilmError(`${name} has no pixel data: it is truncated or not an image; export or copy it again.`);
 }
 
+/** Give the header what it lacks and reading needs: what nearly all films have. */
+function complete(data: DataSet, notices: string[]): void {
+  const photometric = data.text("PhotometricInterpretation").trim().toUpperCase();
+  const colour = photometric.startsWith("RGB") || photometric.startsWith("YBR");
+  const samples = data.number("SamplesPerPixel") || (colour ? 3 : 1);
+  const usual: [string, string, unknown][] = [
+    ["SamplesPerPixel", "US", samples],
+    ["PhotometricInterpretation", "CS", samples === 1 ? "MONOCHROME2" : "RGB"],
+    ["PixelRepresentation", "US", 0],
+    ["BitsStored", "US", data.number("BitsAllocated")],
+  ];
+  const missing = usual.filter(([key]) => !data.filled(key));
+  for (const [key, vr, value] of missing) data.set(key, vr, value);
+  if (missing.length > 0) notices.push(`The header lacks ${missing.map(([key]) => key).join(", ")}: the usual was assumed.`);
+  if (photometric) data.set("PhotometricInterpretation", "CS", photometric);
+}
+
 /** Return stored values, of colours their grey. */
-async function readPixels(data: DataSet, name: string): Promise<Stored> {
+async function readPixels(data: DataSet, name: string, notices: string[]): Promise<Stored> {
   const known = codingOf(data.syntax);
   if (known === undefined) {
     throw new FilmError(`${name} cannot be read: ${whyUnknown(data.syntax)}; export it uncompressed or as JPEG 2000 or PNG.`);
@@ -60,7 +80,7 @@ async function readPixels(data: DataSet, name: string): Promise<Stored> {
   const channels = data.whole("SamplesPerPixel", 1) || 1;
   try {
     if (channels !== 1 && channels !== 3) throw new Error(`${channels} channels`);
-    const stored = await storedValues(data, known.coding);
+    const stored = await storedValues(data, known.coding, notices);
     if (data.text("PhotometricInterpretation") === "PALETTE COLOR") {
       const values = luma(ofPalette(stored.values, data));
       return { values, channels: 3, words: values };
@@ -77,24 +97,25 @@ async function readPixels(data: DataSet, name: string): Promise<Stored> {
   }
 }
 
-/** Return values with bright = dense as the tags say; padding is black. */
-function presented(data: DataSet, stored: Stored, outside: Uint8Array | undefined, notices: string[]): Numbers {
-  let values: Numbers = shown(data, stored.values, outside, notices) ?? stored.values;
+/** Return values with bright = dense as the tags say, and whether a window or VOI LUT made them; padding is black. */
+function presented(data: DataSet, stored: Stored, outside: Uint8Array | undefined, notices: string[]): { values: Numbers; windowed: boolean } {
+  const { grey, windowed } = shown(data, stored.values, outside, notices);
+  let values: Numbers = grey ?? stored.values;
   if (outside) values = filled(values, outside, leastInside(values, outside)); // padding is not a grey of the film
   if (data.text("PhotometricInterpretation") === "MONOCHROME1") {
     values = turnedOver(values);
     if (outside) values = filled(values, outside, extremes(values)[0]);
   }
-  return values;
+  return { values, windowed };
 }
 
-function shown(data: DataSet, stored: Numbers, outside: Uint8Array | undefined, notices: string[]): Float32Array | undefined {
+function shown(data: DataSet, stored: Numbers, outside: Uint8Array | undefined, notices: string[]): Shown {
   const { levels, counts, place } = levelsOf(stored, outside);
   const found = shownLevels(data, levels, counts, notices);
-  if (found === undefined) return undefined;
+  if (found.grey === undefined) return found;
   const grey = new Float32Array(stored.length);
-  for (let i = 0; i < grey.length; i++) grey[i] = found[place(stored[i])];
-  return grey;
+  for (let i = 0; i < grey.length; i++) grey[i] = found.grey[place(stored[i])];
+  return { ...found, grey };
 }
 
 /** Return the grey levels, rising, how many pixels inside have each, and where a stored value is among them. */

@@ -7,12 +7,14 @@ import type { DataSet } from "./elements";
 const LEAST_OF_BORDER = 0.1;
 const LEAST_OF_FILM = 0.005;
 const LEAST_GAP = 0.25;
+const MOST_OF_IMAGE = 0.5; // is a range of padding ...
+const LEAST_FROM_EDGE = 0.9; // ... of which as much as this lies between the film and an edge
 const LEVELS = 32;
 
 /** Return 1 where stored words (H, W) are padding; undefined where nothing is. */
-export function paddingOf(data: DataSet, words: Numbers, width: number): Uint8Array | undefined {
+export function paddingOf(data: DataSet, words: Numbers, width: number, notices: string[]): Uint8Array | undefined {
   if (words instanceof Float32Array || words instanceof Float64Array) return undefined;
-  let found = declared(data, words);
+  let found = declared(data, words, width, notices);
   const [low, high] = extremes(words);
   for (const end of [high, low]) {
     const known = found;
@@ -24,15 +26,45 @@ export function paddingOf(data: DataSet, words: Numbers, width: number): Uint8Ar
   return found?.includes(1) && found.includes(0) ? found : undefined;
 }
 
-function declared(data: DataSet, words: Numbers): Uint8Array | undefined {
+function declared(data: DataSet, words: Numbers, width: number, notices: string[]): Uint8Array | undefined {
   const first = data.number("PixelPaddingValue");
   if (first === undefined) return undefined;
-  const last = data.number("PixelPaddingRangeLimit") ?? first;
+  const last = data.number("PixelPaddingRangeLimit");
   const signed = words instanceof Int8Array || words instanceof Int16Array || words instanceof Int32Array;
-  const ends = [first, last].map((value) => asStored(roundHalfEven(value), words.BYTES_PER_ELEMENT * 8, signed));
+  const ends = [first, last ?? first].map((value) => asStored(roundHalfEven(value), words.BYTES_PER_ELEMENT * 8, signed));
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
   const found = marked(words, (value) => value >= low && value <= high);
-  return found.includes(1) ? found : undefined;
+  if (!found.includes(1)) return undefined;
+  if (last !== undefined && isFilm(words, found, width)) {
+    notices.push("The range of padding covers part of the film and was ignored.");
+    return undefined;
+  }
+  return found;
+}
+
+/** Tell whether a range of padding holds much of what lies within the film. */
+function isFilm(words: Numbers, found: Uint8Array, width: number): boolean {
+  const total = found.reduce((sum, value) => sum + value, 0);
+  const within = total / words.length > MOST_OF_IMAGE || fromEdge(found, width) / total < LEAST_FROM_EDGE;
+  return within && new Set(words.filter((_, i) => found[i] === 1)).size >= LEVELS;
+}
+
+/** Return how many marked pixels an edge leads to in their row or column, all marked. */
+function fromEdge(there: Uint8Array, width: number): number {
+  const height = there.length / width;
+  const reached = new Uint8Array(there.length);
+  const follow = (from: number, step: number, count: number): void => {
+    for (let i = 0, cell = from; i < count && there[cell]; i++, cell += step) reached[cell] = 1;
+  };
+  for (let y = 0; y < height; y++) {
+    follow(y * width, 1, width);
+    follow((y + 1) * width - 1, -1, width);
+  }
+  for (let x = 0; x < width; x++) {
+    follow(x, width, height);
+    follow((height - 1) * width + x, -width, height);
+  }
+  return reached.reduce((sum, value) => sum + value, 0);
 }
 
 /** Return the value whose bits in a word of the pixels' kind are the tag's. */

@@ -1,10 +1,11 @@
 /** The stored values of one DICOM frame, in the container and with the sign that Python gives them. */
 
 import type { Numbers } from "../../film_values";
-import { extremes } from "../../numeric";
 import { decodeJpeg, decodeJpeg2000, decodeJpegLossless, decodeJpegLs } from "../codecs";
 import type { Decoded } from "../codecs";
 import { frameSize, jpeg2000Start, jpegHeader, joined, withoutColourTransform } from "../jpeg_segments";
+import { isSigned, ownBits } from "./bits";
+import type { Whole } from "./bits";
 import type { DataSet } from "./elements";
 import { ybrToRgb } from "./colour";
 import { decodeRle } from "./rle";
@@ -34,16 +35,16 @@ interface Header {
 export class OtherSize extends Error {}
 
 /** What is damaged is refused with any exception; `OtherSize` where the frame is another than the header's. */
-export async function storedValues(data: DataSet, coding: Coding): Promise<Stored> {
+export async function storedValues(data: DataSet, coding: Coding, notices: string[]): Promise<Stored> {
   const header = headerOf(data);
-  if (coding === "native") return native(data, header);
+  if (coding === "native") return native(data, header, notices);
   const frame = frameOf(data);
   const size = coding === "rle" ? undefined : frameSize(frame);
   if (size && (size[0] !== header.rows || size[1] !== header.columns)) throw new OtherSize();
   const { values, bits } = await decodedFrame(frame, coding, header);
   if (values.length !== header.rows * header.columns * header.channels) throw new OtherSize();
   const corrected = corrections(values as Whole, coding, header, bits);
-  const own = header.channels === 1 ? ownBits(corrected, header) : corrected;
+  const own = header.channels === 1 ? ownOf(corrected, header, header.stored, notices) : corrected;
   return { values: own, channels: header.channels, words: own };
 }
 
@@ -69,9 +70,11 @@ function frameOf(data: DataSet): Uint8Array {
   return joined(parts.map((part) => new Uint8Array(part)));
 }
 
-type Whole = Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | Int32Array;
+function ownOf(values: Whole, { columns, photometric }: Header, bits: number, notices: string[]): Whole {
+  return ownBits(values, columns, bits, photometric !== "PALETTE COLOR", notices);
+}
 
-function native(data: DataSet, header: Header): Stored {
+function native(data: DataSet, header: Header, notices: string[]): Stored {
   const { rows, columns, channels, allocated, stored, high, signed } = header;
   const bytes = data.bytes("PixelData");
   const size = allocated / 8;
@@ -81,17 +84,25 @@ function native(data: DataSet, header: Header): Stored {
   if (bytes.length < count * size) throw new Error("too short");
   checkBeyond(bytes, count * size, size, rows, columns);
   const read = asWords(bytes, count, size, signed, data.little);
-  const words = read.slice() as Whole;
   // old files keep their values in the upper bits of a word
   const shift = high + 1 - stored;
   const shifted = shift > 0 && stored > 0 && high < allocated;
   const used = shifted ? high + 1 : stored;
+  if (channels === 1) {
+    const own = ownOf(read, header, used, notices);
+    const words = isSigned(own) === signed ? read : asWords(bytes, count, size, !signed, data.little);
+    return { values: shifted ? shiftedDown(own, shift) : own, channels, words };
+  }
   if (used > 0 && used < allocated) unusedBitsOff(read, allocated - used);
-  if (shifted) for (let i = 0; i < read.length; i++) read[i] = signed ? read[i] >> shift : read[i] >>> shift;
-  if (channels === 1) return { values: read, channels, words };
-  let values: Numbers = half ? expanded(read) : header.planar ? byPixel(read, channels) : read;
+  const down = shifted ? shiftedDown(read, shift) : read;
+  let values: Numbers = half ? expanded(down) : header.planar ? byPixel(down, channels) : down;
   if (header.photometric.startsWith("YBR_FULL")) values = ybrToRgb(values as Uint8Array);
   return { values, channels, words: values };
+}
+
+function shiftedDown(values: Whole, shift: number): Whole {
+  const signed = isSigned(values);
+  return values.map((value) => (signed ? value >> shift : value >>> shift));
 }
 
 /** What is stored beyond the frame is padding, or the header's size is wrong. */
@@ -121,7 +132,7 @@ function asWords(bytes: Uint8Array, count: number, size: number, signed: boolean
 function unusedBitsOff(values: Whole, shift: number): void {
   const width = values.BYTES_PER_ELEMENT * 8;
   const up = 32 - width + shift;
-  const signed = values instanceof Int8Array || values instanceof Int16Array || values instanceof Int32Array;
+  const signed = isSigned(values);
   for (let i = 0; i < values.length; i++) values[i] = signed ? (values[i] << up) >> up : (values[i] << up) >>> up;
 }
 
@@ -192,46 +203,14 @@ function contained(values: Decoded["values"], allocated: number, signed: boolean
   return signed ? Int32Array.from(values) : Uint32Array.from(values);
 }
 
-/** Take off bits above the stored ones as pydicom does, which leaves JPEG 2000 to its own header. */
+/** Take off bits above the stored ones as Python's decoders do before anything is judged; most leave grey as it is. */
 function corrections(values: Whole, coding: Coding, header: Header, bits: number): Whole {
   const width = values.BYTES_PER_ELEMENT * 8;
   if (coding === "jpeg-2000") return values;
   if (coding === "jpeg-ls") {
     if (header.signed && bits < width) unusedBitsOff(values, width - bits);
-  } else if (header.stored > 0 && header.allocated > header.stored) {
+  } else if ((coding === "jpeg-lossless" || header.channels > 1) && header.stored > 0 && header.allocated > header.stored) {
     unusedBitsOff(values, header.allocated - header.stored);
   }
   return values;
-}
-
-/** Return values without bits above BitsStored and with the sign that makes the smoothest picture of them. */
-function ownBits(values: Whole, { stored, signed, columns }: Header): Whole {
-  if (!(stored > 0 && stored < 32)) return values;
-  const [low, high] = extremes(values);
-  const readings: Whole[] = [values];
-  const mask = 2 ** stored - 1;
-  if (high > mask || low < 0) readings.push(Uint32Array.from(values, (value) => (value & mask) >>> 0));
-  const half = 2 ** (stored - 1);
-  if (signed && high >= half) {
-    const last = readings[readings.length - 1];
-    readings.push(Int32Array.from(last, (value) => (Math.floor(value / half) % 2 ? value - 2 ** stored : value)));
-  }
-  if (readings.length === 1) return narrowed(values);
-  const steps = readings.map((reading) => roughness(reading, columns));
-  return narrowed(readings[steps.indexOf(Math.min(...steps))]);
-}
-
-function roughness(values: Whole, columns: number): number {
-  let sum = 0;
-  for (let row = 0; row < values.length; row += 4 * columns) {
-    for (let i = row + 1; i < row + columns; i++) sum += Math.abs(values[i] - values[i - 1]);
-  }
-  return sum;
-}
-
-function narrowed(values: Whole): Whole {
-  if (values.BYTES_PER_ELEMENT <= 2) return values;
-  const [low, high] = extremes(values);
-  if (low >= 0) return high < 1 << 16 ? Uint16Array.from(values) : values;
-  return low >= -(1 << 15) && high < 1 << 15 ? Int16Array.from(values) : values;
 }

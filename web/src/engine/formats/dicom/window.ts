@@ -18,17 +18,28 @@ const FAR = Float64Array.of(-1e12, 1e12); // below and above any window
 const UNUSABLE_VIEW = "The VOI window or LUT is unusable and was ignored.";
 const UNUSABLE_MODALITY = "The modality LUT, or the rescale slope and intercept, is unusable and was ignored.";
 
-/** Return what each level is shown as; undefined where it is shown as it is stored. */
-export function shownLevels(data: DataSet, levels: Float64Array, counts: Float64Array, notices: string[]): Float32Array | undefined {
-  const modality = modalityOf(data, levels, notices);
-  const view = interestOf(data, modality, counts, notices);
-  if (view !== undefined) return Float32Array.from(view);
-  return modality === levels ? undefined : Float32Array.from(modality);
+/** What each level is shown as, undefined where it is shown as it is stored; and whether a window or VOI LUT made it. */
+export interface Shown {
+  grey?: Float32Array;
+  windowed: boolean;
 }
 
-function modalityOf(data: DataSet, levels: Float64Array, notices: string[]): Float64Array {
+export function shownLevels(data: DataSet, levels: Float64Array, counts: Float64Array, notices: string[]): Shown {
+  const modality = modalityOf(data, levels, counts, notices);
+  const view = interestOf(data, modality, counts, notices);
+  if (view !== undefined) return { grey: Float32Array.from(view), windowed: true };
+  return { grey: modality === levels ? undefined : Float32Array.from(modality), windowed: false };
+}
+
+/** A table that is shorter than the film's range, or of one value, clips the film as a window can. */
+function modalityOf(data: DataSet, levels: Float64Array, counts: Float64Array, notices: string[]): Float64Array {
   try {
-    if (data.filled("ModalityLUTSequence")) return throughTable(levels, tableOf(data, "ModalityLUTSequence", 0));
+    if (data.filled("ModalityLUTSequence")) {
+      const shown = throughTable(levels, tableOf(data, "ModalityLUTSequence", 0));
+      const fault = faultOf(shown, endsOf(shown), counts, data);
+      if (fault !== undefined) throw new Unusable(fault);
+      return shown;
+    }
     const rescale = data.pair("RescaleSlope", "RescaleIntercept");
     if (rescale?.[0] === 0) throw new Unusable("a slope that makes all values one");
     if (rescale === undefined || (rescale[0] === 1 && rescale[1] === 0)) return levels;
@@ -42,6 +53,8 @@ function modalityOf(data: DataSet, levels: Float64Array, notices: string[]): Flo
 
 function interestOf(data: DataSet, values: Float64Array, counts: Float64Array, notices: string[]): Float64Array | undefined {
   if (!["MONOCHROME1", "MONOCHROME2"].includes(data.text("PhotometricInterpretation"))) return undefined;
+  const tables = data.element("VOILUTSequence");
+  if (tables !== undefined && tables.vr !== "SQ" && data.filled("VOILUTSequence")) notices.push(UNUSABLE_VIEW);
   let leftOut = false;
   for (let number = 0; number < data.items("VOILUTSequence").length; number++) {
     let view: Float64Array;
@@ -51,7 +64,7 @@ function interestOf(data: DataSet, values: Float64Array, counts: Float64Array, n
       notices.push(UNUSABLE_VIEW);
       continue;
     }
-    const fault = faultOf(view, [view.reduce((a, b) => Math.min(a, b)), view.reduce((a, b) => Math.max(a, b))], counts, data);
+    const fault = faultOf(view, endsOf(view), counts, data);
     if (fault === undefined) return view;
     leftOut = true;
     notices.push(`The VOI LUT ${fault} and was ignored.`);
@@ -94,17 +107,18 @@ function tableOf(data: DataSet, key: string, number: number, view = false): Tabl
   const descriptor = item?.values("LUTDescriptor").map(Number) ?? [];
   if (descriptor.length !== 3 || !descriptor.every(Number.isFinite)) throw new Unusable("descriptor");
   const [count, first, depth] = descriptor;
-  if (view ? depth !== 8 && !(depth >= 10 && depth <= 16) : ![8, 16].includes(depth)) throw new Unusable("depth");
+  if (depth !== 8 && depth !== 16 && !(view && depth >= 10 && depth <= 16)) throw new Unusable("depth");
   const entries = count || 1 << 16;
   const bytes = item.bytes("LUTData");
   let values = item.values("LUTData").map(Number);
-  if (bytes) {
+  if (bytes && depth === 8 && (bytes.length === entries || bytes.length === entries + 1)) {
+    values = Array.from(bytes.subarray(0, entries)); // two share a word (C.11.1.1)
+  } else if (bytes) {
     if (view ? bytes.length < 2 * entries : bytes.length !== 2 * entries) throw new Unusable("length");
     const words = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     values = Array.from({ length: entries }, (_, i) => words.getUint16(2 * i, item.little));
   }
-  const most = depth === 8 ? 255 : 65535;
-  if (values.some((value) => !(value >= 0 && value <= most))) throw new Unusable("entries");
+  if (values.some((value) => !(value >= 0 && value <= 65535))) throw new Unusable("entries");
   return { first, entries, data: values };
 }
 
@@ -114,6 +128,10 @@ function throughTable(levels: Float64Array, { first, entries, data }: Table): Fl
     if (place >= data.length) throw new Unusable("too few entries");
     return data[place];
   });
+}
+
+function endsOf(view: Float64Array): [number, number] {
+  return [view.reduce((a, b) => Math.min(a, b)), view.reduce((a, b) => Math.max(a, b))];
 }
 
 /** pydicom's `apply_windowing`. */
@@ -141,7 +159,7 @@ function outputRange(data: DataSet): [number, number] {
   const stored = data.number("BitsStored");
   if (stored === undefined) throw new Unusable("BitsStored");
   let range: [number, number];
-  if (data.filled("ModalityLUTSequence")) range = [0, 2 ** Number(data.items("ModalityLUTSequence")[0].values("LUTDescriptor")[2]) - 1];
+  if (data.filled("ModalityLUTSequence")) range = [0, 65535]; // the tables' entries have 16 bits, or are given as many
   else if (data.whole("PixelRepresentation") === 0) range = [0, 2 ** stored - 1];
   else range = [-(2 ** (stored - 1)), 2 ** (stored - 1) - 1];
   const [slope, intercept] = [data.number("RescaleSlope"), data.number("RescaleIntercept")];
