@@ -153,6 +153,20 @@ def _without_meta(path: Path) -> None:
     pydicom.dcmwrite(path, bare, implicit_vr=True, little_endian=True, enforce_file_format=False)
 
 
+def _bare_big_endian(path: Path) -> None:
+    made = dataset(of_bits(grey(31), 12), 12)
+    made.PixelData = np.frombuffer(made.PixelData, "<u2").astype(">u2").tobytes()
+    bare = _bare(made)
+    del bare.file_meta
+    pydicom.dcmwrite(path, bare, implicit_vr=False, little_endian=False, enforce_file_format=False)
+
+
+def _without_preamble(path: Path) -> None:
+    stream = io.BytesIO()
+    dataset(of_bits(grey(31), 12), 12).save_as(stream, enforce_file_format=True)
+    path.write_bytes(stream.getvalue()[132:])
+
+
 def _bare(made: FileDataset) -> Dataset:
     bare = Dataset()
     bare.update(made)
@@ -303,6 +317,9 @@ DICOM: dict[str, Callable[[Path], None]] = {
     "voi-table.dcm": _tables,
     "colour-runs.dcm": _colour_runs,
     "old.dcm": _without_meta,
+    "old-without-a-name": _without_meta,
+    "only-meta-before": _without_preamble,
+    "big-endian-without-a-name": _bare_big_endian,
     **{f"{name}.dcm": _film(32, **told) for name, told in TOLD.items()},
     **{f"{name}.dcm": write for name, write in WRONG.items()},
 }

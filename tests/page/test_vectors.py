@@ -5,11 +5,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
-from page_dicom import DICOM
+from page_dicom import DICOM, dataset
 from page_engine import Agreement, compared, missing, run_engine
 from page_pictures import PICTURES
 from PIL import Image
+from pydicom.uid import MRSpectroscopyStorage
 
 from adaloraqat import Segmenter
 
@@ -19,6 +21,7 @@ REFUSALS = {
     "cut.png": None,
     "small.png": None,
     "cut.dcm": None,
+    "spectroscopy.dcm": None,
 }
 """Bad films: both refuse them, in one sentence."""
 
@@ -83,9 +86,18 @@ def _write_bad(folder: Path) -> None:
         "cut.png": whole[: len(whole) // 2],
         "small.png": _small(),
         "cut.dcm": (folder / "implicit.dcm").read_bytes()[:-5000],
+        "spectroscopy.dcm": _spectroscopy(),
     }
     for name, content in REFUSALS.items():
         (folder / name).write_bytes(made[name] if content is None else content)
+
+
+def _spectroscopy() -> bytes:
+    """Return an object of spectroscopy, which holds no film."""
+    stream = io.BytesIO()
+    made = dataset(np.zeros((32, 32), np.uint16), 16, SOPClassUID=MRSpectroscopyStorage)
+    made.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def _small() -> bytes:

@@ -21,6 +21,7 @@ const KINDS: [string, string, string][] = [
   ["11", "PR", "a presentation state"],
   ["9", "WAVEFORM", "a waveform"],
   ["104", "DOC", "a document"],
+  ["4.2", "SPECTRO", "spectroscopy"],
   ["481", "RT", "an object of radiotherapy"],
   ["77.1.5.3", "OPT", "a measurement without an image"],
   ["78", "OPM", "a measurement without an image"],

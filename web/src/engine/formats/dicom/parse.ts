@@ -25,9 +25,37 @@ const MOST_EMPTY = 4096; // zero bytes instead of elements
 const MOST_INFLATED = 4 * MAX_PIXELS + (64 << 20);
 const SUFFIXES = [".dcm", ".dicom", ".dic", ".ima"];
 
-/** Tell whether a file is DICOM: by its mark, or by its name where it is too old to have one. */
+const LONG = ["OB", "OW", "SQ", "UN", "UT"]; // whose length has four bytes more
+const BARE_TAGS = 3; // that must follow one another
+const BARE_START = 512; // bytes
+
+/** Tell whether a file is DICOM, by its mark or, as old files have none, by its first elements. */
 export function isDicom(bytes: Uint8Array): boolean {
+  return isMarked(bytes) || [[true, false], [true, true], [false, true]].some(([little, explicit]) => hasTags(bytes, little, explicit));
+}
+
+function isMarked(bytes: Uint8Array): boolean {
   return text(bytes, 128, 132) === "DICM";
+}
+
+/** Tell whether tags of meta information or identification rise, and the length of each leads to the next. */
+function hasTags(bytes: Uint8Array, little: boolean, explicit: boolean): boolean {
+  const start = bytes.slice(0, BARE_START);
+  const view = new DataView(start.buffer);
+  let [place, last] = [0, 0];
+  for (let number = 0; number < BARE_TAGS; number++) {
+    if (place + 12 > start.length) return false;
+    const group = view.getUint16(place, little);
+    const tag = group * 0x10000 + view.getUint16(place + 2, little);
+    const kind = text(start, place + 4, place + 6);
+    if (tag <= last || (number === 0 && group !== 2 && group !== 8)) return false;
+    if (explicit && !/^[A-Z]{2}$/.test(kind)) return false;
+    if (explicit && LONG.includes(kind)) place += 12 + view.getUint32(place + 8, little);
+    else if (explicit) place += 8 + view.getUint16(place + 6, little);
+    else place += 8 + view.getUint32(place + 4, little);
+    last = tag;
+  }
+  return true;
 }
 
 export function isNamedDicom(name: string): boolean {
@@ -36,7 +64,7 @@ export function isNamedDicom(name: string): boolean {
 
 /** Return a file's elements. */
 export function readDataSet(bytes: Uint8Array, name: string): DataSet {
-  const marked = isDicom(bytes);
+  const marked = isMarked(bytes);
   const start = bytes.subarray(dataStart(bytes, marked)).subarray(0, MOST_EMPTY);
   if (start.length === MOST_EMPTY && start.every((byte) => byte === 0)) {
     throw new FilmError(`${name} holds zeros instead of a DICOM film: export or copy it again.`);
@@ -99,6 +127,7 @@ function withMeta(elements: Uint8Array): Uint8Array {
   const uid = Uint8Array.from([2, 0, 0x10, 0, 0x55, 0x49, padded.length, 0, ...ascii(padded)]);
   const head = new Uint8Array(META_START);
   head.set(ascii("DICM"), 128);
+  if (text(elements, 0, 4) === "\x02\0\0\0") return joined([head, elements]); // only the preamble is missing
   const length = Uint8Array.from([2, 0, 0, 0, 0x55, 0x4c, 4, 0, uid.length, 0, 0, 0]);
   return joined([head, length, uid, elements]);
 }
