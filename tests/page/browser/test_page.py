@@ -261,6 +261,28 @@ def test_a_segmentation_is_the_shells_segment_by_segment(opened: Callable[..., A
     assert labels_as_in_the_shell(window, turned, WHOLE) == sides[::-1]
 
 
+def test_neither_sides_nor_ratios_are_saved_of_a_film_that_is_no_upright_frontal_one(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    told = {"PatientOrientation": ["L", "F"]}
+    films = (
+        dicom_film(tmp_path / "knee", BodyPartExamined="KNIE", **told),
+        dicom_film(tmp_path / "lateral", ViewPosition="PROFIL", **told),
+        dicom_film(tmp_path / "back", PatientOrientation=["P", "R"]),
+    )
+    window = opened()
+    window.wait_loaded()
+    for number, film in enumerate(films):
+        window.choose(film)
+        window.wait_done(number + 1)
+        window.page.locator(".row-button").last.click()
+        window.page.get_by_text("uncertain: the film is no upright frontal one").first.wait_for()
+        assert labels_as_in_the_shell(window, film, FAST) == ["Lung", "Heart"]
+        measured = json.loads(window.saved("JSON", tmp_path).read_text())["results"][0]["measures"]
+        assert (measured["cardiothoracic_ratio"], measured["lung_ratio"]) == (None, None)
+        assert measured["sides_certain"] is False
+
+
 def dicom_film(folder: Path, **elements: Any) -> Path:
     """Write a phantom as DICOM, with these elements."""
     write_phantoms(folder, 1, seed=5, size=256, dicom=True)
