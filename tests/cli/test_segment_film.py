@@ -1,4 +1,4 @@
-"""What a film without a result leaves behind: its reasons, all of them, and no file that passes for one."""
+"""What a film without a result leaves behind: its reasons, all of them, and what was there before it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +49,13 @@ def written(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 
+def raising(problem: BaseException) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise problem
+
+    return fail
+
+
 BLANK = np.full((64, 64), 90, np.uint8)
 
 
@@ -79,39 +86,50 @@ def test_a_header_that_allows_no_objects_is_a_failure_of_the_film(start: Start, 
     (tmp_path / "out/a_sr.dcm").write_bytes(b"of an earlier call")
     work = start(wanted)
     [job], _ = plan([path], tmp_path / "out", wanted)
-    assert work.do(job).error
+    error = work.do(job).error
+    assert error is not None
+    assert error.endswith(" An earlier a_sr.dcm was left in place: it is not of this call.")
     assert work.failure == "film"
-    assert written(tmp_path / "out") == {"a_mask.png"}
+    assert written(tmp_path / "out") == {"a_mask.png", "a_sr.dcm"}
 
 
-@pytest.mark.parametrize("strict", [True, False])
-def test_no_earlier_mask_passes_for_that_of_a_film_without_one(
-    start: Start, tmp_path: Path, strict: bool
+def test_a_film_that_fails_takes_no_file_of_an_earlier_call_away(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = Wanted(overlay=True)
     [job], _ = plan([film(tmp_path / "in/a.png")], tmp_path / "out", wanted)
     assert start(wanted).do(job).error is None
-    assert written(tmp_path / "out") == {"a_mask.png", "a_overlay.png"}
-    if strict:
-        film(job.source, BLANK)
-    else:
-        job.source.write_bytes(b"damaged")
-    entry = start(wanted, Strictness(0.1, keep=False)).do(job)
-    assert entry.error
-    assert entry.answered == strict
-    assert written(tmp_path / "out") == set()
+    mask = film(tmp_path / "out/a_mask.png", BLANK)  # corrected by hand
+    before = mask.read_bytes()
+
+    def check(work: Work, answered: bool = False) -> None:
+        entry = work.do(job)
+        assert entry.error is not None
+        left = " An earlier a_mask.png, a_overlay.png were left in place: they are not of this call."
+        assert entry.error.endswith(left)
+        assert (entry.mask, entry.answered) == (None, answered)
+        assert mask.read_bytes() == before
+        assert written(tmp_path / "out") == {"a_mask.png", "a_overlay.png"}
+
+    for problem in (OutputError("No space is left."), MemoryError()):
+        with monkeypatch.context() as patch:
+            patch.setattr(segment_film, "write_mask", raising(problem))
+            check(start(wanted))
+    film(job.source, BLANK)
+    check(start(wanted, Strictness(0.1, keep=False)), answered=True)
+    job.source.write_bytes(b"damaged")
+    check(start(wanted))
 
 
-def test_masks_beside_the_film_may_be_its_owners(start: Start, tmp_path: Path) -> None:
-    for name in ("a_mask.png", "a.png"):
-        film(tmp_path / "in" / name, BLANK)
-    before = (tmp_path / "in/a_mask.png").read_bytes()
-    [job], _ = plan([tmp_path / "in/a.png"], tmp_path / "in", Wanted())
-    entry = start(check=Strictness(0.1, keep=False), out="in").do(job)
+@pytest.mark.parametrize("out", ["in", "out"])
+def test_a_mask_drawn_by_its_owner_stays(start: Start, tmp_path: Path, out: str) -> None:
+    before = film(tmp_path / out / "a_mask.png", BLANK).read_bytes()
+    [job], _ = plan([film(tmp_path / "in/a.png", BLANK)], tmp_path / out, Wanted())
+    entry = start(check=Strictness(0.1, keep=False), out=out).do(job)
     assert entry.error is not None
     assert entry.error.startswith("Refused (")
-    assert entry.error.endswith(" Left as before, because it may be yours: a_mask.png.")
-    assert (tmp_path / "in/a_mask.png").read_bytes() == before
+    assert entry.error.endswith(" An earlier a_mask.png was left in place: it is not of this call.")
+    assert (tmp_path / out / "a_mask.png").read_bytes() == before
 
 
 def test_a_refusal_is_told_beside_what_could_not_be_written(start: Start, tmp_path: Path) -> None:
@@ -128,16 +146,17 @@ def test_a_refusal_is_told_beside_what_could_not_be_written(start: Start, tmp_pa
     assert work.failure == "output"  # a batch tries it again
 
 
-def test_no_earlier_overlay_passes_for_one_that_cannot_be_written(
+def test_an_overlay_that_cannot_be_written_leaves_the_earlier_one_and_says_so(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = Wanted(overlay=True)
     [job], _ = plan([film(tmp_path / "in/a.png")], tmp_path / "out", wanted)
     start(wanted).do(job)
-
-    def full(*_: object) -> None:  # a disk of which the last byte was the mask's
-        raise OutputError("No space is left.")
-
-    monkeypatch.setattr(segment_film, "write_overlay", full)
-    assert start(wanted).do(job).overlay is None
-    assert written(tmp_path / "out") == {"a_mask.png"}
+    # a disk of which the last byte was the mask's
+    monkeypatch.setattr(segment_film, "write_overlay", raising(OutputError("No space is left.")))
+    work = start(wanted)
+    entry = work.do(job)
+    assert (entry.mask, entry.overlay, work.failure) == ("a_mask.png", None, "output")
+    assert entry.error is not None
+    assert entry.error.endswith(" An earlier a_overlay.png was left in place: it is not of this call.")
+    assert written(tmp_path / "out") == {"a_mask.png", "a_overlay.png"}

@@ -152,8 +152,8 @@ def segment(
 
     With --strict, a refused film has no mask (unless --keep is given) and counts as failed: exit code 1.
 
-    Files that an earlier call wrote for a film are removed where there is no result now; beside the film,
-    where they may be yours, they stay.
+    Where a film has no result now, files of an earlier call stay, and the message says so. Only --resume
+    removes files: those that results.jsonl names, of films that were replaced since.
 
     With --workers or --resume, results.jsonl gets one line per film as it is done, and results.csv is
     written at the end.

@@ -138,33 +138,38 @@ class Refused(FilmError):
 
 
 class Traces:
-    """A film's files before its turn: an earlier call's are those of another film, or of one now refused.
+    """What lay in the places of a film's files before its turn: of an earlier call, or its owner's own work.
 
-    Beside the film its owner may keep masks by the same names: of those, what is older than the turn stays.
+    That is never removed, whatever becomes of the film: a mask corrected by hand has the same name.
     """
 
     def __init__(self, job: Job, out: Path, wanted: Wanted) -> None:
-        self._files = job.files(out, wanted)
-        is_beside = os.path.realpath(self._files[0].parent) == os.path.realpath(job.source.parent)
-        self._owned = {path: _file_number(path) for path in self._files if is_beside}
+        self._before = {path: _file_number(path) for path in job.files(out, wanted)}
 
-    def remove(self, files: Iterable[Path] | None = None) -> str:
-        """Remove those of `files`, by default of all, that may go; return a sentence on what stays, or ""."""
-        staying = []
-        for path in self._files if files is None else files:
-            number = _file_number(path)
-            if number is not None and self._owned.get(path) == number:
-                staying.append(path.name)
-            elif number is not None:
+    def remove(self, files: Iterable[Path]) -> None:
+        """Remove those of `files` that were written since."""
+        for path in files:
+            if _file_number(path) != self._before.get(path):
                 with suppress(OSError):
                     path.unlink()
-        return f" Left as before, because it may be yours: {', '.join(staying)}." if staying else ""
+
+    def left(self, files: Iterable[Path] | None = None) -> str:
+        """Return a sentence on those of `files`, by default of all, that lay there before; "" for none."""
+        names = [
+            path.name
+            for path in (self._before if files is None else files)
+            if (number := _file_number(path)) is not None and number == self._before.get(path)
+        ]
+        if not names:
+            return ""
+        was, it_is = ("was", "it is") if len(names) == 1 else ("were", "they are")
+        return f" An earlier {', '.join(names)} {was} left in place: {it_is} not of this call."
 
 
 def _file_number(path: Path) -> int | None:
     """Return by what the system knows a file from one that replaced it; None where there is none."""
     try:
-        return path.stat().st_ino
+        return path.stat().st_ino if path.is_file() else None
     except OSError:
         return None
 
@@ -217,10 +222,7 @@ class Work:
         for warning in entry.warnings:
             log.warning("%s: %s", job.name, warning)
         if unwritten:
-            self.failure = "output"
-            left = self._traces.remove(outputs[1:])
-            sentence = f"The mask was written, but not the overlay: {self._judged(job, unwritten)}{left}"
-            entry = self._also(entry, job, sentence)
+            entry = self._without(entry, job, "overlay", unwritten, outputs[1:])
             outputs = outputs[:1]
         names = [shown(self._out, path.relative_to(self._out)) for path in outputs]
         labels = [entry.labels] if entry.labels else []
@@ -243,8 +245,11 @@ class Work:
         entry = FilmEntry.of(result) if source is None else self._with_objects(job, source, result)
         if self._how.wanted.measures and result.structures is not None:
             path = job.labels(self._out)
-            write_labels(path, result.structures.labels)
-            entry = replace(entry, labels=shown(self._out, path.relative_to(self._out)))
+            unwritten = failure(partial(write_labels, path, result.structures.labels))
+            if unwritten:
+                entry = self._without(entry, job, "label picture", unwritten, [path])
+            else:
+                entry = replace(entry, labels=shown(self._out, path.relative_to(self._out)))
         if refused:
             self.failure = self.failure or "film"  # what could not be written is tried again by a batch
             entry = self._also(entry, job, f"{refused} Its mask was kept.")
@@ -260,11 +265,8 @@ class Work:
         try:
             self._how.objects.write(paths, source, result, self._segmenter.bundle)
         except (FilmError, OutputError) as error:
-            self.failure = "output" if isinstance(error, OutputError) else "film"
-            reason = self._judged(job, error) if isinstance(error, OutputError) else str(error)
-            left = self._traces.remove(paths.values())  # one that was written, too
-            sentence = f"The mask was written, but not the DICOM results: {reason}{left}"
-            return self._also(FilmEntry.of(result), job, sentence)
+            self._traces.remove(paths.values())  # those that were written: they are one result
+            return self._without(FilmEntry.of(result), job, "DICOM results", error, paths.values())
         names = {kind: shown(self._out, path.relative_to(self._out)) for kind, path in paths.items()}
         return replace(FilmEntry.of(result), dicom=names)
 
@@ -274,6 +276,20 @@ class Work:
         box = how.given.for_case()
         return do_case(self._segmenter, job.source, outputs, box, how.propagate.value, how.alone)
 
+    def _without(
+        self,
+        entry: FilmEntry,
+        job: Job,
+        what: str,
+        error: FilmError | OutputError,
+        files: Iterable[Path],
+    ) -> FilmEntry:
+        """Return the entry of a film that has its mask, but not `what`, which are `files`."""
+        self.failure = "output" if isinstance(error, OutputError) else "film"
+        reason = self._judged(job, error) if isinstance(error, OutputError) else str(error)
+        sentence = f"The mask was written, but not the {what}: {reason}{self._traces.left(files)}"
+        return self._also(entry, job, sentence)
+
     def _judged(self, job: Job, error: OutputError) -> str:
         """Return the error's sentence, after a look whether it will be so for the next film too."""
         if _ends_all(error, self._out):
@@ -281,8 +297,8 @@ class Work:
         return str(error)
 
     def _failed(self, entry: FilmEntry, job: Job, sentence: str) -> FilmEntry:
-        """Return the entry of a film that has no result, and let no earlier one pass for it."""
-        return self._also(entry, job, sentence + self._traces.remove())
+        """Return the entry of a film that has no result, and let no earlier one pass for it unsaid."""
+        return self._also(entry, job, sentence + self._traces.left())
 
     def _also(self, entry: FilmEntry, job: Job, sentence: str) -> FilmEntry:
         """Say what else is wrong with a film, and return its entry with that after what it says already."""
