@@ -83,11 +83,11 @@ def plan(
     Folders are searched with their subfolders, which the outputs mirror. A film named twice is done once.
     Films that differ in their suffix alone keep it in the names of their outputs. What a folder holds beside
     films is counted by kind in one message. `mask` is the earlier mask that all films have, or the folder in
-    which each has its own.
+    which each has its own. A film of which a result would overwrite what is not known for a result of this
+    program is refused, alone.
 
     Raises:
-        OutputError: two films would write the same file, or a result would overwrite an input, or what is no
-            result of this program.
+        OutputError: two films would write the same file, or a result would overwrite an input.
     """
     jobs: dict[tuple[Path, Path], Job] = {}
     refusals: list[Refusal] = []
@@ -106,7 +106,18 @@ def plan(
         each = mask.is_dir()
         distinct = [replace(job, mask=job.outputs(mask, False)[0] if each else mask) for job in distinct]
     _check_collisions(distinct, out, wanted)
-    return distinct, refusals
+    mine = []
+    for job in distinct:
+        foreign = _foreign(job, out, wanted) if wanted.measures or wanted.kinds else None
+        if foreign is None:
+            mine.append(job)
+        else:
+            sentence = (
+                f"The result of {job.name} would overwrite {foreign.name}, which is not known for a result "
+                "of this program: rename it, or choose another --out."
+            )
+            refusals.append(Refusal(job.name, sentence))
+    return mine, refusals
 
 
 def shown(folder: Path, path: Path) -> str:
@@ -183,12 +194,10 @@ def _check_collisions(jobs: Sequence[Job], out: Path, wanted: Wanted) -> None:
                     f"The result of {job.name} would overwrite {inputs[key]}: choose another --out."
                 )
             writers[key] = job
-        if wanted.measures or wanted.kinds:
-            _check_foreign(job, out, wanted)
 
 
-def _check_foreign(job: Job, out: Path, wanted: Wanted) -> None:
-    """Refuse to overwrite a label picture or a DICOM object that is not known for one of this program's.
+def _foreign(job: Job, out: Path, wanted: Wanted) -> Path | None:
+    """Return a label picture or a DICOM object in a result's place that is not known for ours.
 
     People keep such files, too, by the same names, and beside their films. Where a mask lies beside one, in a
     folder for results, it is a result; beside the film the mask may be its owner's as well.
@@ -199,9 +208,4 @@ def _check_foreign(job: Job, out: Path, wanted: Wanted) -> None:
     others = list(job.objects(out, wanted.kinds).values()) if is_alone and is_beside else []
     if labels in job.files(out, wanted) and (is_alone or is_beside) and not label_picture.is_ours(labels):
         others.append(labels)
-    for path in others:
-        if path.exists():
-            raise OutputError(
-                f"The result of {job.name} would overwrite {path.name}, which is no result of this program: "
-                "choose another --out."
-            )
+    return next((path for path in others if path.exists()), None)
