@@ -26,6 +26,7 @@ from adaloraqat.files import atomic_path, sha256
 SCHEMA = 1
 
 _LEFT_BEHIND = re.compile(r"\..{0,20}\.\w{8}\.tmp(\.\w+)?")  # what `atomic_path` writes before it renames
+_UNUSUAL = re.compile(r"^[/\\]|\.\.|:")  # in a name that may lead out of its folder; others need no `Path`
 
 
 @dataclass(frozen=True)
@@ -252,39 +253,41 @@ class ResultsFile:
                 if document is None:  # torn by the end of its process, or of the power
                     dropped = True
                 else:
-                    self._check(document, number)
+                    kept = self._checked(document, number, offset)
                     versions.add(str(document["version"]))
                     name = document["film"]["path"]
                     dropped |= name in found
-                    found[name] = _kept(offset, document)
+                    found[name] = kept
                 offset += len(raw)
         if versions - {adaloraqat.__version__}:
             self.warnings.append(f"{RESULTS} holds results of adaloraqat {', '.join(sorted(versions))}.")
         return found, dropped
 
-    def _check(self, document: Mapping[str, Any], number: int) -> None:
-        """Refuse a line that this call would not have written."""
+    def _checked(self, document: Mapping[str, Any], number: int, offset: int) -> _Kept:
+        """Return what is kept of a line; refuse one that this call would not have written."""
         where, schema = self._where, document.get("schema")
         if isinstance(schema, int) and schema > SCHEMA:
             raise OutputError(f"{where} holds results of a newer version: update adaloraqat.")
-        if schema != SCHEMA or not fits(ResultLine)(document) or not all(map(_is_inside, _files(document))):
+        kept = _kept(offset, document) if schema == SCHEMA and fits(ResultLine)(document) else None
+        if kept is None or not all(map(_is_inside, kept.files)):
             raise OutputError(
                 f"{where} holds a {RESULTS} from another program, or a damaged one (line {number}): choose "
                 "another --out."
             )
         bundle, options = document["bundle"], document["options"]
+        now = self._settings.options
         if bundle["sha256"] != self._settings.bundle.sha256:
             raise OutputError(
                 f"{where} holds results of another model ({bundle['name']}, SHA-256 {bundle['sha256'][:12]}):"
                 f" choose another --out for {self._settings.bundle.name}."
             )
-        now = self._settings.options
-        other = sorted(key for key in {*options, *now} if options.get(key) != now.get(key))
+        other = options != now and sorted(k for k in {*options, *now} if options.get(k) != now.get(k))
         if other:
             raise OutputError(
                 f"{where} holds results made with other options ({', '.join(other)}): use the same ones, "
                 "or choose another --out."
             )
+        return kept
 
     def _rewrite(self) -> None:
         """Write the file again with the lines that are kept, in their order."""
@@ -304,12 +307,10 @@ def _kept(offset: int, document: Mapping[str, Any]) -> _Kept:
     return _Kept(offset, _looks(film), place, document["failure"], entry.answered, tuple(entry.files()))
 
 
-def _files(document: Mapping[str, Any]) -> list[str]:
-    return FilmEntry.from_dict(document["entry"]).files()
-
-
 def _is_inside(name: str) -> bool:
     """Return whether a file stays in the folder that its name is relative to: it may be removed."""
+    if not _UNUSUAL.search(name):
+        return True
     path = Path(name)
     return not path.is_absolute() and not path.drive and ".." not in path.parts
 
