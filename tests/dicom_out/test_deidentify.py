@@ -90,6 +90,15 @@ def test_a_date_that_is_none_is_not_kept(tmp_path: Path) -> None:
     assert [left.PatientBirthDate, left.StudyDate, left.StudyTime] == ["", "", ""]
 
 
+def test_numbers_of_other_studies_go_and_a_placeholder_is_no_date(tmp_path: Path) -> None:
+    film = pydicom.dcmread(write_film(tmp_path / "film.dcm"))
+    film.OtherStudyNumbers = 4711
+    film.PatientBirthDate = "00010101"
+    Deidentifier()(film)
+    assert "OtherStudyNumbers" not in film
+    assert not film.PatientBirthDate
+
+
 def test_what_results_need_does_not_change_the_film(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.dcm", SpecificCharacterSet="ISO_IR 100", PatientSex="X")
     source = read_source(film, Deidentifier())

@@ -25,6 +25,9 @@ _REPLACED = frozenset(
     {"AccessionNumber", "PatientBirthDate", "PatientID", "PatientName", "ReferringPhysicianName", "StudyID"}
 )
 _KEPT = frozenset({"PatientAge", "PatientSex"})
+_OF_OTHERS = frozenset({"OtherStudyNumbers", "TherapyDescription"})
+"""What tells of the patient, though its kind of value does not say so."""
+_FIRST_YEAR = 1800  # placeholders such as 00010101 cannot be shifted
 _EMPTIED = "AcquisitionContextSequence"  # may be empty, but not missing
 _EQUIPMENT = frozenset({"DeviceSerialNumber", "Manufacturer", "ManufacturerModelName", "SoftwareVersions"})
 """What enhanced objects may neither lack nor have empty: one word stands in its place."""
@@ -97,7 +100,7 @@ def _strip(dataset: Dataset, within: str = "") -> None:
 
 
 def _stays(dataset: Dataset, tag: BaseTag, keyword: str, within: str) -> bool:
-    if not keyword:  # private, a curve, an overlay
+    if not keyword or keyword in _OF_OTHERS:  # private, a curve, an overlay
         return False
     if within in _CODED:
         return keyword in _CODE and dataset.get("CodingSchemeDesignator") in _PUBLIC
@@ -117,6 +120,8 @@ def _one_time(tag: BaseTag, value: Any) -> DataElement:
     first = value if isinstance(value, str) or not value else value[0]
     try:
         readable = str(first or "") if _TIMES[kind](first) else ""
+        if readable and kind != "TM" and int(readable[:4]) < _FIRST_YEAR:
+            readable = ""
     except (TypeError, ValueError):
         readable = ""
     return DataElement(tag, kind, readable)

@@ -111,6 +111,18 @@ def test_a_shutter_is_no_sign_of_wrong_bits(shutter: int, signed: int) -> None:
     assert notices == []
 
 
+def test_letters_are_no_sign_of_wrong_bits() -> None:
+    """White ones on the darker half of the range: with a sign they would be -1, nearer to the film."""
+    values = (SMOOTH // 2).astype(np.uint16)
+    for column in range(10, SMOOTH.shape[1] - 4, 4):
+        values[5:25, column : column + 2] = 4095
+    dataset = Dataset()
+    dataset.BitsStored = 12
+    notices: list[str] = []
+    assert np.array_equal(own_bits(dataset, values, notices), values)
+    assert notices == []
+
+
 def test_the_numbers_of_a_palette_are_not_judged() -> None:
     palette = {
         f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in ("Red", "Green", "Blue")

@@ -2,7 +2,8 @@
 
 A film is smooth. Read with too few bits, or with the wrong sign, it jumps through the whole range wherever
 its values pass an end of it; another reading without these jumps is the film. A shutter's edge is a jump,
-too, but one that stands alone, and beside the one value of the shutter.
+too, but one that stands alone, and beside the one value of the shutter; the edge of letters written into the
+pixels is one beside the least or the greatest value.
 """
 
 from typing import Any
@@ -37,8 +38,8 @@ def own_bits(dataset: Dataset, values: NDArray[Any], notices: list[str]) -> NDAr
     told = best = min(stored, 8 * values.dtype.itemsize), values.dtype.kind == "i"
     if dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
         rows = values[:: -(-len(values) // _ROWS)]
-        often = _often(rows)
-        steps = ~(often[:, 1:] | often[:, :-1])
+        drawn = _often(rows) | _is_end(_read(rows, *told))
+        steps = ~(drawn[:, 1:] | drawn[:, :-1])
         for other in _others(rows, told):
             if _is_better(rows, other, best, steps):
                 best = other
@@ -74,6 +75,12 @@ def _often(rows: NDArray[Any]) -> NDArray[np.bool_]:
     words = rows.view(f"u{rows.dtype.itemsize}")
     often: NDArray[np.bool_] = (np.bincount(words.ravel()) >= _OFTEN * rows.size)[words]
     return often
+
+
+def _is_end(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where the least or the greatest number is."""
+    ends: NDArray[np.bool_] = (numbers == numbers.min()) | (numbers == numbers.max())
+    return ends
 
 
 def _read(values: NDArray[Any], bits: int, signed: bool) -> NDArray[Any]:

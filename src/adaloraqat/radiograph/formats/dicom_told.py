@@ -12,12 +12,14 @@ _LATERAL_VIEWS = {"ll", "rl", "llat", "rlat", "xtl", "xtlat", "ml", "lm"}
 _OBLIQUE_VIEWS = {"llo", "rlo", "lao", "rao", "lpo", "rpo", "lo", "ro", "obl"}
 _FRONTAL_VIEWS = {"pa", "ap", "lld", "rld"}  # decubitus films are frontal
 _LATERAL = re.compile(
-    r"\b(l?lat|r?lat|latero?|lateral\w*|laterolateral|seitlich\w*|profil\w*|perfil|x-?table|cross ?table)\b"
+    r"\b(l?lat|r?lat|latero?|lateral(e|es|is|er|en|em)?|laterolateral|seitlich\w*|profile?|perfil|x-?table|"
+    r"cross ?table)\b"
     r"(?! decub)"
 )
 _OBLIQUE = re.compile(r"\b(obl|obliqu\w*|oblicu\w*|schrag\w*)\b")
 _FRONTAL = re.compile(
-    r"\b(pa|ap|p\.a\.?|a\.p\.?|postero ?anterior\w*|antero ?posterior\w*|frontal\w*|decub\w*)\b"
+    r"\b(pa|ap|p\.a\.?|a\.p\.?|postero ?anterior\w*|antero ?posterior\w*|frontal\w*|decub\w*|"
+    r"face|frente|(2|two|zwei) (views?|ebenen|proiezioni|proyecciones|incidences))\b"
 )
 _FREE_TEXT = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 
@@ -73,7 +75,7 @@ def _view(dataset: Dataset, orientation: tuple[str, str] | None) -> str | None:
             return "frontal"
     if not coded and orientation and orientation[0] in "AP" and orientation[1] in "HF":
         return "lateral"
-    said = _plain(words(dataset, *_FREE_TEXT))
+    said = _plain(words(dataset, *_FREE_TEXT)).replace("profile", "")  # there it is a setting's
     return "lateral" if _LATERAL.search(said) and not _FRONTAL.search(said) else None
 
 

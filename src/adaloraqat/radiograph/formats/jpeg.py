@@ -21,7 +21,7 @@ from adaloraqat.radiograph.formats.base import Picture
 
 _START_OF_SCAN, _PROGRESSIVE, _LOSSLESS = 0xDA, 0xC2, 0xC3
 _SEQUENTIAL = (0xC0, 0xC1)
-_TAIL, _TAILS = 6, 4  # bytes at the end of the data that are changed, and how often
+_TAILS = ((6, 4), (32, 2))  # bytes at the end of the data that are changed, and how often
 _JPEG_LS = 0xF7  # what follows this start of frame is laid out as in the others
 END = b"\xff\xd9"
 """The marker that ends a JPEG and a JPEG-LS stream."""
@@ -72,7 +72,7 @@ def ends_early(
         pixels: (H, W) or (H, W, C) as `decode` gives them of `data`.
         decode: decodes a JPEG; may raise.
     """
-    kind, end = _scan(data)
+    kind, end, _ = _scan(data)
     probe = _NOISE if kind == _LOSSLESS else _PROBE  # lossless decoders stop at a restart they did not expect
     if kind == _PROGRESSIVE:
         end = _end_marker(data, end)
@@ -93,14 +93,24 @@ def ends_late(data: bytes, pixels: NDArray[np.generic]) -> bool:
         data: the JPEG; of a progressive one, and one with restarts, this does not tell enough.
         pixels: (H, W) or (H, W, C) as `decode` gives them of `data`.
     """
-    kind, end = _scan(data)
+    kind, end, start = _scan(data)
     if kind not in _SEQUENTIAL or end < 0:
         return False
     last = len(data[:end].rstrip(b"\0\xff"))  # what some encoders fill up with
-    first = last - _TAIL
+    # The very last may tell nothing: of what lies outside the picture, in a border as grey as what is missing.
+    return all(_tells_nothing(data, pixels, start, last, tail, times) for tail, times in _TAILS)
+
+
+def _tells_nothing(
+    data: bytes, pixels: NDArray[np.generic], start: int, last: int, tail: int, times: int
+) -> bool:
+    """Return whether other bytes in place of the `tail` before `last` leave the picture as it is."""
+    first = last - tail
+    if first < start:
+        return False
     if data[first - 1] == 0xFF:  # what follows it belongs to it
         first -= 1
-    others = (_NOISE[at : at + last - first] for at in range(0, _TAILS * _TAIL, _TAIL))
+    others = (_NOISE[at : at + last - first] for at in range(0, times * tail, tail))
     return all(np.array_equal(decode(data[:first] + other + data[last:]), pixels) for other in others)
 
 
@@ -117,16 +127,17 @@ def frame_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _scan(data: bytes) -> tuple[int, int]:
-    """Return the kind of frame (C0 to CF) and where the first scan ends; -1 for what is not there."""
+def _scan(data: bytes) -> tuple[int, int, int]:
+    """Return the kind of frame (C0 to CF), and where the first scan's data end and begin; -1: not there."""
     frame = -1
     for kind, place in _segments(data):
         if _is_frame(kind):
             frame = kind
         if kind == _START_OF_SCAN:
-            found = _MARKER.search(data, place + _length(data, place))
-            return frame, found.start() if found else -1
-    return frame, -1
+            start = place + _length(data, place)
+            found = _MARKER.search(data, start)
+            return frame, found.start() if found else -1, start
+    return frame, -1, -1
 
 
 def _is_frame(kind: int) -> bool:

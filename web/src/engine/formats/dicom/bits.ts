@@ -38,8 +38,8 @@ export function ownBits(values: Whole, columns: number, stored: number, judged: 
   let best = told;
   if (judged) {
     const rows = rowsOf(values, columns);
-    const often = oftenIn(rows);
-    for (const other of others(rows, told)) if (isBetter(rows, often, columns, other, best)) best = other;
+    const drawn = drawnIn(rows, told);
+    for (const other of others(rows, told)) if (isBetter(rows, drawn, columns, other, best)) best = other;
   }
   if (best !== told) notices.push(NOTICE);
   return narrowed(read(values, best));
@@ -64,13 +64,13 @@ function others(rows: Whole, { bits, signed }: Reading): Reading[] {
 }
 
 /** Tell whether `best` jumps where `other` does not, far more often than the reverse. */
-function isBetter(rows: Whole, often: Uint8Array, columns: number, other: Reading, best: Reading): boolean {
+function isBetter(rows: Whole, drawn: Uint8Array, columns: number, other: Reading, best: Reading): boolean {
   const most = 2 ** (best.bits - 1);
   let [found, reverse] = [0, 0];
   for (let start = 0; start < rows.length; start += columns) {
     let jumps = 0;
     for (let i = start + 1; i < start + columns; i++) {
-      if (often[i] || often[i - 1]) continue;
+      if (drawn[i] || drawn[i - 1]) continue;
       const mine = Math.abs(numberIn(rows[i], best) - numberIn(rows[i - 1], best));
       const theirs = Math.abs(numberIn(rows[i], other) - numberIn(rows[i - 1], other));
       if (theirs < mine && theirs < most) jumps++;
@@ -79,6 +79,17 @@ function isBetter(rows: Whole, often: Uint8Array, columns: number, other: Readin
     found += Math.max(jumps - SHUTTERS, 0);
   }
   return found >= Math.max(1, (LEAST_JUMPS * rows.length) / columns, TIMES * reverse);
+}
+
+/** Return 1 where shutters and letters are: values that many pixels have, and the least and the greatest one. */
+function drawnIn(rows: Whole, told: Reading): Uint8Array {
+  const often = oftenIn(rows);
+  const [low, high] = extremes(read(rows, told));
+  for (let i = 0; i < rows.length; i++) {
+    const number = numberIn(rows[i], told);
+    if (number === low || number === high) often[i] = 1;
+  }
+  return often;
 }
 
 /** Return 1 where a value is one of those that many pixels have. */

@@ -15,11 +15,14 @@ const LATERAL_VIEWS = new Set(["ll", "rl", "llat", "rlat", "xtl", "xtlat", "ml",
 const OBLIQUE_VIEWS = new Set(["llo", "rlo", "lao", "rao", "lpo", "rpo", "lo", "ro", "obl"]);
 const FRONTAL_VIEWS = new Set(["pa", "ap", "lld", "rld"]); // decubitus films are frontal
 const LATERAL = pattern(
-  "\\b(l?lat|r?lat|latero?|lateral\\w*|laterolateral|seitlich\\w*|profil\\w*|perfil|x-?table|cross ?table)\\b",
+  "\\b(l?lat|r?lat|latero?|lateral(e|es|is|er|en|em)?|laterolateral|seitlich\\w*|profile?|perfil|x-?table|cross ?table)\\b",
   "(?! decub)",
 );
 const OBLIQUE = pattern("\\b(obl|obliqu\\w*|oblicu\\w*|schrag\\w*)\\b");
-const FRONTAL = pattern("\\b(pa|ap|p\\.a\\.?|a\\.p\\.?|postero ?anterior\\w*|antero ?posterior\\w*|frontal\\w*|decub\\w*)\\b");
+const FRONTAL = pattern(
+  "\\b(pa|ap|p\\.a\\.?|a\\.p\\.?|postero ?anterior\\w*|antero ?posterior\\w*|frontal\\w*|decub\\w*|",
+  "face|frente|(2|two|zwei) (views?|ebenen|proiezioni|proyecciones|incidences))\\b",
+);
 const FREE_TEXT = ["SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription"];
 
 const CHEST = pattern(
@@ -64,7 +67,7 @@ function viewOf(data: DataSet, orientation: [Edge, Edge] | undefined): Told["vie
     if (FRONTAL.test(said)) return "frontal";
   }
   if (coded === "" && orientation && "AP".includes(orientation[0]) && "HF".includes(orientation[1])) return "lateral";
-  const said = plain(data.words(...FREE_TEXT));
+  const said = plain(data.words(...FREE_TEXT)).replaceAll("profile", ""); // there it is a setting's
   return LATERAL.test(said) && !FRONTAL.test(said) ? "lateral" : undefined;
 }
 
