@@ -97,7 +97,7 @@ def ends_late(data: bytes, pixels: NDArray[np.generic]) -> bool:
     if kind not in _SEQUENTIAL or end < 0:
         return False
     last = len(data[:end].rstrip(b"\0\xff"))  # what some encoders fill up with
-    # The very last may tell nothing: of what lies outside the picture, in a border as grey as what is missing.
+    # The last may tell nothing: of what lies outside the picture, in a border as grey as what is missing.
     return all(_tells_nothing(data, pixels, start, last, tail, times) for tail, times in _TAILS)
 
 
