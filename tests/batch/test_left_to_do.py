@@ -80,11 +80,39 @@ def test_a_film_whose_mask_another_one_will_write_is_done_again(
     assert do(out, settings, apart) == []
 
 
-def test_a_film_that_is_named_in_two_ways_has_one_line(out: Path, settings: Settings, tmp_path: Path) -> None:
+def test_a_film_that_is_named_in_two_ways_is_done_once(out: Path, settings: Settings, tmp_path: Path) -> None:
     path = film(tmp_path / "in/a.png")
-    for name in ("a.png", "in/a.png"):
-        do(out, settings, [Task(path, name)])
-        assert lines(out) == [name]
+    one, other = (Task(path, name) for name in ("a.png", "in/a.png"))
+    for first, second in ((one, other), (other, one)):
+        here = out / first.name.replace("/", "-")
+        assert do(here, settings, [first]) == [first.name]
+        (here / first.file).write_text("corrected by hand")
+        assert do(here, settings, [second]) == []
+        assert lines(here) == [first.name]
+        assert (here / first.file).read_text() == "corrected by hand"
+        with ResultsFile(here, settings, resume=True) as results:
+            assert second.name not in results
+            left_to_do(results, [second], lambda task: [task.file])
+            assert second.name in results
+            assert results.failure(second.name) is None
+            assert results.answered(second.name)
+        film(path, f"replaced by what {second.name} names")
+        assert do(here, settings, [second]) == [second.name]
+        assert lines(here) == [second.name]
+
+
+def test_the_files_of_a_film_that_failed_for_a_passing_reason_stay_until_there_are_new_ones(
+    out: Path, settings: Settings, tmp_path: Path
+) -> None:
+    task = Task(film(tmp_path / "in/a.png"), "a.png")
+    with ResultsFile(out, settings) as results:
+        (out / task.file).write_text("mask")
+        entry = FilmEntry(task.name, mask=task.file, error="The mask was written, but not the overlay.")
+        results.append(stamp_of(task), entry, "output")
+    with ResultsFile(out, settings, resume=True) as results:
+        assert left_to_do(results, [task], lambda task: [task.file]) == [task]
+    assert (out / task.file).read_text() == "mask"
+    assert lines(out) == []
 
 
 def test_films_of_the_same_names_in_another_folder_are_refused(

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,6 +111,7 @@ class ResultsFile:
         self._out = out
         self._where = out.absolute().name or str(out)
         self._settings = settings
+        self._called: dict[str, str] = {}  # of films that this call names as their lines do not
         self._lock = FolderLock(out)
         try:
             self._open(resume)
@@ -148,16 +149,25 @@ class ResultsFile:
         return len(self._kept)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._kept
+        return self.line_of(name) in self._kept
+
+    def line_of(self, name: str) -> str:
+        """Return the path in the line of a film, which may have been named in another way then."""
+        return self._called.get(name, name)
+
+    def call(self, line: str, name: str) -> None:
+        """Take note that this call names the film of `line` so."""
+        if name != line:
+            self._called[name] = line
 
     def failure(self, name: str) -> str | None:
         """Return why a film has no result; None where it has one, or no line."""
-        kept = self._kept.get(name)
+        kept = self._kept.get(self.line_of(name))
         return kept.failure if kept else None
 
     def answered(self, name: str) -> bool:
         """Return whether the model saw a film, see `FilmEntry`; False where it has no line."""
-        kept = self._kept.get(name)
+        kept = self._kept.get(self.line_of(name))
         return kept is not None and kept.answered
 
     def files(self, name: str) -> tuple[str, ...]:
@@ -169,11 +179,22 @@ class ResultsFile:
         """Return {file: film} of all lines."""
         return {file: name for name, kept in self._kept.items() for file in kept.files}
 
-    def is_done(self, stamp: FilmStamp) -> bool:
-        """Whether this very file has its result here and need not be tried again."""
-        kept = self._kept.get(stamp.path)
-        if kept is None or kept.seen != _looks(stamp) or apart(kept.place, stamp.place):
+    def is_of(self, line: str, stamp: FilmStamp) -> bool:
+        """Whether there is this line and it is of this very file, perhaps named in another way."""
+        kept = self._kept.get(line)
+        if kept is None or kept.seen != _looks(stamp):
             return False
+        if line == stamp.path:
+            return not apart(kept.place, stamp.place)
+        names = (os.path.basename(line), os.path.basename(stamp.path))
+        return names[0] == names[1] and kept.place is not None and kept.place == stamp.place
+
+    def is_done(self, stamp: FilmStamp, line: str | None = None) -> bool:
+        """Whether this very file has a result, by default in the line of its name: it is not done again."""
+        line = stamp.path if line is None else line
+        if not self.is_of(line, stamp):
+            return False
+        kept = self._kept[line]
         return kept.failure in (None, "film") and all((self._out / name).is_file() for name in kept.files)
 
     def refuse_other(self, stamp: FilmStamp, name: str) -> None:
@@ -189,14 +210,16 @@ class ResultsFile:
                 f"--out; if it is the same film, moved, replace the old folder in {RESULTS} by the new one."
             )
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Iterable[str], same: Collection[str] = ()) -> None:
         """Take the lines of films that are to be done again out of the file, and their files away.
 
         A file goes before its line: whatever moment the process ends at, no old mask passes for a new one.
+        The files of films that are the `same` as before stay until there are new ones.
         """
         known = {name for name in names if name in self._kept}
         for name in known:
-            for file in self._kept.pop(name).files:
+            files = self._kept.pop(name).files
+            for file in () if name in same else files:
                 with suppress(OSError):
                     (self._out / file).unlink()
         if known:
@@ -303,7 +326,8 @@ class ResultsFile:
 def _kept(offset: int, document: Mapping[str, Any]) -> _Kept:
     known = {key: value for key, value in document["film"].items() if key in FilmStamp.__annotations__}
     film, entry = FilmStamp(**known), FilmEntry.from_dict(document["entry"])
-    place = film.place and sys.intern(film.place)
+    place = film.place
+    place = place and sys.intern(place)
     return _Kept(offset, _looks(film), place, document["failure"], entry.answered, tuple(entry.files()))
 
 

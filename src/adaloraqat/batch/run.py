@@ -58,9 +58,10 @@ def left_to_do(
 ) -> list[Task]:
     """Return the tasks that are not done, and take what the file says of them out of it.
 
-    A film counts as done where its file has the size and the time that its line tells, and its mask is there.
-    Where a film will write what the line of another one names, as `a.png` the mask of an `a.dcm` that is no
-    longer there, that line goes too.
+    A film counts as done where its file has the size and the time that its line tells, and its mask is there;
+    so does one that its line names in another way, as `a.png` what is `films/a.png` now. Where a film will
+    write what the line of another one names, as `a.png` the mask of an `a.dcm` that is no longer there, that
+    line goes too.
 
     Args:
         results: the folder's results.
@@ -81,17 +82,26 @@ def left_to_do(
         names.add(task.name)
         writes |= dict.fromkeys(files(task), task.name)
     wrote = results.writers()
-    left, gone = [], set()
+    left, gone, same = [], set(), set()
     for task in tasks:
         stamp = stamp_of(task)
         before = {task.name, *(wrote[file] for file in files(task) if file in wrote)}
         for name in sorted(before):
             results.refuse_other(stamp, name)
-        is_own = all(writes.get(file, task.name) == task.name for file in results.files(task.name))
-        if not (is_own and before == {task.name} and results.is_done(stamp)):
-            left.append(task)
-            gone |= before
-    results.forget(gone)
+        found = [name for name in before if name in results]
+        is_same = (
+            len(found) == 1
+            and results.is_of(found[0], stamp)
+            and all(writes.get(file, task.name) == task.name for file in results.files(found[0]))
+        )
+        if is_same and results.is_done(stamp, found[0]):
+            results.call(found[0], task.name)
+            continue
+        left.append(task)
+        gone |= before
+        if is_same and set(results.files(found[0])) <= set(files(task)):  # they will be written over
+            same.add(found[0])
+    results.forget(gone, same)
     return left
 
 

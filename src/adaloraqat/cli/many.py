@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,8 @@ def _entries(
         yield FilmEntry(refusal.name, error=refusal.error)
     found = {line["film"]["path"]: FilmEntry.from_dict(line["entry"]) for line in results.lines()}
     for job in jobs:
-        entry = found.get(job.name)
+        entry = found.get(results.line_of(job.name))
         if entry is not None:
-            yield entry.named(lambda name: shown(out, Path(name)))
+            yield replace(entry, path=job.name).named(lambda name: shown(out, Path(name)))
         elif obstacle:
             yield FilmEntry(job.name, error=f"Not tried, because of {obstacle}")
