@@ -94,6 +94,20 @@ def test_resume_does_only_what_is_missing(run: Run, bundle: Path, tmp_path: Path
     assert len(results(tmp_path / "out")) == len(rows(tmp_path / "out")) == 5
 
 
+def test_a_film_of_a_folder_that_is_named_alone_is_done(run: Run, bundle: Path, tmp_path: Path) -> None:
+    make_films(tmp_path / "films", 3)
+    call = ("--model", bundle, "--out", "out", "--resume")
+    run("segment", "films", *call)
+    lines = (tmp_path / "out/results.jsonl").read_bytes()
+    (tmp_path / "out/f0001_mask.png").write_bytes(b"corrected by hand")
+    alone = run("segment", "films/f0001.png", *call, "--json")
+    assert alone.code == 0
+    [entry] = json.loads(alone.out)["results"]
+    assert (entry["path"], entry["mask"]) == ("films/f0001.png", "out/f0001_mask.png")
+    assert (tmp_path / "out/f0001_mask.png").read_bytes() == b"corrected by hand"
+    assert (tmp_path / "out/results.jsonl").read_bytes() == lines
+
+
 def test_refusals_touch_nothing(run: Run, bundle: Path, tmp_path: Path) -> None:
     make_films(tmp_path / "films", 1)
     call = ("segment", "films", "--model", bundle, "--out", "out")
