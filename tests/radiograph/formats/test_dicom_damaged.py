@@ -165,3 +165,14 @@ def test_a_cut_jpeg_ls_stream_does_not_stop_the_process_for_seconds() -> None:
     with pytest.raises(FilmError, match="cannot be decoded"):
         read_film(dataset)
     assert time.perf_counter() - begun < 1
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_a_lack_of_memory_is_not_the_films_fault(as_dataset: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("adaloraqat.radiograph.formats.dicom_values.padding", none_left)
+    content = dicom(FILM, ExplicitVRLittleEndian, PixelSpacing=[3, 3])
+    with pytest.raises(MemoryError):
+        read_film(dcmread(io.BytesIO(content)) if as_dataset else content)

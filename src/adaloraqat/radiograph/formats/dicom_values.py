@@ -60,7 +60,8 @@ def film_of_dataset(dataset: Dataset, name: str) -> Film:
     Raises:
         FilmError: no film in it, several frames, or damaged pixels.
     """
-    with refused_as(FilmError(f"{name} is not a readable DICOM film: export or copy it again.")):
+    unreadable = FilmError(f"{name} is not a readable DICOM film: export or copy it again.")
+    with refused_as(unreadable, MemoryError):  # for want of which the film is no worse
         _check(dataset, name)
         notices: list[str] = []
         _complete(dataset, notices)

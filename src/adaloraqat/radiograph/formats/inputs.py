@@ -68,7 +68,8 @@ def _film_of_picture(picture: Image.Image) -> Film:
 def _film_of_dataset(dataset: Any) -> Film:
     from adaloraqat.radiograph.formats.dicom_values import film_of_dataset
 
-    with quiet(), refused_as(FilmError("The data set is not a readable DICOM film: read it again.")):
+    unreadable = FilmError("The data set is not a readable DICOM film: read it again.")
+    with quiet(), refused_as(unreadable, MemoryError):
         own = copy.deepcopy(dataset)  # reading corrects elements; the caller's stay as they are
         return film_of_dataset(own, "The data set")
 
