@@ -8,6 +8,8 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; the process ends with one of the exit codes that `cli.main` lists."""
+    # looking for pydantic's plug-ins, of which none is wanted here, takes longer than checking all options
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         from adaloraqat.cli.main import main as run
 

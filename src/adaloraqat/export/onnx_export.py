@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import SamModel
 
 from adaloraqat.bundle.format import BOX_LABELS
+from adaloraqat.export.folding import fold_small_constants
 from adaloraqat.export.graphs import (
     DecoderGraph,
     EncoderGraph,
@@ -170,9 +171,12 @@ def write_onnx(
             output_names=outputs,
             dynamic_axes={name: dict(axes) for name, axes in (dynamic or {}).items()},
             opset_version=OPSET,
-            # Folding would turn float16 weights and gathered tables back into float32 constants in the file.
-            # Engines fold when they load.
+            # This folding would turn float16 weights and gathered tables back into float32 constants in the
+            # file. Engines do that when they load it.
             do_constant_folding=False,
             dynamo=False,
         )
+        written = onnx.load(str(temporary))
+        fold_small_constants(written)
+        onnx.save(written, str(temporary))
         onnx.checker.check_model(str(temporary))

@@ -6,6 +6,7 @@ end marker change the picture only where the decoder was still waiting for data.
 """
 
 import io
+import random
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ JPEG_2000_START = b"\xff\x4f\xff\x51"
 _JP2 = b"\0\0\0\x0cjP  "
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # ends a scan; stuffed zeros and restarts do not
-_NOISE = np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8).tobytes()  # no 0xFF: no marker
+_NOISE = random.Random(0).randbytes(1024).replace(b"\xff", b"\xfe")  # 0xFF would begin a marker
 _PROBE = _NOISE + b"".join(bytes((0xFF, 0xD0 + turn % 8)) + _NOISE for turn in range(16))  # and restarts
 
 
