@@ -44,6 +44,24 @@ def test_a_table_of_8_bit_entries_has_more_than_256_places(key: str, kind: str) 
     assert film.pixels == pytest.approx(ramp(curve[SMOOTH]), abs=1e-6)
 
 
+@pytest.mark.parametrize("bits", [9, 12, 15])
+def test_a_modality_table_of_entries_between_8_and_16_bits_is_read(bits: int) -> None:
+    curve = np.rint(np.linspace(0, 1, 4096) ** 0.7 * (2**bits - 1))
+    film = read_film(stored(ModalityLUTSequence=table(curve.astype("<u2"), bits)))
+    assert film.notices == ()
+    assert film.pixels == pytest.approx(ramp(curve[SMOOTH]), abs=1e-6)
+
+
+def test_a_table_that_begins_below_zero_may_say_so_in_an_unsigned_number() -> None:
+    """Its type follows that of the stored pixels; what is looked up is rescaled, and below zero."""
+    curve = np.rint(np.linspace(0, 1, 4096) ** 0.7 * 4095)
+    [item] = table(curve.astype("<u2"), 12)
+    item.LUTDescriptor = [4096, (1 << 16) - 2048, 12]
+    film = read_film(stored(VOILUTSequence=[item], RescaleSlope=1, RescaleIntercept=-2048))
+    assert film.notices == ()
+    assert film.pixels == pytest.approx(ramp(curve[SMOOTH]), abs=1e-6)
+
+
 @pytest.mark.parametrize("entries", [np.arange(300) * 10, np.zeros(4096)])
 def test_a_modality_table_that_hides_the_film_is_left_out(entries: np.ndarray) -> None:
     film = read_film(stored(ModalityLUTSequence=table(entries.astype("<u2"), 16)))

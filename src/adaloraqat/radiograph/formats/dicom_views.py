@@ -33,7 +33,10 @@ def modality(
     """
     try:
         if dataset.get("ModalityLUTSequence"):
-            _widen(dataset.ModalityLUTSequence[0])
+            table = dataset.ModalityLUTSequence[0]
+            _mend(table, levels)
+            if 8 < table.LUTDescriptor[2] < 16:  # pydicom knows 8 and 16 alone
+                table.LUTDescriptor = [*table.LUTDescriptor[:2], 16]
             shown = apply_modality_lut(levels, dataset)
             fault = _fault(shown, (float(shown.min()), float(shown.max())), counts, dataset)
             if fault is not None:
@@ -66,7 +69,7 @@ def view_of(
     left_out = False
     for number in range(len(tables)):
         try:
-            _widen(tables[number])
+            _mend(tables[number], values)
             view = apply_voi(np.rint(values).astype(np.int64), dataset, number)
             ends = float(view.min()), float(view.max())
         except Exception:  # pydicom has many kinds for a damaged one
@@ -99,20 +102,29 @@ def view_of(
     return None
 
 
-def _widen(item: Dataset) -> None:
-    """Give a table of 8-bit entries 16 bits an entry: pydicom counts their places in 8 bits, too.
+def _mend(item: Dataset, values: NDArray[Any]) -> None:
+    """Correct what pydicom cannot read of a table: its first place's sign, and entries of 8 bits.
 
-    An entry has a word of its own, or shares one with the next (PS3.3 C.11.1.1).
+    A first place below zero may stand there as an unsigned number: its type follows that of the pixels,
+    though the table is for rescaled ones. pydicom counts the places of an 8-bit table in 8 bits, too. Such
+    an entry has a word of its own, or shares one with the next (PS3.3 C.11.1.1).
+
+    Args:
+        item: the table.
+        values: to be looked up.
     """
     entries, first, bits = (int(part) for part in item.LUTDescriptor)
-    if bits != 8:
-        return
-    entries = entries or 1 << 16
-    table = item.LUTData
-    if isinstance(table, bytes) and len(table) in (entries, entries + 1):
-        item["LUTData"].value = list(table[:entries])
-        item["LUTData"].VR = "US"
-    item.LUTDescriptor = [entries % (1 << 16), first, 16]
+    entries %= 1 << 16
+    if first >= 1 << 15 and values.min() < 0:
+        first -= 1 << 16
+    if bits == 8:
+        count = entries or 1 << 16
+        table = item.LUTData
+        if isinstance(table, bytes) and len(table) in (count, count + 1):
+            item["LUTData"].value = list(table[:count])
+            item["LUTData"].VR = "US"
+        bits = 16
+    item.add_new("LUTDescriptor", "SL", [entries, first, bits])  # of numbers that need not have one sign
 
 
 def _windows(dataset: Dataset) -> int:
