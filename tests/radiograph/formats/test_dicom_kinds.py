@@ -246,6 +246,24 @@ def test_spacing_and_aspect(
     assert read_header(tmp_path / "film").spacing_mm == film.spacing_mm
 
 
+def test_a_spacing_that_takes_the_place_of_an_impossible_one_says_so(tmp_path: Path) -> None:
+    film = film_of(tmp_path / "film", PixelSpacing=[0.2, 0.2], ImagerPixelSpacing=[2.0, 2.0])
+    assert film.spacing_mm == (2.0, 2.0)
+    assert film.notices == (
+        "The PixelSpacing is not plausible and was ignored: ImagerPixelSpacing was used instead.",
+        "The spacing is that of the detector: distances in the patient are slightly smaller.",
+    )
+
+
+def test_the_detectors_spacing_with_fewer_digits_is_still_the_detectors(tmp_path: Path) -> None:
+    elements = {"ImagerPixelSpacing": [2.0004, 2.0004], "EstimatedRadiographicMagnificationFactor": 1.1}
+    assert film_of(tmp_path / "film", PixelSpacing=[2.0, 2.0], **elements).spacing_mm == pytest.approx(
+        (2 / 1.1, 2 / 1.1)
+    )
+    corrected = film_of(tmp_path / "other", PixelSpacing=[1.98, 1.98], **elements)
+    assert (corrected.spacing_mm, corrected.notices) == ((1.98, 1.98), ())
+
+
 @pytest.mark.parametrize(
     ("column", "possible"), [(0.08, False), (0.8, True), (1.4, True), (1.5, False), (8, False)]
 )

@@ -17,6 +17,7 @@ from adaloraqat.radiograph.film import possible_spacing
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _MOST_OBLONG = 4.0  # pixels longer than this many times their width are a mistake in the tag
+_SAME = 1e-3  # of a spacing: no film is magnified by less, but numbers are rounded
 _MOST_MAGNIFIED = 2.0  # a chest half way to the tube; anything beyond is a mistake in the tag
 
 
@@ -114,14 +115,16 @@ def spacing_of(dataset: Dataset, notices: list[str]) -> tuple[float, float] | No
     it is the detector's; also where an uncalibrated PixelSpacing merely repeats it (PS3.3 10.7.1.3).
     """
     shape = int(dataset.Rows), int(dataset.Columns)
+    ignored = []
     for key in _SPACINGS:
         value = element(dataset, key)
         if not value:
             continue
         spacing = _two(value)
         if spacing is None or possible_spacing(spacing, shape) is None:
-            notices.append(f"The {key} is not plausible and was ignored: no distances in mm.")
+            ignored.append(f"The {key} is not plausible and was ignored")
             continue
+        notices += [f"{sentence}: {key} was used instead." for sentence in ignored]
         if key == "PixelSpacing" and not _is_uncorrected(dataset, spacing):
             return spacing
         factor = number(dataset, "EstimatedRadiographicMagnificationFactor")
@@ -132,6 +135,7 @@ def spacing_of(dataset: Dataset, notices: list[str]) -> tuple[float, float] | No
                 return corrected
         notices.append("The spacing is that of the detector: distances in the patient are slightly smaller.")
         return spacing
+    notices += [f"{sentence}: no distances in mm." for sentence in ignored]
     return None
 
 
@@ -148,9 +152,13 @@ def aspect_of(dataset: Dataset) -> float:
 
 
 def _is_uncorrected(dataset: Dataset, spacing: tuple[float, float]) -> bool:
+    """Return whether a spacing is the detector's, perhaps with fewer digits."""
     if element(dataset, "PixelSpacingCalibrationType"):
         return False
-    return _two(element(dataset, "ImagerPixelSpacing")) == spacing
+    detector = _two(element(dataset, "ImagerPixelSpacing"))
+    return detector is not None and all(
+        math.isclose(one, other, rel_tol=_SAME) for one, other in zip(spacing, detector, strict=True)
+    )
 
 
 def _two(value: Any) -> tuple[float, float] | None:
