@@ -36,6 +36,15 @@ def test_the_heart_is_measured_over_all_rows() -> None:
     assert cardiothoracic_ratio(heart, RIGHT | LEFT) == pytest.approx(12 / 30)
 
 
+@pytest.mark.parametrize("lung", [RIGHT, LEFT, RIGHT | block(2, 18, 5, 7)])
+def test_one_lung_alone_is_no_chest(lung: np.ndarray) -> None:
+    assert cardiothoracic_ratio(HEART, lung) is None
+
+
+def test_lungs_that_share_no_row_are_no_chest() -> None:
+    assert cardiothoracic_ratio(HEART, block(2, 8, 4, 14) | block(9, 18, 24, 34)) is None
+
+
 @pytest.mark.parametrize(
     ("heart", "lungs"), [(HEART & False, RIGHT), (HEART, RIGHT & False), (block(0, 20, 0, 40), RIGHT)]
 )

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 
 import { isOtherView } from "../src/engine/plausibility";
 import { Frame } from "../src/engine/preprocess";
-import { structuresOf } from "../src/engine/structures";
+import { cardiothoracicRatio, structuresOf } from "../src/engine/structures";
 import { documentOf } from "../src/page/save/json";
 import { regionsOf } from "../src/page/save/regions";
 import { measures } from "../src/page/measures";
@@ -39,6 +39,13 @@ test("an edge that is no side of the patient leaves neither sides nor ratios", (
     expect([structures.cardiothoracicRatio, warnings]).toEqual([undefined, []]);
   }
   expect(found(undefined, 5).structures).toMatchObject({ sidesCertain: false, standardView: true, cardiothoracicRatio: 3 / 8 }); // mirrored
+});
+
+test("one lung alone is no chest", () => {
+  const heart = Uint8Array.from(inside(3, 5), (value) => Number(value > 0));
+  const lung = (x0: number, x1: number) => Uint8Array.from(inside(x0, x1), (value) => Number(value > 0));
+  for (const alone of [lung(0, 3), lung(5, 8)]) expect(cardiothoracicRatio(heart, alone, SIDE, SIDE)).toBeUndefined();
+  expect(cardiothoracicRatio(heart, mask, SIDE, SIDE)).toBe(2 / 8);
 });
 
 test("without sides the segments are one lung and the heart", () => {

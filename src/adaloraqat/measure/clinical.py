@@ -33,18 +33,22 @@ def clinical_measures(result: Segmentation) -> dict[str, Any] | None:
 def cardiothoracic_ratio(heart: NDArray[np.bool_], lungs: NDArray[np.bool_]) -> float | None:
     """Return greatest width of the heart over greatest inner width of the chest (Danzer).
 
-    None where a structure is missing or the lungs are no wider than the heart. The heart's width is the sum
-    of its greatest extents to either side, thus from its first to its last column. The chest's is the
-    greatest distance, within one row, from the outer edge of one lung to that of the other, edge pixels
-    included. Both lie along the rows, so a spacing whose pixels are not square cancels out.
+    None where a structure is missing, also one of the two lungs, or the lungs are no wider than the heart.
+    The heart's width is the sum of its greatest extents to either side, thus from its first to its last
+    column. The chest's is the greatest distance, within one row, from the outer edge of one lung to that of
+    the other, edge pixels included; the two lie on either side of the heart's middle. Both lie along the
+    rows, so a spacing whose pixels are not square cancels out.
 
     Args:
         heart: (H, W) bool.
         lungs: (H, W) bool, both lungs.
     """
     columns = np.flatnonzero(heart.any(axis=0))
-    rows = lungs.any(axis=1)
-    if not columns.size or not rows.any():
+    if not columns.size:
+        return None
+    middle = int(columns[0] + columns[-1] + 1) // 2
+    rows = lungs[:, :middle].any(axis=1) & lungs[:, middle:].any(axis=1)  # one lung alone is no chest
+    if not rows.any():
         return None
     first = lungs[rows].argmax(axis=1)
     last = lungs.shape[1] - lungs[rows][:, ::-1].argmax(axis=1)  # exclusive

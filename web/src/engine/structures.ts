@@ -74,17 +74,22 @@ export function withoutView(structures: Structures): Structures {
   return { ...structures, sidesCertain: false, standardView: false, cardiothoracicRatio: undefined };
 }
 
-/** Return the greatest width of the heart over the greatest of the chest within one row; undefined where unknown. */
+/**
+ * Return the greatest width of the heart over the greatest of the chest within one row, from lung to lung;
+ * undefined where a structure is missing.
+ */
 export function cardiothoracicRatio(heart: Uint8Array, lungs: Uint8Array, width: number, height: number): number | undefined {
   let [first, last, chest] = [width, -1, 0];
+  for (let cell = 0; cell < width * height; cell++) {
+    if (heart[cell]) [first, last] = [Math.min(first, cell % width), Math.max(last, cell % width)];
+  }
+  const middle = Math.floor((first + last + 1) / 2);
   for (let y = 0; y < height; y++) {
     let [left, right] = [-1, -1];
     for (let x = 0; x < width; x++) {
-      const cell = y * width + x;
-      if (heart[cell]) [first, last] = [Math.min(first, x), Math.max(last, x)];
-      if (lungs[cell]) [left, right] = [left < 0 ? x : left, x];
+      if (lungs[y * width + x]) [left, right] = [left < 0 ? x : left, x];
     }
-    if (right >= 0) chest = Math.max(chest, right + 1 - left);
+    if (left >= 0 && left < middle && right >= middle) chest = Math.max(chest, right + 1 - left); // else one lung alone
   }
   if (last < 0 || chest === 0) return undefined;
   const ratio = (last + 1 - first) / chest;
