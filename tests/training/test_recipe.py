@@ -12,7 +12,8 @@ from adaloraqat.training import load_recipe, parse_recipe
 from adaloraqat.training import recipe as recipe_module
 from adaloraqat.training.kinds.adalora import AdaLoRAStage
 from adaloraqat.training.kinds.quantize import QuantizeStage
-from adaloraqat.training.recipe import SHIPPED_RECIPES, find_recipe
+from adaloraqat.training.recipe import SHIPPED_RECIPES, BaseModelChoice, find_recipe
+from adaloraqat.training.run import load_start
 
 RECIPES = sorted(
     path.resolve()
@@ -116,6 +117,8 @@ def test_overrides(both_stages: Make, tmp_path: Path) -> None:
         ("stages.1.train=adapters", "'singular_values', 'all', 'encoder', 'decoder' or 'nothing'"),
         ("stages.1.name=stage1", "two stages have the same name"),
         ("prompts={whole_film: 0.7, one_lung: 0.7}", "together at most 1"),
+        ("data.sources=jsrt", "data.sources: a list is expected"),
+        ("stages.0.losses={bce: 0, dice: 0}", "nothing to learn by"),
     ],
 )
 def test_refusals_name_the_remedy(setting: str, says: str, both_stages: Make, tmp_path: Path) -> None:
@@ -161,6 +164,67 @@ def test_singular_values_need_adapters(both_stages: Make) -> None:
         parse_recipe(document)
 
 
+def test_singular_values_need_a_policy_that_leaves_them(both_stages: Make) -> None:
+    """A policy that stores W + PΛQ as one matrix folds the adapters in, and would train nothing."""
+
+    def stage_2(**changes: Any) -> Any:
+        document = both_stages()
+        document["stages"][1] |= changes
+        return parse_recipe(document)
+
+    with pytest.raises(RecipeError, match="leaves no singular values to train"):
+        stage_2(policy="w8", train="singular_values")
+    for changes in ({"policy": "int8"}, {"policy": "w8a8"}, {"policy": "w8", "parts": "decoder"}):
+        assert stage_2(**changes, train="singular_values").stages[1].train == "singular_values"
+    document = both_stages()
+    encoder = document["stages"][1] | {"policy": "w8", "parts": "encoder"}
+    decoder = encoder | {"name": "stage3", "parts": "decoder", "train": "singular_values"}
+    document["stages"][1:] = [encoder, decoder]
+    with pytest.raises(RecipeError, match="leaves no singular values to train"):
+        parse_recipe(document)
+
+
+def test_the_weight_range_is_the_policys_own_unless_it_is_given(
+    both_stages: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`w8` has all 8 bits: its products are of floats, so no CPU overflows, and none is warned of."""
+    monkeypatch.setattr(
+        "adaloraqat.training.kinds.quantize.full_range_doubt", lambda of: of == "full" and "no"
+    )
+
+    def stage_2(**changes: Any) -> QuantizeStage:
+        document = both_stages()
+        document["stages"][1] |= changes
+        return parse_recipe(document).stages_of(QuantizeStage)[0]
+
+    ranges = {name: stage_2(policy=name).weight_range for name in ("int8", "paper", "w8a8", "w8")}
+    assert ranges == {"int8": "portable", "paper": "portable", "w8a8": "portable", "w8": "full"}
+    assert stage_2(policy="w8", weight_range="portable").weight_range == "portable"
+    assert not stage_2(policy="w8").machine_warnings()
+    assert stage_2(policy="int8", weight_range="full").machine_warnings()
+
+
+def test_a_loss_without_any_weight_is_refused_only_where_something_learns(both_stages: Make) -> None:
+    document = both_stages()
+    document["stages"][1] |= {"losses": {"bce": 0, "dice": 0}, "train": "nothing"}
+    assert parse_recipe(document)
+    document["stages"][1] |= {"train": "all", "distillation": {"teacher": "base"}}
+    assert parse_recipe(document)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """YAML would keep the last in silence, and with it other rates than those that a person reads."""
+    path = tmp_path / "r.yaml"
+    path.write_text("name: a\nbase: {weights: base}\nstages:\n- kind: full\n  name: f\n  kind: full\n")
+    with pytest.raises(RecipeError, match=r"r\.yaml names the key kind twice in one place, again in line 6"):
+        load_recipe(path)
+    path.write_text(
+        "name: a\nbase: {weights: base}\nstages:\n"
+        "- &first {kind: full, name: f}\n- &second {<<: *first, name: g}\n- {<<: *second, name: h}\n"
+    )
+    assert [stage.name for stage in load_recipe(path).stages] == ["f", "g", "h"]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -196,3 +260,10 @@ def test_names_of_before_work_on_for_a_version_with_a_warning(name: str) -> None
     assert found.__name__ == name
     with pytest.raises(AttributeError):
         recipe_module.NothingOfTheKind  # noqa: B018
+
+
+def test_an_image_size_among_the_preprocessing_is_refused(both_stages: Make) -> None:
+    """It would have no effect: a film is resized to the square of the model."""
+    base = both_stages()["base"] | {"preprocessing": {"image_size": 64}}
+    with pytest.raises(RecipeError, match=r"give base\.image_size"):
+        load_start(BaseModelChoice.model_validate(base), seed=0)

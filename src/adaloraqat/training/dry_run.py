@@ -31,7 +31,7 @@ from adaloraqat.training.optimization import make_optimizer, mask_terms, set_tra
 from adaloraqat.training.processes import check_division, chosen_device, launched, precision_on
 from adaloraqat.training.recipe import Recipe
 from adaloraqat.training.run import load_teacher
-from adaloraqat.training.run_films import choose_films
+from adaloraqat.training.run_films import choose_films, leak_between
 from adaloraqat.training.train import enter_stage, keep_freed_memory, start_of
 
 _FLOAT = 4  # bytes
@@ -85,6 +85,7 @@ class Plan:
         device: "cpu" or "cuda".
         films: bytes that decoded films take at most, in memory or in the cache.
         stages: in order.
+        leak: what `leak_between` says of the films.
     """
 
     training: int
@@ -93,11 +94,14 @@ class Plan:
     device: str
     films: int
     stages: tuple[StagePlan, ...]
+    leak: str | None = None
 
     def lines(self) -> Iterator[str]:
         """Give the plan as text, a line at a time."""
         missing = f"; {self.missing} of them are missing" if self.missing else ""
         yield f"{self.training} training and {self.validation} validation films{missing}"
+        if self.leak:
+            yield self.leak
         yield f"on {self.device}; decoded films take {_size(self.films)}"
         for plan in self.stages:
             yield from _stage_lines(plan)
@@ -137,7 +141,8 @@ def plan(recipe: Recipe, manifest: Path) -> Plan:
     entries = [*training, *validation]
     missing = sum(not (entry.path_image.is_file() and entry.path_mask.is_file()) for entry in entries)
     size = len(entries) * PLANES * largest**2
-    return Plan(len(training), len(validation), missing, device.type, size, tuple(plans))
+    leak = leak_between(training, validation)
+    return Plan(len(training), len(validation), missing, device.type, size, tuple(plans), leak)
 
 
 def _planned(
@@ -183,7 +188,7 @@ def _planned(
         budgets=(sum(ranks.values()), *budgets) if ranks else (),
         parameters=parameters,
         trainable=trainable,
-        notes=(*stage.notes(model), *_precision_notes(stage, device)),
+        notes=(*stage.notes(model), *_precision_notes(stage, device), *schedule.unreached(steps)),
         parts=parts,
         memory=memory,
         flops=schedule.batch_size * cost.flops,

@@ -220,6 +220,25 @@ def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     return parse_recipe(document, path.name)
 
 
+class _TwiceError(Exception):
+    """A mapping names a key twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping names twice, of which YAML would keep the last in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Return the next mapping as it is written."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                line = key.start_mark.line + 1
+                raise _TwiceError(f"names the key {key.value} twice in one place, again in line {line}")
+            seen.add(str(key.value))
+        return node
+
+
 def read_document(path: Path, example: str) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; messages refer to `example`.
 
@@ -227,11 +246,13 @@ def read_document(path: Path, example: str) -> dict[str, Any]:
         RecipeError: no such file, not YAML, or no mapping.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
         raise RecipeError(
             f"There is no recipe {path.name}; give the path of one, such as {example}."
         ) from error
+    except _TwiceError as error:
+        raise RecipeError(f"{path.name} {error}: keep one of them.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise RecipeError(f"{path.name} is not a readable YAML recipe; compare it with {example}.") from error
     if not isinstance(document, dict):
@@ -267,6 +288,8 @@ def check_document(kind: type[Checked], document: dict[str, Any], name: str, exa
         message = first["msg"].removeprefix("Value error, ").removesuffix(".")
         if first["type"] == "extra_forbidden":
             message = f"no such key is known; check its spelling ({example} shows the usual ones)"
+        if first["type"] == "tuple_type":
+            message = "a list is expected, such as [a, b]"
         raise RecipeError(f"{name}: {where}: {message}.") from error
 
 

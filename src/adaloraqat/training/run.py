@@ -192,6 +192,10 @@ def _with_preprocessing(structure: Structure, base: BaseModelChoice) -> Structur
     """Return the structure with the changes that a recipe makes to its preprocessing."""
     if base.preprocessing is None:
         return structure
+    if "image_size" in base.preprocessing:
+        raise RecipeError(
+            "base.preprocessing cannot have an image_size, which is the model's: give base.image_size."
+        )
     try:
         changed = Preprocessing.from_dict({**structure.preprocessing_at().to_dict(), **base.preprocessing})
     except FilmError as error:

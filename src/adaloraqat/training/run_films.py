@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaloraqat.datasets.manifest import Entry, digest_of, fingerprint
-from adaloraqat.datasets.names import some_of
+from adaloraqat.datasets.names import person, some_of
 from adaloraqat.errors import FilmError, ManifestError
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.batches import draw_indices
@@ -63,6 +63,24 @@ def data_identity(training: Sequence[Entry], validation: Sequence[Entry]) -> dic
     }
 
 
+def leak_between(training: Sequence[Entry], validation: Sequence[Entry]) -> str | None:
+    """Return a sentence where validation films are of patients, or are files, that training sees as well."""
+    patients = {person(entry.source, entry.patient_id) for entry in training}
+    files = {entry.path_image for entry in training}
+    seen = [
+        entry.id
+        for entry in validation
+        if person(entry.source, entry.patient_id) in patients or entry.path_image in files
+    ]
+    if not seen:
+        return None
+    return (
+        f"{len(seen)} of {len(validation)} validation films are of patients with training films: "
+        f"{some_of(seen)}; their scores say little about new patients, so divide by patient with `adaloraqat "
+        "data split MANIFEST --out MANIFEST --fresh`."
+    )
+
+
 class UsableFilms:
     """Loads sets of films without those that are missing, damaged or do not fit their masks.
 
@@ -112,12 +130,16 @@ class RunFilms:
     """Training and validation films, at the size that a stage asks for.
 
     Films that cannot be used are left out, with a warning, when films are asked for the first time.
+
+    Attributes:
+        leak: what `leak_between` says of the two splits.
     """
 
     def __init__(
         self, training: Sequence[Entry], validation: Sequence[Entry], cache: Path | None = None
     ) -> None:
         self._named = len(training) + len(validation)
+        self.leak = leak_between(training, validation)
         self._usable, self._cache = UsableFilms(), cache
         self._training, self._validation = tuple(training), tuple(validation)
         self._loaded: dict[Preprocessing, tuple[FilmSet, FilmSet]] = {}
@@ -128,9 +150,10 @@ class RunFilms:
         return {"train": len(self._training), "val": len(self._validation), "left_out": self._usable.left_out}
 
     def warnings(self) -> list[str]:
-        """Return what a person should know about films that were not used."""
+        """Return what a person should know about films that were not used, or that leak."""
         left_out = self._usable.left_out
-        return [unusable_sentence(left_out, self._named, "they were skipped")] if left_out else []
+        found = [unusable_sentence(left_out, self._named, "they were skipped")] if left_out else []
+        return [*found, *filter(None, [self.leak])]
 
     def at(self, preprocessing: Preprocessing) -> tuple[FilmSet, FilmSet]:
         """Return training and validation films so preprocessed.

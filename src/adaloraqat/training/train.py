@@ -121,12 +121,12 @@ def train(
     with processes.together(), processes.main_first() if cache is not None else nullcontext():
         usable, _ = films.at(structure.preprocessing_at(size))
     with processes.together():
-        _check_stages(recipe, position, usable)
+        unreached = _check_stages(recipe, position, usable)
         _check_batch_norms(recipe, position, processes)
         teachers = _teachers(recipe, processes.device)
     context = RunContext(recipe, films, run, teachers, processes.device, report, on_step, processes, trackers)
     if processes.main:
-        for warning in _early_warnings(recipe, processes.device):
+        for warning in (*filter(None, [films.leak]), *unreached, *_early_warnings(recipe, processes.device)):
             logger.warning("%s", warning)
     run.start(recipe, identity, manifest)
     if processes.main:
@@ -246,19 +246,26 @@ def _architecture_within(stage: Stage, structure: Structure) -> dict[str, Any]:
     return {**structure.architecture, "image_size": size}
 
 
-def _check_stages(recipe: Recipe, position: _Position, films: FilmSet) -> None:
+def _check_stages(recipe: Recipe, position: _Position, films: FilmSet) -> list[str]:
     """Go through the stages that are left, and refuse the first that could not begin or could not prune.
+
+    Returns:
+        a sentence for each whose rates never reach their peak.
 
     Raises:
         RecipeError: says which stage and the remedy.
     """
     structure = position.structure
     adapted, size = structure.ranks is not None, structure.architecture["image_size"]
+    unreached = []
     for number, stage in enumerate(recipe.stages[position.number :], start=position.number):
         if number > position.number or position.saved is None:
             stage.check_entry(adapted, size)
-        stage.check_steps(stage.schedule.steps(sampler_of(recipe, number, films.entries).pass_length)[1])
+        steps = stage.schedule.steps(sampler_of(recipe, number, films.entries).pass_length)[1]
+        stage.check_steps(steps)
+        unreached += [f"{stage.name}: {sentence}" for sentence in stage.schedule.unreached(steps)]
         adapted, size = adapted or stage.adapts, stage.size_within(size)
+    return unreached
 
 
 def _check_batch_norms(recipe: Recipe, position: _Position, processes: Processes) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # a recipe knows this interface only, not what the kinds impo
 
 Unit = Literal["epoch", "step"]
 
+PARTS = ("encoder", "decoder", "prompts", "adapters", "singular_values")
+"""What of a model may learn."""
+
 
 class Strict(BaseModel):
     """A part of a recipe: an unknown key and an invalid number are refused, and nothing changes it."""
@@ -103,6 +106,15 @@ class Schedule(Strict):
             return 1.0
         done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
         return 0.5 * (1 + math.cos(math.pi * done))
+
+    def unreached(self, total: int) -> list[str]:
+        """Return a sentence where the warm-up is longer than all `total` steps; else nothing."""
+        if self.warmup_steps <= total:
+            return []
+        return [
+            f"warmup_steps {self.warmup_steps} is more than all {total} steps, so the learning rates reach "
+            f"only {total / self.warmup_steps:.2g} of what the recipe says."
+        ]
 
 
 class Distillation(Strict):
@@ -183,6 +195,17 @@ class Stage(Strict):
     kind: str
 
     # ---- what is refused, and when -----------------------------------------------------------------------
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self) -> Stage:
+        weights = self.losses
+        teaches = weights.bce or weights.dice or weights.quality or self.distillation is not None
+        if not teaches and any(self.learns(part) for part in PARTS):
+            raise ValueError(
+                "losses.bce, losses.dice and losses.quality are all 0, so there is nothing to learn by: give "
+                "one of them a weight, or a distillation"
+            )
+        return self
 
     @property
     def numerics(self) -> tuple[str, str] | None:

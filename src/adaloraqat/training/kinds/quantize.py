@@ -16,7 +16,7 @@ from adaloraqat.errors import RecipeError
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.quantize.calibration import calibrate
 from adaloraqat.quantize.fake_quantize import ActivationQuantizer
-from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy, policy_named
+from adaloraqat.quantize.policy import POLICIES, PrecisionPolicy, WeightRange, policy_named
 from adaloraqat.quantize.preparation import prepare, restore
 from adaloraqat.radiograph import Preprocessing
 from adaloraqat.training.batches import calibration_batches
@@ -30,6 +30,8 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 """The module names of each part; the prompt encoder goes with the decoder."""
 
+_AN_ADAPTED = "vision_encoder.layers.0.attn.qkv"
+
 
 @register
 class QuantizeStage(Stage):
@@ -37,6 +39,7 @@ class QuantizeStage(Stage):
 
     `train` is what learns: `singular_values` (the paper: only Λ, at 1e-6), `all`, `encoder`, `decoder`, or
     `nothing` (plain post-training quantisation, calibrated on `calibration_films` training films).
+    `weight_range` is the policy's own unless it is given: portable, but full of `w8` and `reference`.
 
     `parts` is what gets quantised: QMedSAM's run 1 is `encoder`, run 2 `decoder`, and run 3 trains `all`.
     Such stages follow one another; what an earlier one quantised stays so, with its calibrated ranges.
@@ -46,7 +49,7 @@ class QuantizeStage(Stage):
 
     kind: Literal["quantize"] = "quantize"
     policy: str = "int8"
-    weight_range: Literal["portable", "full"] = "portable"
+    weight_range: WeightRange = Field(default_factory=lambda known: _own_range(known.get("policy", "")))
     parts: Literal["encoder", "decoder", "all"] = "all"
     train: Literal["singular_values", "all", "encoder", "decoder", "nothing"] = "all"
     calibration_films: int = Field(default=32, ge=1)
@@ -68,6 +71,18 @@ class QuantizeStage(Stage):
             raise ValueError("quantize stages that follow one another need one policy and one weight_range")
         if self.train == "singular_values" and not pretrained and not any(stage.adapts for stage in before):
             raise ValueError("stage 2 trains singular_values, but no adalora stage comes before it")
+        if self.train == "singular_values" and self._merges_adapters(before):
+            raise ValueError(
+                f"policy {self.policy} stores W + PΛQ as one matrix, which leaves no singular values to "
+                "train: write train: nothing or all, or another policy, such as int8"
+            )
+
+    def _merges_adapters(self, before: Sequence[Stage]) -> bool:
+        """Whether the stage, or one before it, stores adapted matrices whose inputs are not rounded."""
+        parts = {stage.parts for stage in (*before, self) if isinstance(stage, QuantizeStage)}
+        policy = policy_named(self.policy, self.weight_range)
+        stored = policy.precision(policy.precision_of(_AN_ADAPTED))
+        return parts != {"decoder"} and stored.integer and not stored.activations
 
     def check_entry(self, adapted: bool, image_size: int) -> None:
         """Refuse to train the Λ of a model without adapters."""
@@ -80,7 +95,7 @@ class QuantizeStage(Stage):
     def machine_warnings(self) -> list[str]:
         """Return whether this CPU would execute the bundle wrongly; training itself is right on any."""
         known = full_range_doubt(self.weight_range)
-        if not known:
+        if not known or not policy_named(self.policy).quantizes:
             return []
         return [
             f"bundles with weight_range full give wrong masks on this CPU, which {known}; set it to portable "
@@ -135,6 +150,10 @@ class QuantizeStage(Stage):
             f"{self.name}: validation Dice {before:.4f} calibrated (PTQ), {after:.4f} trained "
             f"({after - before:+.4f}){moved}"
         )
+
+
+def _own_range(policy: str) -> WeightRange:
+    return POLICIES[policy].weight_range if policy in POLICIES else "portable"
 
 
 def restricted(policy: PrecisionPolicy, parts: frozenset[str]) -> PrecisionPolicy:
