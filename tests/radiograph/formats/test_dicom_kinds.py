@@ -286,9 +286,9 @@ def test_an_enhanced_object_of_one_frame_has_its_spacing_in_groups(tmp_path: Pat
 # ---- header words --------------------------------------------------------------------------------------
 
 
-def coded(meaning: str) -> list[Dataset]:
+def coded(meaning: str, code: str = "1") -> list[Dataset]:
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "1", "SCT", meaning
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "SCT", meaning
     return [item]
 
 
@@ -305,6 +305,11 @@ def coded(meaning: str) -> list[Dataset]:
         ({"ViewCodeSequence": coded("Lateral projection")}, Told("lateral")),
         ({"ViewCodeSequence": coded("postero-anterior")}, Told("frontal")),
         ({"ViewCodeSequence": coded("right oblique")}, Told("oblique")),
+        ({"ViewCodeSequence": coded("боковая", "399067008")}, Told("lateral")),
+        ({"ViewCodeSequence": coded("側面", "R-10236")}, Told("lateral")),
+        ({"ViewCodeSequence": coded("Boczne", "399198007"), "ViewPosition": "PA"}, Told("frontal")),
+        ({"ViewCodeSequence": coded("skrå", "399356000")}, Told("oblique")),
+        ({"ViewCodeSequence": coded("正面", "272479007"), "SeriesDescription": "LAT"}, Told("frontal")),
         ({"SeriesDescription": "Chest LAT"}, Told("lateral")),
         ({"SeriesDescription": "Chest PA and LAT"}, Told()),
         ({"ProtocolName": "Chest Profile 2"}, Told()),
@@ -335,6 +340,11 @@ def coded(meaning: str) -> list[Dataset]:
                 "PROFIL",
                 "SEITLICH",
                 "LATERAL PA",
+                "PA LATERAL",
+                "LL ERECT",
+                "LTLAT",
+                "LATR",
+                "LLATERAL",
             )
         ),
         ({"ViewPosition": "LAT DECUB"}, Told("frontal")),
@@ -379,6 +389,17 @@ def coded(meaning: str) -> list[Dataset]:
                 "SKULL",
                 "FOOT",
                 "SHOULDER",
+                "ANKLEJOINT",
+                "SI JOINT",
+                "UPPERLIMB",
+                "LOWERLEG",
+                "UP EXM",
+                "RHAND",
+                "HAENDE",
+                "METACARPUS",
+                "ESOPHAGUS",
+                "KUB",
+                "SCROTUM",
             )
         ),
         ({"BodyPartExamined": "SCHÄDEL"}, Told(body_part="schadel")),

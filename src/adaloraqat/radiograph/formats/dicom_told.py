@@ -4,15 +4,16 @@ import re
 import unicodedata
 
 from pydicom import Dataset
+from pydicom.sequence import Sequence
 
 from adaloraqat.radiograph.film import Told
-from adaloraqat.radiograph.formats.dicom_header import values, words
+from adaloraqat.radiograph.formats.dicom_header import element, values, words
 
 _LATERAL_VIEWS = {"ll", "rl", "llat", "rlat", "xtl", "xtlat", "ml", "lm"}
 _OBLIQUE_VIEWS = {"llo", "rlo", "lao", "rao", "lpo", "rpo", "lo", "ro", "obl"}
 _FRONTAL_VIEWS = {"pa", "ap", "lld", "rld"}  # decubitus films are frontal
 _LATERAL = re.compile(
-    r"\b(l?lat|r?lat|latero?|lateral(e|es|is|er|en|em)?|laterolateral|seitlich\w*|profile?|perfil|x-?table|"
+    r"\b(([lr]t?)?lat(eral)?[lr]?|latero?|lateral(e|es|is|er|en|em)?|laterolateral|seitlich\w*|profile?|perfil|x-?table|"
     r"cross ?table)\b"
     r"(?! decub)"
 )
@@ -21,6 +22,13 @@ _FRONTAL = re.compile(
     r"\b(pa|ap|p\.a\.?|a\.p\.?|postero ?anterior\w*|antero ?posterior\w*|frontal\w*|decub\w*|"
     r"face|frente|(2|two|zwei) (views?|ebenen|proiezioni|proyecciones|incidences))\b"
 )
+_CODED_VIEWS = {  # PS3.16 CID 4010 in SNOMED CT and SNOMED-RT: meanings may be in any language
+    "lateral": "399067008 399173006 399198007 399260004 399352003 R-102CD R-10236 R-10232 R-10224 R-10228",
+    "oblique": "399182000 399135007 399006002 399356000 399038007 399184004 399236003 399160007 399312000 "
+    "399059000 R-102C1 R-10220 R-10212 R-40985 R-10210 R-10238 R-10234 R-10204 R-10208 R-10216",
+    "frontal": "399033003 399348003 272479007 R-10202 R-10206 R-10214 R-40888",
+}
+_VIEW_OF_CODE = {code: view for view, codes in _CODED_VIEWS.items() for code in codes.split()}
 _FREE_TEXT = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 
 _CHEST = re.compile(
@@ -42,7 +50,12 @@ _OTHER_PART = re.compile(
     r"wirbelsaule|hws|lws|bws|rachis|columna|colonna|coluna|cervical\w*|lumb\w*|sacr\w*|coccyx|sijoint|"
     r"breasts?|mamm\w*|bladder|kidneys?|renal|nieren?|urinary\w*|ivu|stomach|magen|colon|bowel|rectum|liver|"
     r"leber|gallbladder|pancreas|spleen|adrenal|thyroid|tongue|mouth|sternum|uterus|prostate|extremit\w*|"
-    r"(upper|lower) (limb|extremity)|limbs?|hip joint)\b"
+    r"(up|low)(per|er)? ?(limbs?|legs?|arms?|extremit\w*|exm)|limbs?|(\w+ ?)?joints?|"
+    r"[lr](arm|legs?|hands?|foot|knee|hip|ankle|wrist|elbow|shoulder)|haende|schaedel|hueft\w*|ellbogen|"
+    r"(meta)?(carp|tars)(us|als?)|phalan\w*|os calcis|o?esophag\w*|duodenum|jejunum|ileum|ilium|kub|ivp|"
+    r"ureters?|urethra|ovar\w*|vagina|vulva|cervix|penis|scrotum|testi\w*|axilla\w*|carotid\w*|parotid\w*|"
+    r"submandibular|cerebr\w*|cerebell\w*|circleofwillis|scalp|cheeks?|cornea|eyelids?|iac|optic ?canal|opg|"
+    r"panoramic|cephalo\w*)\b"
 )
 
 
@@ -59,14 +72,15 @@ def told_by(dataset: Dataset) -> Told:
 
 def _view(dataset: Dataset, orientation: tuple[str, str] | None) -> str | None:
     position = _plain(words(dataset, "ViewPosition"))
-    if position in _LATERAL_VIEWS:
+    first = position.partition(" ")[0]  # as in "LL ERECT"
+    if first in _LATERAL_VIEWS:
         return "lateral"
-    if position in _OBLIQUE_VIEWS:
+    if first in _OBLIQUE_VIEWS:
         return "oblique"
-    if position in _FRONTAL_VIEWS:
+    if position in _FRONTAL_VIEWS:  # "PA LATERAL" is none
         return "frontal"
     coded = _plain(words(dataset, "ViewCodeSequence"))
-    for said in (position, coded):
+    for said in (position, _view_of_codes(dataset), coded):
         if _OBLIQUE.search(said):
             return "oblique"
         if _LATERAL.search(said):
@@ -77,6 +91,13 @@ def _view(dataset: Dataset, orientation: tuple[str, str] | None) -> str | None:
         return "lateral"
     said = _plain(words(dataset, *_FREE_TEXT)).replace("profile", "")  # there it is a setting's
     return "lateral" if _LATERAL.search(said) and not _FRONTAL.search(said) else None
+
+
+def _view_of_codes(dataset: Dataset) -> str:
+    """Return the view that a code tells, whatever language its meaning is in; "" for none."""
+    items = element(dataset, "ViewCodeSequence")
+    codes = [element(item, "CodeValue") for item in items] if isinstance(items, Sequence) else []
+    return next((_VIEW_OF_CODE[code] for code in codes if code in _VIEW_OF_CODE), "")
 
 
 def _body_part(dataset: Dataset) -> str | None:
