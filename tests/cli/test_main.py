@@ -112,6 +112,19 @@ def test_info_of_a_bundle(run: Run, bundle: Path) -> None:
     assert "QLinearMatMul: 1" in run("info", bundle).out
 
 
+def test_info_counts_the_modules_of_a_bundle_unless_asked_for_each(run: Run, tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "tiny").folder
+    document = json.loads((bundle / "bundle.json").read_text())
+    modules = {"neck.conv1": "int8 per channel", "neck.conv2": "int8 per channel", "tokens": "float32"}
+    document["precision"]["modules"] = modules
+    (bundle / "bundle.json").write_text(json.dumps(document))
+    short, full = run("info", bundle).out, run("info", bundle, "--verbose").out
+    assert "\n  modules:\n    int8 per channel: 2\n    float32: 1\n" in short
+    assert "neck.conv1" not in short
+    assert all(f"\n    {name}: {how}\n" in full for name, how in modules.items())
+    assert json.loads(run("info", bundle, "--json").out)["precision"]["modules"] == modules
+
+
 def test_info_of_nothing_known(run: Run) -> None:
     ended = run("info", "no-such-thing")
     assert ended.code == 2

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,12 +44,15 @@ def info(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show details of this computer or, if given, of a model."""
+    """Show details of this computer or, if given, of a model.
+
+    The precision of every module is in --verbose and --json; without them modules are counted.
+    """
     document = {**computer(), **installed()} if subject is None else describe(subject)
     if as_json:
         print_json(document)
     else:
-        for line in _lines(document):
+        for line in _lines(document if log.isEnabledFor(logging.DEBUG) else _short(document)):
             typer.echo(line)
 
 
@@ -158,6 +162,15 @@ def _package_of(bundle: Bundle) -> str | None:
     """The package that a bundle came with, as "name version"; None where it is a folder of the user's."""
     model = next((one for one in installed_models().values() if one.folder == bundle.folder), None)
     return None if model is None else f"{model.package.name} {model.package.version}"
+
+
+def _short(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with its modules counted by how they are stored: a hundred names say less than that."""
+    precision = document.get("precision")
+    if not isinstance(precision, dict) or not precision.get("modules"):
+        return document
+    counted = Counter(map(str, precision["modules"].values()))
+    return {**document, "precision": {**precision, "modules": dict(counted)}}
 
 
 def _lines(document: dict[str, Any], indent: int = 0) -> list[str]:

@@ -55,16 +55,12 @@ COMMANDS = {
     "export": Command(
         "adaloraqat.cli.export", "export", "Turn a trained model into a bundle that runs anywhere."
     ),
-    "extend": Command(
-        "adaloraqat.cli.extend",
-        "extend",
-        "Add right lung, left lung, heart and a calibrated quality to a bundle.",
-    ),
+    "extend": Command("adaloraqat.cli.extend", "extend", "Add right and left lung, heart and quality."),
     "push": Command("adaloraqat.cli.push", "push", "Upload a bundle to the Hugging Face Hub."),
     "analyse": Command("adaloraqat.cli.analyse", "analyse", "Measure what INT8 costs, layer by layer."),
     "bench": Command("adaloraqat.cli.bench", "bench", "Compare the speed and size of bundles."),
     "data": Command("adaloraqat.cli.data", "data_app", "Index, audit and split data sets; draw phantoms."),
-    "weights": Command("adaloraqat.cli.weights", "weights_app", "Download published weights."),
+    "weights": Command("adaloraqat.cli.weights", "weights_app", "List and download published weights."),
     "info": Command(
         "adaloraqat.cli.info",
         "info",
