@@ -94,7 +94,8 @@ def page_folder() -> Path:
         )
     raise BundleError(
         f"The page is not installed: it comes in the package {PACKAGE}, so give pip the path of the wheel "
-        f"{PACKAGE.replace('-', '_')}-*.whl, or run `make page` in a clone of adaloraqat."
+        f"{PACKAGE.replace('-', '_')}-*.whl, or run `python packages/build_page.py` and "
+        "`pip install ./packages/page` in a clone of adaloraqat."
     )
 
 
