@@ -99,3 +99,14 @@ def test_the_mask_to_correct_is_not_overwritten(films: Path) -> None:
             plan([films / "a.png"], films, Wanted(), mask)
         [job], _ = plan([films / "a.png"], films.parent / "out", Wanted(), mask)
         assert job.mask == films / "a_mask.png"
+
+
+def test_films_whose_names_macos_does_not_tell_apart_do_not_share_a_mask(
+    films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There `A_mask.png` and `a_mask.png` are one file, and so is an accent written in two ways."""
+    for name in ("A.bmp", "\u00e9.png", "e\u0301.bmp"):
+        Image.fromarray(LABELS).save(films / name)
+    monkeypatch.setattr("adaloraqat.cli.plan.sys.platform", "darwin")
+    targets = {job.target.name for job in plan([films], films / "out", Wanted())[0]}
+    assert targets == {"A.bmp", "a.png", "\u00e9.png", "e\u0301.bmp"}

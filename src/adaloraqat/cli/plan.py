@@ -2,6 +2,8 @@
 
 import logging
 import os
+import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -163,7 +165,7 @@ def _apart(jobs: list[Job], out: Path) -> list[Job]:
         sharing: dict[str, list[int]] = {}
         for place, job in enumerate(jobs):
             output = job.outputs(out, overlay=False)[0]
-            sharing.setdefault(os.path.normcase(os.path.realpath(output)), []).append(place)
+            sharing.setdefault(_on_disk(output), []).append(place)
         changed = False
         for place in (place for places in sharing.values() if len(places) > 1 for place in places):
             whole = jobs[place].target.with_name(jobs[place].source.name)
@@ -171,6 +173,12 @@ def _apart(jobs: list[Job], out: Path) -> list[Job]:
             jobs[place] = replace(jobs[place], target=whole)
         if not changed:
             return jobs
+
+
+def _on_disk(path: Path) -> str:
+    """Return what is alike for paths that may be one file; `normcase` does not know that macOS folds case."""
+    key = os.path.normcase(os.path.realpath(path))
+    return unicodedata.normalize("NFC", key).casefold() if sys.platform == "darwin" else key
 
 
 def _check_collisions(jobs: Sequence[Job], out: Path, wanted: Wanted) -> None:
