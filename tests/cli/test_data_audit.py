@@ -145,6 +145,24 @@ def test_split_refuses_what_leaks_and_says_which(run, site):
     assert "may end up in different splits" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--fractions", "nan,0,1"), "three numbers"),
+        (("--external", "nowhere"), "'nowhere'"),
+        (("--out", "site"), "site is a folder"),
+    ],
+)
+def test_split_refuses_what_it_can_before_it_compares(run, site, monkeypatch, option, says):
+    def compared(*_: object) -> None:
+        pytest.fail("the films were compared first, which takes as long as reading them")
+
+    monkeypatch.setattr("adaloraqat.cli.data.duplicate_pairs", compared)
+    ended = run("data", "split", "site/manifest.csv", "--out", "split.csv", *option)
+    assert ended.code == 2
+    assert says in ended.err
+
+
 def test_an_external_source_and_a_wrong_audit(run, site):
     empty_splits(site / "manifest.csv")
     ended = run("data", "split", "site/manifest.csv", "--out", "x.csv", "--external", "phantom-standard")

@@ -5,7 +5,8 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from typer.testing import CliRunner
 
 from adaloraqat.bundle import Segmenter, load_bundle
 from adaloraqat.cli.main import app
+from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.datasets.phantom import write_phantoms
+from adaloraqat.errors import ManifestError
+from adaloraqat.evaluate.calibration import calibrate_quality
 from adaloraqat.measure.overlap import dice
 from adaloraqat.radiograph import read_film, read_mask
 
@@ -187,7 +191,8 @@ def test_keep_without_strict_is_refused(run: Run, films: Path) -> None:
 
 
 def test_too_few_films_are_refused(run: Run, bundle: Path, films: Path, tmp_path: Path) -> None:
-    write_rows(films / "few.csv", rows_of(films)[:4])
+    rows = rows_of(films)
+    write_rows(films / "few.csv", rows[:4] + [row for row in rows if row["split"] == "val"])
     ended = run("extend", bundle, "--data", films / "few.csv", "--out", "new")
     assert ended.code == 2
     assert "Only 4 training films have a label file" in ended.err
@@ -203,3 +208,37 @@ def test_a_source_without_films_is_refused_by_name(
     assert "one of" in ended.err
     assert "other" in ended.err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--out", "full"), "not a bundle's ('a.txt')"),
+        (("--out", "new", "--source", "other"), "0 validation films"),
+        (("--out", "new", "--source", "other", "--only", "structures"), "no validation film"),
+    ],
+)
+def test_what_cannot_end_is_refused_before_anything_is_trained(
+    run: Run, bundle: Path, films: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], says: str
+) -> None:
+    def trained(*_: object) -> None:
+        pytest.fail("a head was trained first, which takes minutes")
+
+    monkeypatch.setattr("adaloraqat.training.structure_head.train_structures", trained)
+    Path("full").mkdir()
+    Path("full/a.txt").touch()
+    rows = [row | {"split": "train"} if row["source"] == "other" else row for row in entries(films)]
+    write_rows(films / "without.csv", rows)
+    ended = run("extend", bundle, "--data", films / "without.csv", *options)
+    assert ended.code == 2
+    assert says in ended.err
+
+
+def test_a_model_that_finds_nothing_is_not_calibrated(films: Path) -> None:
+    class Blind:
+        def segment(self, film: Any) -> Any:
+            return SimpleNamespace(mask=np.zeros(film.shape, bool), embedding_mean=None)
+
+    validation = [entry for entry in read_manifest(films / "manifest.csv") if entry.split == "val"]
+    with pytest.raises(ManifestError, match="finds nothing on any validation film"):
+        calibrate_quality(cast(Segmenter, Blind()), validation, corrupted=0)

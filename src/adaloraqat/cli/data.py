@@ -267,6 +267,10 @@ def split(
     """
     shares = _fractions(fractions)
     entries = _together(manifests, fresh)
+    # before all films are compared, not after:
+    assign_splits(entries, shares, seed, (), external or ())
+    if out.is_dir():
+        raise OutputError(f"{out.name} is a folder: give a file for the manifest with --out.")
     pairs = _pairs(manifests[0], entries, duplicates, compare)
     divided = assign_splits(entries, shares, seed, pairs, external or ())
     write_manifest(out, divided)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from adaloraqat.cli.console import SOME_FAILED, print_json, progress
 from adaloraqat.cli.options import EngineName, ScoredSplit, ScoringEngine, Split, complete_model, set_up_torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from adaloraqat.bundle import Segmenter
     from adaloraqat.datasets.manifest import Entry
@@ -118,7 +119,7 @@ def evaluate(
     chosen = choose_scored(data, split)
     scored: dict[str, Scored] = {**load_models(models or [], engine)}
     for name, masks in load_predictions(predictions or [], chosen).items():
-        scored[name if name not in scored else f"{name}-{len(scored)}"] = masks
+        scored[_unused(name, scored)] = masks
     if not scored:
         raise BundleError("Nothing to score: name a bundle, a run, or --predictions NAME=DIR.")
     if clicks or corrections:
@@ -203,11 +204,17 @@ def load_models(models: list[str], engine: str) -> "dict[str, Segmenter]":
         else:
             found = {folder.name if folder.is_dir() else model: Segmenter.load(model, engine)}
         for name, segmenter in found.items():
-            unique = name if name not in segmenters else f"{name}-{len(segmenters)}"
+            unique = _unused(name, segmenters)
             segmenters[unique] = segmenter
             for warning in segmenter.warnings:
                 log.warning("%s: %s", unique, warning)
     return segmenters
+
+
+def _unused(name: str, taken: "Container[str]") -> str:
+    """Return `name`, with a number where it is taken."""
+    numbered = (f"{name}-{number}" for number in count(1))
+    return next(each for each in chain([name], numbered) if each not in taken)
 
 
 def _run_segmenters(folder: Path) -> "dict[str, Segmenter]":

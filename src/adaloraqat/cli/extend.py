@@ -79,7 +79,8 @@ def extend(
     from adaloraqat.bundle import Segmenter, load_bundle
     from adaloraqat.datasets.manifest import read_manifest
     from adaloraqat.errors import ManifestError
-    from adaloraqat.evaluate.calibration import calibrate_quality
+    from adaloraqat.evaluate.calibration import calibrate_quality, check_count
+    from adaloraqat.export.bundle_writer import refuse_early
     from adaloraqat.export.extend_bundle import extend_bundle, with_structures_of
     from adaloraqat.training.structure_head import (
         HeadSettings,
@@ -103,6 +104,15 @@ def extend(
         entry for entry in told if entry.source not in alone and (source is None or entry.source in source)
     ]
     validation = [entry for entry in entries if entry.split == "val"]
+    # before minutes of training, not after:
+    refuse_early(out, openvino=False)
+    if only is not Part.structures:
+        check_count(validation)
+    elif structures_from is None and not validation:
+        raise ManifestError(
+            "The manifest has no validation film, by which structures are judged; check its split and source "
+            "columns."
+        )
     segmenter = Segmenter.load(model, threads=threads)
     bundle = segmenter.bundle
     if structures_from is not None:

@@ -21,6 +21,19 @@ FEWEST_FILMS = 20
 """Validation films below which nothing is calibrated."""
 
 
+def check_count(entries: Sequence[Entry]) -> None:
+    """Refuse too few films to calibrate a quality on.
+
+    Raises:
+        ManifestError: there are fewer than `FEWEST_FILMS`.
+    """
+    if len(entries) < FEWEST_FILMS:
+        raise ManifestError(
+            f"The manifest has {len(entries)} validation films: at least {FEWEST_FILMS} are needed to "
+            "calibrate the quality."
+        )
+
+
 def calibrate_quality(
     segmenter: Segmenter,
     entries: Sequence[Entry],
@@ -33,14 +46,10 @@ def calibrate_quality(
     Each film is segmented clean and in `corrupted` of the corruptions that `robustness` uses, taken in turn.
 
     Raises:
-        ManifestError: there are fewer than `FEWEST_FILMS` films.
+        ManifestError: there are fewer than `FEWEST_FILMS` films, or the bundle finds nothing on any.
         FilmError: a film or mask cannot be read.
     """
-    if len(entries) < FEWEST_FILMS:
-        raise ManifestError(
-            f"The manifest has {len(entries)} validation films: at least {FEWEST_FILMS} are needed to "
-            "calibrate the quality."
-        )
+    check_count(entries)
     settings = Settings(seed=seed)
     turns = cycle(name for name in CORRUPTIONS if name != CLEAN)
     found: list[dict[str, float]] = []
@@ -58,6 +67,11 @@ def calibrate_quality(
             means.append(result.embedding_mean)
             clean.append(condition == CLEAN)
             truths.append(dice(result.mask, view.truth))
+    if not means:
+        raise ManifestError(
+            "The model finds nothing on any validation film, so its quality cannot be calibrated: give films "
+            "of the kind that it was trained on, or train it for longer."
+        )
     table = np.stack(means)
     usual = table[np.array(clean)]
     mean, std = usual.mean(axis=0), np.maximum(usual.std(axis=0), 1e-4)
