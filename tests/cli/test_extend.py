@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from adaloraqat.bundle import Segmenter, load_bundle
+from adaloraqat.bundle.runtimes import onnxruntime_session
 from adaloraqat.cli.main import app
 from adaloraqat.datasets.manifest import read_manifest
 from adaloraqat.datasets.phantom import write_phantoms
@@ -90,6 +91,9 @@ def test_the_bundle_knows_more_and_its_masks_are_the_same(bundle: Path, extended
     facts = load_bundle(extended).structures
     assert (facts["films"], facts["films_for_sides"], facts["validation_films"]) == (24, 28, 24)
     assert facts["validation_dice"]["heart"] > 0.4  # of a one-channel embedding of 16 x 16 cells
+    graph = load_bundle(extended).structures_graph
+    labels = onnxruntime_session(graph, 1).get_modelmeta().custom_metadata_map
+    assert (labels["name"], labels["licence"]) == (after.bundle.name, after.bundle.licence)
 
 
 def test_structures_of_a_bundle_with_the_same_encoder_are_taken_over(

@@ -138,7 +138,7 @@ def export_bundle(
             export_mask_prompt(converted, temporary / MASK_PROMPT)
             graphs.append(MASK_PROMPT)
         for graph in graphs:
-            _label(temporary / graph, fields)
+            label_graph(temporary / graph, fields)
         _describe_stored(fields, model, [temporary / graph for graph in graphs])
         files = [*graphs, *(write_openvino_ir(temporary, graphs) if openvino else ())]
         if measured is not None:
@@ -152,8 +152,13 @@ def export_bundle(
     return load_bundle(target)
 
 
-def _label(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write into an ONNX file whose it is and what it takes, for those who meet it without its bundle."""
+def label_graph(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write into an ONNX file whose it is and what it takes, for those who meet it without its bundle.
+
+    Args:
+        path: the file, which is written anew.
+        fields: the keys of the bundle's document.
+    """
     model = onnx.load(path)
     labels = {key: fields[key] for key in ("name", "outlines", "licence", "intended_use")}
     preprocessing = json.dumps(fields["preprocessing"])

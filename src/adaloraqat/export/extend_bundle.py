@@ -15,7 +15,7 @@ from torch import nn
 from adaloraqat.bundle import Bundle, load_bundle, write_bundle
 from adaloraqat.bundle.format import DOCUMENT, ENCODER, STRUCTURES
 from adaloraqat.errors import BundleError
-from adaloraqat.export.bundle_writer import refuse_foreign, whole_folder
+from adaloraqat.export.bundle_writer import label_graph, refuse_foreign, whole_folder
 from adaloraqat.export.onnx_export import write_onnx
 from adaloraqat.quantize.storage import HalfStorage, store
 from adaloraqat.training.structure_network import ConvolutionBlock, StructureHead
@@ -86,6 +86,8 @@ def _rewritten(
         for name, write in {**files, **added}.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             write(temporary / name)
+            if name in added and name.endswith(".onnx"):
+                label_graph(temporary / name, fields)
         write_bundle(temporary, {**fields, **facts}, [*kept, *added])
     return load_bundle(target)
 
