@@ -294,7 +294,7 @@ def _folder(path: Path) -> Path:
         raise BundleError(
             f"There is no model called or stored at {path.name!r}: name one that is installed "
             f"({names_told()}), give the path of a bundle folder, or download published weights with "
-            "`adaloraqat weights get`."
+            "`adaloraqat weights get NAME`, of those that `adaloraqat weights list` shows."
         )
     if not (path / DOCUMENT).is_file():
         raise BundleError(

@@ -185,7 +185,10 @@ def choose_model(name: str | None, usual: tuple[str, ...] = DEFAULT_MODELS) -> C
         raise BundleError(f"{not_installed(usual[0])[:-1]}; or name another model or a bundle's path.")
     if chosen == usual[0]:
         return Choice(chosen)
-    return Choice(chosen, (f"{chosen} is used instead. {not_installed(usual[0])}",))
+    instead = (
+        f"{chosen} is used instead, which may outline more or less; `adaloraqat info {chosen}` says what."
+    )
+    return Choice(chosen, (f"{not_installed(usual[0])} {instead}",))
 
 
 def kept_bundle(name: str) -> Path | None:
