@@ -309,6 +309,7 @@ def coded(meaning: str, code: str = "1") -> list[Dataset]:
         ({"ViewCodeSequence": coded("側面", "R-10236")}, Told("lateral")),
         ({"ViewCodeSequence": coded("Boczne", "399198007"), "ViewPosition": "PA"}, Told("frontal")),
         ({"ViewCodeSequence": coded("skrå", "399356000")}, Told("oblique")),
+        ({"ViewCodeSequence": coded("", "399067008\\1")}, Told("lateral")),
         ({"ViewCodeSequence": coded("正面", "272479007"), "SeriesDescription": "LAT"}, Told("frontal")),
         ({"SeriesDescription": "Chest LAT"}, Told("lateral")),
         ({"SeriesDescription": "Chest PA and LAT"}, Told()),

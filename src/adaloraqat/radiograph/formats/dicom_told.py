@@ -96,7 +96,8 @@ def _view(dataset: Dataset, orientation: tuple[str, str] | None) -> str | None:
 def _view_of_codes(dataset: Dataset) -> str:
     """Return the view that a code tells, whatever language its meaning is in; "" for none."""
     items = element(dataset, "ViewCodeSequence")
-    codes = [element(item, "CodeValue") for item in items] if isinstance(items, Sequence) else []
+    items = items if isinstance(items, Sequence) else ()
+    codes = [code for item in items for code in values(item, "CodeValue")[:1]]
     return next((_VIEW_OF_CODE[code] for code in codes if code in _VIEW_OF_CODE), "")
 
 
