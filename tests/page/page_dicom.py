@@ -181,8 +181,20 @@ def _of_region(meaning: str) -> dict[str, Any]:
     return {"SpecificCharacterSet": "ISO_IR 192", "AnatomicRegionSequence": [region]}
 
 
+def _of_view(code: str, meaning: str, **elements: Any) -> dict[str, Any]:
+    """Return the elements of a film whose view is a code with a meaning in some language."""
+    view = Dataset()
+    view.CodeValue, view.CodingSchemeDesignator, view.CodeMeaning = code, "SCT", meaning
+    return {"SpecificCharacterSet": "ISO_IR 192", "ViewCodeSequence": [view], **elements}
+
+
 TOLD: dict[str, dict[str, Any]] = {
     "lateral-by-words": {"ViewPosition": "PROFIL GAUCHE"},
+    "lateral-by-code": _of_view("399067008", "боковая"),
+    "lateral-by-old-code": _of_view("R-10236", "側面"),
+    "frontal-by-code": _of_view("272479007", "正面", SeriesDescription="LAT"),
+    "lateral-erect": {"ViewPosition": "LL ERECT"},
+    "lateral-from-the-left": {"ViewPosition": "LTLAT"},
     "lateral-by-description": {"SeriesDescription": "Thorax_Seitliche"},
     "lateral-by-rows": {"PatientOrientation": ["A", "F"]},
     "oblique": {"ViewPosition": "SCHRAG"},
@@ -190,6 +202,8 @@ TOLD: dict[str, dict[str, Any]] = {
     "part-abroad": {"BodyPartExamined": "HRUDNI KOS"},
     "unheard-of-part": {"BodyPartExamined": "RINTA"},
     "knee": {"BodyPartExamined": "KNIE"},
+    "joint": {"BodyPartExamined": "ANKLEJOINT"},
+    "limb": {"BodyPartExamined": "UP EXM"},
     "shoulder": _of_region("Épaule  droite, 2 vues"),
     "on-its-side": {"PatientOrientation": ["H", "L"]},
     "rows-to-the-back": {"PatientOrientation": ["P", "R"]},
@@ -210,9 +224,9 @@ def _padded_range(path: Path) -> None:
     _save(dataset(values.astype(np.uint16), 16, PixelPaddingValue=0, PixelPaddingRangeLimit=100), path)
 
 
-def _table(entries: NDArray[Any], bits: int) -> list[Dataset]:
+def _table(entries: NDArray[Any], bits: int, first: int = 0) -> list[Dataset]:
     item = Dataset()
-    item.add_new(0x00283002, "US", [len(entries), 0, bits])
+    item.add_new(0x00283002, "US", [len(entries), first, bits])
     item.add_new(0x00283006, "OW", entries.tobytes())
     return [item]
 
@@ -270,6 +284,22 @@ WRONG: dict[str, Callable[[Path], None]] = {
     "short-table": _film(33, ModalityLUTSequence=_table((np.arange(300) * 10).astype("<u2"), 16)),
     "flat-table": _film(33, ModalityLUTSequence=_table(np.zeros(4096, "<u2"), 16)),
     "modality-table-8": _film(33, ModalityLUTSequence=_table(_CURVE.astype("u1"), 8)),
+    "modality-table-9": _film(33, ModalityLUTSequence=_table((_CURVE * 2).astype("<u2"), 9)),
+    "modality-table-12": _film(33, ModalityLUTSequence=_table((_CURVE * 16).astype("<u2"), 12)),
+    "table-below-zero": _film(
+        33,
+        VOILUTSequence=_table((_CURVE * 16).astype("<u2"), 12, (1 << 16) - 2048),
+        RescaleSlope="1",
+        RescaleIntercept="-2048",
+    ),
+    "other-spacing": _film(33, PixelSpacing=[0.02, 0.02]),
+    "no-spacing": _film(33, PixelSpacing=[0.02, 0.02], ImagerPixelSpacing=[0.01, 0.01]),
+    "spacing-of-fewer-digits": _film(
+        33,
+        PixelSpacing=[1.2, 1.2],
+        ImagerPixelSpacing=[1.2003, 1.2003],
+        EstimatedRadiographicMagnificationFactor="1.1",
+    ),
     "voi-table-8": _film(33, VOILUTSequence=_table(_CURVE.astype("u1"), 8)),
     "voi-table-8-in-16": _film(33, VOILUTSequence=_table(_CURVE.astype("<u2"), 8)),
     "tiny-rescale": _film(33, RescaleSlope="1e-6", RescaleIntercept="0"),

@@ -46,6 +46,8 @@ test("one lung alone is no chest", () => {
   const lung = (x0: number, x1: number) => Uint8Array.from(inside(x0, x1), (value) => Number(value > 0));
   for (const alone of [lung(0, 3), lung(5, 8)]) expect(cardiothoracicRatio(heart, alone, SIDE, SIDE)).toBeUndefined();
   expect(cardiothoracicRatio(heart, mask, SIDE, SIDE)).toBe(2 / 8);
+  const apart = mask.map((value, i) => (i % SIDE < 4 === i < 4 * SIDE ? value : 0)); // they share no row
+  expect(cardiothoracicRatio(heart, apart, SIDE, SIDE)).toBeUndefined();
 });
 
 test("without sides the segments are one lung and the heart", () => {

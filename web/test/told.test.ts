@@ -17,8 +17,36 @@ test.each([
   ["postero-anterior", "frontal"],
   ["Плат", undefined], // \b is of any language's letters
   ["latéral", "lateral"],
+  ["LL ERECT", "lateral"],
+  ["PA LATERAL", "lateral"],
+  ["LTLAT", "lateral"],
+  ["LATR", "lateral"],
+  ["LLATERAL", "lateral"],
+  ["LAT DECUB", "frontal"],
 ])("the view %s is %s", (said, view) => {
   expect(toldBy(film(VIEW, said)).view).toBe(view);
+});
+
+const coded = (code: string, meaning: string, more = {}): DataSet => {
+  const view = { vr: "SQ", Value: [{ "00080100": { vr: "SH", Value: code.split("\\") }, "00080104": { vr: "LO", Value: [meaning] } }] };
+  return new DataSet({ "00540220": view, ...more }, "1.2.840.10008.1.2.1", true);
+};
+
+test.each([
+  ["399067008", "боковая", "lateral"],
+  ["R-10236 ", "側面", "lateral"],
+  ["399356000", "skrå", "oblique"],
+  ["399033003", "прямая", "frontal"],
+  ["1", "Lateral projection", "lateral"],
+  ["1", "側面", undefined],
+  ["399067008\\1", "", "lateral"], // as of every element, the first of several
+])("the view of code %s, %s, is %s", (code, meaning, view) => {
+  expect(toldBy(coded(code, meaning)).view).toBe(view);
+});
+
+test("a code is believed before free text, and a position before a code", () => {
+  expect(toldBy(coded("272479007", "正面", { [SERIES]: { vr: "LO", Value: ["LAT"] } })).view).toBe("frontal");
+  expect(toldBy(coded("399198007", "Boczne", { [VIEW]: { vr: "CS", Value: ["PA"] } })).view).toBe("frontal");
 });
 
 test("free text is believed where it does not contradict itself", () => {
@@ -31,6 +59,17 @@ test.each([
   ["Épaule", "epaule"],
   ["Schädel", "schadel"],
   ["Fuß (re.)", "fuss re"],
+  ["ANKLEJOINT", "anklejoint"],
+  ["SI JOINT", "si joint"],
+  ["UPPERLIMB", "upperlimb"],
+  ["LOWERLEG", "lowerleg"],
+  ["UP EXM", "up exm"],
+  ["RHAND", "rhand"],
+  ["HAENDE", "haende"],
+  ["METACARPUS", "metacarpus"],
+  ["ESOPHAGUS", "esophagus"],
+  ["KUB", "kub"],
+  ["SCROTUM", "scrotum"],
   ["RINTA", undefined],
   ["Klatka piersiowa", undefined],
   ["Rücken", undefined],

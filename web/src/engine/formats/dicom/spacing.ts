@@ -7,18 +7,21 @@ import type { DataSet } from "./elements";
 
 const KEYS = ["PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"];
 const MOST_OBLONG = 4;
+const SAME = 1e-3; // of a spacing: no film is magnified by less, but numbers are rounded
 const MOST_MAGNIFIED = 2;
 
 /** Return the spacing in mm, undefined where it is unknown or cannot be that of a film. */
 export function spacingOf(data: DataSet, notices: string[]): Spacing | undefined {
   const width = data.whole("Columns");
+  const ignored: string[] = [];
   for (const key of KEYS) {
     if (!data.filled(key)) continue;
     const spacing = two(data.values(key));
     if (spacing === undefined || possibleSpacing(spacing, width) === undefined) {
-      notices.push(`The ${key} is not plausible and was ignored: no distances in mm.`);
+      ignored.push(`The ${key} is not plausible and was ignored`);
       continue;
     }
+    notices.push(...ignored.map((sentence) => `${sentence}: ${key} was used instead.`));
     if (key === "PixelSpacing" && !isUncorrected(data, spacing)) return spacing;
     const factor = data.number("EstimatedRadiographicMagnificationFactor");
     if (factor !== undefined && factor > 1 && factor <= MOST_MAGNIFIED) {
@@ -31,6 +34,7 @@ export function spacingOf(data: DataSet, notices: string[]): Spacing | undefined
     notices.push("The spacing is that of the detector: distances in the patient are slightly smaller.");
     return spacing;
   }
+  notices.push(...ignored.map((sentence) => `${sentence}: no distances in mm.`));
   return undefined;
 }
 
@@ -44,10 +48,12 @@ export function aspectOf(data: DataSet): number {
   return 1;
 }
 
+/** Tell whether a spacing is the detector's, perhaps with fewer digits. */
 function isUncorrected(data: DataSet, spacing: Spacing): boolean {
   if (data.filled("PixelSpacingCalibrationType")) return false;
   const imager = two(data.values("ImagerPixelSpacing"));
-  return imager !== undefined && imager.row === spacing.row && imager.column === spacing.column;
+  const same = (one: number, other: number): boolean => Math.abs(one - other) <= SAME * Math.max(one, other);
+  return imager !== undefined && same(imager.row, spacing.row) && same(imager.column, spacing.column);
 }
 
 function two(values: unknown[]): Spacing | undefined {

@@ -15,7 +15,8 @@ const LATERAL_VIEWS = new Set(["ll", "rl", "llat", "rlat", "xtl", "xtlat", "ml",
 const OBLIQUE_VIEWS = new Set(["llo", "rlo", "lao", "rao", "lpo", "rpo", "lo", "ro", "obl"]);
 const FRONTAL_VIEWS = new Set(["pa", "ap", "lld", "rld"]); // decubitus films are frontal
 const LATERAL = pattern(
-  "\\b(l?lat|r?lat|latero?|lateral(e|es|is|er|en|em)?|laterolateral|seitlich\\w*|profile?|perfil|x-?table|cross ?table)\\b",
+  "\\b(([lr]t?)?lat(eral)?[lr]?|latero?|lateral(e|es|is|er|en|em)?|laterolateral|seitlich\\w*|profile?|perfil|x-?table|",
+  "cross ?table)\\b",
   "(?! decub)",
 );
 const OBLIQUE = pattern("\\b(obl|obliqu\\w*|oblicu\\w*|schrag\\w*)\\b");
@@ -23,6 +24,15 @@ const FRONTAL = pattern(
   "\\b(pa|ap|p\\.a\\.?|a\\.p\\.?|postero ?anterior\\w*|antero ?posterior\\w*|frontal\\w*|decub\\w*|",
   "face|frente|(2|two|zwei) (views?|ebenen|proiezioni|proyecciones|incidences))\\b",
 );
+/** PS3.16 CID 4010 in SNOMED CT and SNOMED-RT: meanings may be in any language. */
+const CODED_VIEWS: Record<string, string> = {
+  lateral: "399067008 399173006 399198007 399260004 399352003 R-102CD R-10236 R-10232 R-10224 R-10228",
+  oblique:
+    "399182000 399135007 399006002 399356000 399038007 399184004 399236003 399160007 399312000 399059000 " +
+    "R-102C1 R-10220 R-10212 R-40985 R-10210 R-10238 R-10234 R-10204 R-10208 R-10216",
+  frontal: "399033003 399348003 272479007 R-10202 R-10206 R-10214 R-40888",
+};
+const VIEW_OF_CODE = new Map(Object.entries(CODED_VIEWS).flatMap(([view, codes]) => codes.split(" ").map((code) => [code, view] as const)));
 const FREE_TEXT = ["SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription"];
 
 const CHEST = pattern(
@@ -44,7 +54,12 @@ const OTHER_PART = pattern(
   "wirbelsaule|hws|lws|bws|rachis|columna|colonna|coluna|cervical\\w*|lumb\\w*|sacr\\w*|coccyx|sijoint|",
   "breasts?|mamm\\w*|bladder|kidneys?|renal|nieren?|urinary\\w*|ivu|stomach|magen|colon|bowel|rectum|liver|",
   "leber|gallbladder|pancreas|spleen|adrenal|thyroid|tongue|mouth|sternum|uterus|prostate|extremit\\w*|",
-  "(upper|lower) (limb|extremity)|limbs?|hip joint)\\b",
+  "(up|low)(per|er)? ?(limbs?|legs?|arms?|extremit\\w*|exm)|limbs?|(\\w+ ?)?joints?|",
+  "[lr](arm|legs?|hands?|foot|knee|hip|ankle|wrist|elbow|shoulder)|haende|schaedel|hueft\\w*|ellbogen|",
+  "(meta)?(carp|tars)(us|als?)|phalan\\w*|os calcis|o?esophag\\w*|duodenum|jejunum|ileum|ilium|kub|ivp|",
+  "ureters?|urethra|ovar\\w*|vagina|vulva|cervix|penis|scrotum|testi\\w*|axilla\\w*|carotid\\w*|parotid\\w*|",
+  "submandibular|cerebr\\w*|cerebell\\w*|circleofwillis|scalp|cheeks?|cornea|eyelids?|iac|optic ?canal|opg|",
+  "panoramic|cephalo\\w*)\\b",
 );
 
 /** Return what the header says; nothing where it says nothing, or contradicts itself in free text. */
@@ -57,11 +72,12 @@ export function toldBy(data: DataSet): Told {
 
 function viewOf(data: DataSet, orientation: [Edge, Edge] | undefined): Told["view"] {
   const position = plain(data.words("ViewPosition"));
-  if (LATERAL_VIEWS.has(position)) return "lateral";
-  if (OBLIQUE_VIEWS.has(position)) return "oblique";
-  if (FRONTAL_VIEWS.has(position)) return "frontal";
+  const first = position.split(" ")[0]; // as in "LL ERECT"
+  if (LATERAL_VIEWS.has(first)) return "lateral";
+  if (OBLIQUE_VIEWS.has(first)) return "oblique";
+  if (FRONTAL_VIEWS.has(position)) return "frontal"; // "PA LATERAL" is none
   const coded = plain(data.words("ViewCodeSequence"));
-  for (const said of [position, coded]) {
+  for (const said of [position, viewOfCodes(data), coded]) {
     if (OBLIQUE.test(said)) return "oblique";
     if (LATERAL.test(said)) return "lateral";
     if (FRONTAL.test(said)) return "frontal";
@@ -69,6 +85,12 @@ function viewOf(data: DataSet, orientation: [Edge, Edge] | undefined): Told["vie
   if (coded === "" && orientation && "AP".includes(orientation[0]) && "HF".includes(orientation[1])) return "lateral";
   const said = plain(data.words(...FREE_TEXT)).replaceAll("profile", ""); // there it is a setting's
   return LATERAL.test(said) && !FRONTAL.test(said) ? "lateral" : undefined;
+}
+
+/** Return the view that a code tells, whatever language its meaning is in; "" for none. */
+function viewOfCodes(data: DataSet): string {
+  const views = data.items("ViewCodeSequence").map((item) => VIEW_OF_CODE.get(item.text("CodeValue")));
+  return views.find((view) => view !== undefined) ?? "";
 }
 
 /** Return the word for a part of the body that is not the chest, at most 30 plain letters. */

@@ -1,6 +1,6 @@
 /**
  * What each stored grey level is shown as: modality LUT or rescale, then VOI LUT or window (DICOM PS3.3 C.11), in
- * float64 as pydicom computes them; and which of them hide the film. `formats/dicom_values.py`.
+ * float64 as pydicom computes them; and which of them hide the film. `formats/dicom_views.py`.
  */
 
 import { roundHalfEven } from "../../numeric";
@@ -35,7 +35,7 @@ export function shownLevels(data: DataSet, levels: Float64Array, counts: Float64
 function modalityOf(data: DataSet, levels: Float64Array, counts: Float64Array, notices: string[]): Float64Array {
   try {
     if (data.filled("ModalityLUTSequence")) {
-      const shown = throughTable(levels, tableOf(data, "ModalityLUTSequence", 0));
+      const shown = throughTable(levels, tableOf(data, "ModalityLUTSequence", 0, levels));
       const fault = faultOf(shown, endsOf(shown), counts, data);
       if (fault !== undefined) throw new Unusable(fault);
       return shown;
@@ -59,7 +59,7 @@ function interestOf(data: DataSet, values: Float64Array, counts: Float64Array, n
   for (let number = 0; number < data.items("VOILUTSequence").length; number++) {
     let view: Float64Array;
     try {
-      view = throughTable(values.map(roundHalfEven), tableOf(data, "VOILUTSequence", number, true));
+      view = throughTable(values.map(roundHalfEven), tableOf(data, "VOILUTSequence", number, values));
     } catch {
       notices.push(UNUSABLE_VIEW);
       continue;
@@ -102,24 +102,30 @@ interface Table {
   data: ArrayLike<number>;
 }
 
-function tableOf(data: DataSet, key: string, number: number, view = false): Table {
+/**
+ * Return one table of a sequence; `values` are to be looked up. A first place below zero may stand there as an unsigned
+ * number: its type follows that of the pixels, though the table is for rescaled ones.
+ */
+function tableOf(data: DataSet, key: "ModalityLUTSequence" | "VOILUTSequence", number: number, values: Float64Array): Table {
   const item = data.items(key)[number];
   const descriptor = item?.values("LUTDescriptor").map(Number) ?? [];
   if (descriptor.length !== 3 || !descriptor.every(Number.isFinite)) throw new Unusable("descriptor");
-  const [count, first, depth] = descriptor;
-  if (depth !== 8 && depth !== 16 && !(view && depth >= 10 && depth <= 16)) throw new Unusable("depth");
-  const entries = count || 1 << 16;
+  const [count, place, depth] = descriptor;
+  const view = key === "VOILUTSequence";
+  if (depth !== 8 && !(depth >= (view ? 10 : 9) && depth <= 16)) throw new Unusable("depth");
+  const entries = (count & 0xffff) || 1 << 16;
+  const first = place >= 1 << 15 && endsOf(values)[0] < 0 ? place - (1 << 16) : place;
   const bytes = item.bytes("LUTData");
-  let values = item.values("LUTData").map(Number);
+  let table = item.values("LUTData").map(Number);
   if (bytes && depth === 8 && (bytes.length === entries || bytes.length === entries + 1)) {
-    values = Array.from(bytes.subarray(0, entries)); // two share a word (C.11.1.1)
+    table = Array.from(bytes.subarray(0, entries)); // two share a word (C.11.1.1)
   } else if (bytes) {
     if (view ? bytes.length < 2 * entries : bytes.length !== 2 * entries) throw new Unusable("length");
     const words = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    values = Array.from({ length: entries }, (_, i) => words.getUint16(2 * i, item.little));
+    table = Array.from({ length: entries }, (_, i) => words.getUint16(2 * i, item.little));
   }
-  if (values.some((value) => !(value >= 0 && value <= 65535))) throw new Unusable("entries");
-  return { first, entries, data: values };
+  if (table.some((value) => !(value >= 0 && value <= 65535))) throw new Unusable("entries");
+  return { first, entries, data: table };
 }
 
 function throughTable(levels: Float64Array, { first, entries, data }: Table): Float64Array {
