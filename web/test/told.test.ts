@@ -23,6 +23,10 @@ test.each([
   ["LATR", "lateral"],
   ["LLATERAL", "lateral"],
   ["LAT DECUB", "frontal"],
+  ["LL DECUB", "frontal"],
+  ["LLAT DECUB", "frontal"],
+  ["LL PA", "frontal"],
+  ["FRONT", "frontal"],
 ])("the view %s is %s", (said, view) => {
   expect(toldBy(film(VIEW, said)).view).toBe(view);
 });

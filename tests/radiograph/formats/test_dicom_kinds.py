@@ -348,7 +348,11 @@ def coded(meaning: str, code: str = "1") -> list[Dataset]:
                 "LLATERAL",
             )
         ),
-        ({"ViewPosition": "LAT DECUB"}, Told("frontal")),
+        *(
+            ({"ViewPosition": view}, Told("frontal"))
+            for view in ("LAT DECUB", "LL DECUB", "RL_DECUBITUS", "LLAT DECUB", "LL PA", "FRONT")
+        ),
+        ({"SeriesDescription": "CHEST FRONT/LAT"}, Told()),
         ({"ViewPosition": "ERECT", "ViewCodeSequence": coded("latéral")}, Told("lateral")),
         ({"ViewPosition": "SITTING", "SeriesDescription": "Chest LAT"}, Told("lateral")),
         ({"ViewPosition": "UPRIGHT", "PatientOrientation": ["A", "F"]}, Told("lateral", right_edge="A")),

@@ -13,13 +13,13 @@ _LATERAL_VIEWS = {"ll", "rl", "llat", "rlat", "xtl", "xtlat", "ml", "lm"}
 _OBLIQUE_VIEWS = {"llo", "rlo", "lao", "rao", "lpo", "rpo", "lo", "ro", "obl"}
 _FRONTAL_VIEWS = {"pa", "ap", "lld", "rld"}  # decubitus films are frontal
 _LATERAL = re.compile(
-    r"\b(([lr]t?)?lat(eral)?[lr]?|latero?|lateral(e|es|is|er|en|em)?|laterolateral|seitlich\w*|profile?|perfil|x-?table|"
-    r"cross ?table)\b"
+    r"\b(([lr]t?)?lat(eral)?[lr]?|latero?|lateral(e|es|is|er|en|em)?|laterolateral|seitlich\w*|"
+    r"profile?|perfil|x-?table|cross ?table)\b"
     r"(?! decub)"
 )
 _OBLIQUE = re.compile(r"\b(obl|obliqu\w*|oblicu\w*|schrag\w*)\b")
 _FRONTAL = re.compile(
-    r"\b(pa|ap|p\.a\.?|a\.p\.?|postero ?anterior\w*|antero ?posterior\w*|frontal\w*|decub\w*|"
+    r"\b(pa|ap|p\.a\.?|a\.p\.?|postero ?anterior\w*|antero ?posterior\w*|front(al\w*)?|decub\w*|"
     r"face|frente|(2|two|zwei) (views?|ebenen|proiezioni|proyecciones|incidences))\b"
 )
 _CODED_VIEWS = {  # PS3.16 CID 4010 in SNOMED CT and SNOMED-RT: meanings may be in any language
@@ -50,7 +50,7 @@ _OTHER_PART = re.compile(
     r"wirbelsaule|hws|lws|bws|rachis|columna|colonna|coluna|cervical\w*|lumb\w*|sacr\w*|coccyx|sijoint|"
     r"breasts?|mamm\w*|bladder|kidneys?|renal|nieren?|urinary\w*|ivu|stomach|magen|colon|bowel|rectum|liver|"
     r"leber|gallbladder|pancreas|spleen|adrenal|thyroid|tongue|mouth|sternum|uterus|prostate|extremit\w*|"
-    r"(up|low)(per|er)? ?(limbs?|legs?|arms?|extremit\w*|exm)|limbs?|(\w+ ?)?joints?|"
+    r"(up|low)(per|er)? ?(limbs?|legs?|arms?|extremit\w*|exm)|limbs?|\w*joints?|"
     r"[lr](arm|legs?|hands?|foot|knee|hip|ankle|wrist|elbow|shoulder)|haende|schaedel|hueft\w*|ellbogen|"
     r"(meta)?(carp|tars)(us|als?)|phalan\w*|os calcis|o?esophag\w*|duodenum|jejunum|ileum|ilium|kub|ivp|"
     r"ureters?|urethra|ovar\w*|vagina|vulva|cervix|penis|scrotum|testi\w*|axilla\w*|carotid\w*|parotid\w*|"
@@ -73,7 +73,7 @@ def told_by(dataset: Dataset) -> Told:
 def _view(dataset: Dataset, orientation: tuple[str, str] | None) -> str | None:
     position = _plain(words(dataset, "ViewPosition"))
     first = position.partition(" ")[0]  # as in "LL ERECT"
-    if first in _LATERAL_VIEWS:
+    if first in _LATERAL_VIEWS and not _FRONTAL.search(position):  # "LL DECUB" is frontal
         return "lateral"
     if first in _OBLIQUE_VIEWS:
         return "oblique"

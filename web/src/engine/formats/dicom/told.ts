@@ -21,7 +21,7 @@ const LATERAL = pattern(
 );
 const OBLIQUE = pattern("\\b(obl|obliqu\\w*|oblicu\\w*|schrag\\w*)\\b");
 const FRONTAL = pattern(
-  "\\b(pa|ap|p\\.a\\.?|a\\.p\\.?|postero ?anterior\\w*|antero ?posterior\\w*|frontal\\w*|decub\\w*|",
+  "\\b(pa|ap|p\\.a\\.?|a\\.p\\.?|postero ?anterior\\w*|antero ?posterior\\w*|front(al\\w*)?|decub\\w*|",
   "face|frente|(2|two|zwei) (views?|ebenen|proiezioni|proyecciones|incidences))\\b",
 );
 /** PS3.16 CID 4010 in SNOMED CT and SNOMED-RT: meanings may be in any language. */
@@ -54,7 +54,7 @@ const OTHER_PART = pattern(
   "wirbelsaule|hws|lws|bws|rachis|columna|colonna|coluna|cervical\\w*|lumb\\w*|sacr\\w*|coccyx|sijoint|",
   "breasts?|mamm\\w*|bladder|kidneys?|renal|nieren?|urinary\\w*|ivu|stomach|magen|colon|bowel|rectum|liver|",
   "leber|gallbladder|pancreas|spleen|adrenal|thyroid|tongue|mouth|sternum|uterus|prostate|extremit\\w*|",
-  "(up|low)(per|er)? ?(limbs?|legs?|arms?|extremit\\w*|exm)|limbs?|(\\w+ ?)?joints?|",
+  "(up|low)(per|er)? ?(limbs?|legs?|arms?|extremit\\w*|exm)|limbs?|\\w*joints?|",
   "[lr](arm|legs?|hands?|foot|knee|hip|ankle|wrist|elbow|shoulder)|haende|schaedel|hueft\\w*|ellbogen|",
   "(meta)?(carp|tars)(us|als?)|phalan\\w*|os calcis|o?esophag\\w*|duodenum|jejunum|ileum|ilium|kub|ivp|",
   "ureters?|urethra|ovar\\w*|vagina|vulva|cervix|penis|scrotum|testi\\w*|axilla\\w*|carotid\\w*|parotid\\w*|",
@@ -73,7 +73,7 @@ export function toldBy(data: DataSet): Told {
 function viewOf(data: DataSet, orientation: [Edge, Edge] | undefined): Told["view"] {
   const position = plain(data.words("ViewPosition"));
   const first = position.split(" ")[0]; // as in "LL ERECT"
-  if (LATERAL_VIEWS.has(first)) return "lateral";
+  if (LATERAL_VIEWS.has(first) && !FRONTAL.test(position)) return "lateral"; // "LL DECUB" is frontal
   if (OBLIQUE_VIEWS.has(first)) return "oblique";
   if (FRONTAL_VIEWS.has(position)) return "frontal"; // "PA LATERAL" is none
   const coded = plain(data.words("ViewCodeSequence"));
