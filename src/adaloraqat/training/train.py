@@ -230,8 +230,10 @@ def start_of(recipe: Recipe) -> tuple[SegmentationModel, Structure]:
     """Return the model that a recipe begins with, after a look at whether its stages fit it.
 
     Raises:
-        AdaloraqatError: the base cannot be read, or a stage does not fit it.
+        AdaloraqatError: the base cannot be read, or a stage learns nothing or does not fit it.
     """
+    for number, stage in enumerate(recipe.stages):
+        stage.check_learning(recipe.stages[:number])
     model, structure = load_start(recipe.base, recipe.seed)
     for stage in recipe.stages:
         check(_architecture_within(stage, structure))  # refuses a size that cannot be

@@ -196,17 +196,6 @@ class Stage(Strict):
 
     # ---- what is refused, and when -----------------------------------------------------------------------
 
-    @model_validator(mode="after")
-    def _something_is_learnt(self) -> Stage:
-        weights = self.losses
-        teaches = weights.bce or weights.dice or weights.quality or self.distillation is not None
-        if not teaches and any(self.learns(part) for part in PARTS):
-            raise ValueError(
-                "losses.bce, losses.dice and losses.quality are all 0, so there is nothing to learn by: give "
-                "one of them a weight, or a distillation"
-            )
-        return self
-
     @property
     def numerics(self) -> tuple[str, str] | None:
         """Policy and weight range that the model is fake-quantised by; None for floating point."""
@@ -231,6 +220,23 @@ class Stage(Strict):
             raise ValueError("only quantize stages can follow a quantize stage; put the others before it")
         if self.needs_plain is not None and any(stage.adapts for stage in before):
             raise ValueError(self.needs_plain)
+
+    def check_learning(self, before: Sequence[Stage]) -> None:
+        """Refuse to train without effect, when training begins: a run that once did so can still be read.
+
+        Args:
+            before: the stages that come first.
+
+        Raises:
+            RecipeError: says which stage and the remedy.
+        """
+        weights = self.losses
+        teaches = weights.bce or weights.dice or weights.quality or self.distillation is not None
+        if not teaches and any(self.learns(part) for part in PARTS):
+            raise RecipeError(
+                f"Stage {self.name} has nothing to learn by, as losses.bce, losses.dice and losses.quality "
+                "are all 0: give one of them a weight, or a distillation."
+            )
 
     def check_prompt_free(self, family: str) -> None:
         """Refuse a network of `family`, which takes no prompt, when the base is known.

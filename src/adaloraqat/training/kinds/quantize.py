@@ -71,10 +71,14 @@ class QuantizeStage(Stage):
             raise ValueError("quantize stages that follow one another need one policy and one weight_range")
         if self.train == "singular_values" and not pretrained and not any(stage.adapts for stage in before):
             raise ValueError("stage 2 trains singular_values, but no adalora stage comes before it")
+
+    def check_learning(self, before: Sequence[Stage]) -> None:
+        """Refuse, too, to train the Λ where a policy merges them."""
+        super().check_learning(before)
         if self.train == "singular_values" and self._merges_adapters(before):
-            raise ValueError(
-                f"policy {self.policy} stores W + PΛQ as one matrix, which leaves no singular values to "
-                "train: write train: nothing or all, or another policy, such as int8"
+            raise RecipeError(
+                f"Stage {self.name} trains singular values, but policy {self.policy} stores W + PΛQ as one "
+                "matrix, which leaves none: write train: nothing or all, or another policy, such as int8."
             )
 
     def _merges_adapters(self, before: Sequence[Stage]) -> bool:
