@@ -73,6 +73,17 @@ def test_small_integers_of_a_product_stay_where_engines_look_for_them():
     assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "MatMul"]
 
 
+def test_operators_of_another_domain_are_left():
+    nodes = [
+        constant("one", np.array(1, np.float32)),
+        helper.make_node("Secret", ["one"], ["two"], domain="elsewhere"),
+        helper.make_node("Add", ["x", "two"], ["y"]),
+    ]
+    model = model_of(nodes, {})
+    fold_small_constants(model)
+    assert [node.op_type for node in model.graph.node] == ["Secret", "Add"]
+
+
 def test_inputs_and_outputs_keep_their_names():
     """Also an input that has a value in the file: another may be given."""
     nodes = [
