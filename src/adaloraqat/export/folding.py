@@ -71,7 +71,8 @@ def _folded(node: onnx.NodeProto, known: Mapping[str, NDArray[Any]]) -> dict[str
     """Return the values of a node's outputs; None where they are large, or hang on what is not known."""
     inputs = [name for name in node.input if name]
     if (
-        node.op_type in _STORED
+        node.domain  # not an operator of ONNX
+        or node.op_type in _STORED
         or not (inputs or node.op_type == "Constant")
         or not known.keys() >= set(inputs)
     ):
