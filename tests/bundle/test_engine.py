@@ -1,4 +1,6 @@
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -47,3 +49,23 @@ def test_it_lies_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert openvino_cache("a" * 64) == tmp_path / "adaloraqat" / "openvino" / ("a" * 32)
     assert os.listdir(tmp_path) == ["adaloraqat"]
+
+
+def test_openvino_opens_one_graph_at_a_time(tmp_path, monkeypatch):
+    """It changes the locale of the process meanwhile; two at once would leave it changed."""
+    openvino = pytest.importorskip("openvino")
+    monkeypatch.setenv("ADALORAQAT_CACHE", "off")
+    write_tiny_bundle(tmp_path / "tiny")
+    compile_model, opening, most = openvino.Core.compile_model, [], []
+
+    def slowly(core, *given):
+        opening.append(1)
+        most.append(len(opening))
+        time.sleep(0.05)
+        opening.pop()
+        return compile_model(core, *given)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: Segmenter.load(tmp_path / "tiny", engine="openvino"), range(3)))
+    assert most == [1] * 6

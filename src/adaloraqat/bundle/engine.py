@@ -6,7 +6,7 @@ the one place where it is chosen. Only the CPU is what parity was measured on.
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -26,8 +26,6 @@ from adaloraqat.bundle.runtimes import (
 from adaloraqat.errors import BundleError, refused_as
 
 FloatArray = NDArray[np.float32]
-Names = tuple[tuple[str, ...], tuple[str, ...]]
-"""A graph's inputs and outputs."""
 
 ENCODER_NAMES = (("image",), ("embedding",))
 DECODER_NAMES = (("embedding", "boxes"), ("logits", "quality"))
@@ -108,12 +106,6 @@ class _TwoGraphs(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, threads={self.settings[1]})"
 
-    def _open_both(self, open_graph: Callable[[str, Names], Any]) -> None:
-        with ThreadPoolExecutor(1) as beside:  # the decoder is ready by the time the larger encoder is
-            decoder = beside.submit(open_graph, DECODER, DECODER_NAMES)
-            self._encoder = open_graph(ENCODER, ENCODER_NAMES)
-        self._decoder = decoder.result()
-
     def encode(self, image: FloatArray) -> FloatArray:
         """See `Engine.encode`."""
         return self._run(self._encoder, ENCODER_NAMES[1], {"image": image[None]})[0]
@@ -151,7 +143,10 @@ class OnnxRuntimeEngine(_TwoGraphs):
 
     def __init__(self, bundle: Bundle, threads: int | None = None, device: str = CPU) -> None:
         super().__init__(bundle, threads, device)
-        self._open_both(lambda graph, names: self._open(bundle.folder / graph, names))
+        with ThreadPoolExecutor(1) as beside:  # the decoder is ready by the time the larger encoder is
+            decoder = beside.submit(self._open, bundle.decoder, DECODER_NAMES)
+            self._encoder = self._open(bundle.encoder, ENCODER_NAMES)
+        self._decoder = decoder.result()
         sides = self._encoder.get_inputs()[0].shape  # one that varies has a name in place of a number
         _check_image(bundle, [side if isinstance(side, int) else None for side in sides])
 
@@ -167,7 +162,7 @@ class OnnxRuntimeEngine(_TwoGraphs):
     def _structures(self) -> Any:
         return self._open(self._bundle.structures_graph, STRUCTURES_NAMES)
 
-    def _open(self, path: Path, names: Names) -> Any:
+    def _open(self, path: Path, names: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
         stored = self._bundle.precision.weight_range == "none"
         return onnxruntime_session(
             path, self._threads, names, device=self._device, integers_are_stored=stored
@@ -186,7 +181,8 @@ class OpenVinoEngine(_TwoGraphs):
 
     def __init__(self, bundle: Bundle, threads: int | None = None, device: str = CPU) -> None:
         super().__init__(bundle, threads, device)
-        self._open_both(self._compiled)
+        self._encoder = self._compiled(ENCODER, ENCODER_NAMES)
+        self._decoder = self._compiled(DECODER, DECODER_NAMES)
         sides = self._encoder.inputs[0].partial_shape
         _check_image(bundle, [side.get_length() if side.is_static else None for side in sides])
 
@@ -203,7 +199,9 @@ class OpenVinoEngine(_TwoGraphs):
     def _structures(self) -> Any:
         return self._compiled(STRUCTURES, STRUCTURES_NAMES)
 
-    def _compiled(self, graph: str, names: Names, given: str | None = None) -> Any:
+    def _compiled(
+        self, graph: str, names: tuple[tuple[str, ...], tuple[str, ...]], given: str | None = None
+    ) -> Any:
         cache = openvino_cache(self._bundle.files[graph].sha256)
         path = self._bundle.openvino_graph(graph)
         one = graph == ENCODER

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ OPENVINO_DEVICES = {CPU: "CPU", "gpu": "GPU"}
 KEPT_MODELS = 8
 """Models that OpenVINO compiled and that are kept; the one used longest ago goes first."""
 
+# While it reads or writes what it compiled, OpenVINO sets the locale of the whole process to "C", and then back
+# to what it found: of two threads that do so at once one would leave "C" behind, and texts of the process ASCII.
+_OPENING = threading.Lock()
 _FATAL_ONLY = 4  # a failure reaches the user as a BundleError; the runtime's own lines would only repeat it
 
 
@@ -121,7 +125,7 @@ def openvino_model(
         config["INFERENCE_NUM_THREADS"] = threads
     if cache is not None:
         config["CACHE_DIR"] = str(cache)
-    with refused_as(_refused(path, "OpenVINO")):
+    with _OPENING, refused_as(_refused(path, "OpenVINO")):
         source = core.read_model(str(path))
         if given is not None:
             _add_input(source, given)
