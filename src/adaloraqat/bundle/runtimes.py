@@ -24,8 +24,8 @@ OPENVINO_DEVICES = {CPU: "CPU", "gpu": "GPU"}
 KEPT_MODELS = 8
 """Models that OpenVINO compiled and that are kept; the one used longest ago goes first."""
 
-# While it reads or writes what it compiled, OpenVINO sets the locale of the whole process to "C", and then back
-# to what it found: of two threads that do so at once one would leave "C" behind, and texts of the process ASCII.
+# While it reads or writes what it compiled, OpenVINO sets the locale of the whole process to "C", and then
+# back to what it found: of two threads that do so at once one would leave "C" behind, and texts were ASCII.
 _OPENING = threading.Lock()
 _FATAL_ONLY = 4  # a failure reaches the user as a BundleError; the runtime's own lines would only repeat it
 
