@@ -334,6 +334,8 @@ def _run_stage(context: RunContext, position: _Position) -> _Position:
     films, _ = context.films.at(preprocessing)
     model.to(context.device)
     if position.saved is None:
+        if context.processes.main:  # whose weights all others take before the first step
+            stage.begin(model, run.folder)
         if stage.calibrated_on:
             context.report(
                 f"{stage.name}: calibrating ranges on {min(stage.calibrated_on, len(films))} films"

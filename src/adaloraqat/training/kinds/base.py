@@ -291,6 +291,13 @@ class Stage(Strict):
         """
         return model, structure
 
+    def begin(self, model: SegmentationModel, folder: Path) -> None:
+        """Set the entered model's weights from what earlier stages left in the run `folder`; here, keep them.
+
+        Raises:
+            CheckpointError: what they left is damaged.
+        """
+
     @property
     def calibrated_on(self) -> int:
         """How many training films activation ranges are measured on; 0 where nothing is quantised."""

@@ -1,0 +1,75 @@
+"""Stage kind `average`: the mean of the weights that earlier stages of the run left."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from adaloraqat.errors import CheckpointError
+from adaloraqat.models.families import SegmentationModel
+from adaloraqat.training.kinds.base import Stage, register
+from adaloraqat.training.kinds.full import FullStage
+from adaloraqat.training.run_folder import RunFolder, load_tensors
+
+
+@register
+class AverageStage(Stage):
+    """Average the weights of earlier stages, training nothing (Wortsman et al., arXiv 2109.01903, 2203.05482).
+
+    A stage on films nearly as they are draws finer outlines on films like those of the training, and worse
+    ones on films of other hospitals; the mean with a stage before it keeps most of both.
+
+    `of` gives each stage its share, which need not add up to 1: `{distilled: 1, calm: 2}`. All are `full`
+    stages of one image size, and so are those between them: adapters and ranges have no mean.
+    """
+
+    start_counts = True
+
+    kind: Literal["average"] = "average"
+    of: dict[str, float] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _shares_positive(self) -> "AverageStage":
+        if min(self.of.values()) <= 0:
+            raise ValueError("each stage in `of` needs a share above 0; leave out those that do not count")
+        return self
+
+    def check_order(self, before: Sequence[Stage], pretrained: bool) -> None:
+        """Refuse stages that do not come before, and those whose weights do not correspond."""
+        super().check_order(before, pretrained)
+        names = [stage.name for stage in before]
+        for name in self.of:
+            if name not in names:
+                known = f"choose from {', '.join(names)}" if names else "none does"
+                raise ValueError(f"stage {self.name} averages {name}, which does not come before it: {known}")
+        since = before[min(names.index(name) for name in self.of) :]
+        for stage in since:
+            resized = isinstance(stage, FullStage) and stage is not since[0] and stage.image_size is not None
+            if resized or not isinstance(stage, FullStage | AverageStage):
+                what = "changes the image size" if resized else f"is of kind {stage.kind}"
+                raise ValueError(
+                    f"stage {self.name} averages weights from before and after {stage.name}, which {what}: "
+                    "average full stages of one image size"
+                )
+
+    def begin(self, model: SegmentationModel, folder: Path) -> None:
+        """Put the mean of the stages' weights, and of their batch norms' statistics, into the model."""
+        total = sum(self.of.values())
+        mean = {name: torch.zeros_like(value) for name, value in _floats(model.state_dict()).items()}
+        for name, share in self.of.items():
+            tensors = _floats(load_tensors(RunFolder(folder).stage_path(name))[0])
+            if tensors.keys() != mean.keys():
+                raise CheckpointError(f"The weights of stage {name} do not fit its recipe; train it again.")
+            for key, value in tensors.items():
+                mean[key] += share / total * value.to(mean[key].device)
+        model.load_state_dict(mean, strict=False)
+
+    def learns(self, part: str) -> bool:
+        """Nothing does."""
+        return False
+
+
+def _floats(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in state.items() if value.is_floating_point()}
