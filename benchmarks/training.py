@@ -40,6 +40,7 @@ ROWS: dict[str, tuple[bool, dict[str, Any], int, dict[str, Any]]] = {
     "adalora, 224 px, bfloat16": (False, ADALORA, 224, {"precision": "bfloat16"}),
     "decoder, older loop": (True, DECODER, 256, {}),
     "decoder": (False, DECODER, 256, {}),
+    "decoder, 224 px": (False, DECODER, 224, {}),
 }
 
 
