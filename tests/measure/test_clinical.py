@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
+from adaloraqat.batch.csv_files import MEASURES_COLUMNS
 from adaloraqat.bundle.segmentation import Segmentation, Structures
-from adaloraqat.measure.clinical import cardiothoracic_ratio, clinical_measures, lung_areas
+from adaloraqat.measure.clinical import (
+    cardiothoracic_ratio,
+    clinical_measures,
+    lung_area,
+    lung_areas,
+    lung_ratio,
+)
 from adaloraqat.radiograph import Box
 
 SHAPE = (20, 40)
@@ -53,16 +60,25 @@ def test_no_ratio_without_structures(heart: np.ndarray, lungs: np.ndarray) -> No
 
 
 def test_areas_and_their_ratio() -> None:
-    found = lung_areas(RIGHT, block(2, 10, 24, 34), (0.5, 0.2))
-    assert found["right_lung"] == {"area_px": 160, "area_mm2": 16.0, "area_cm2": 0.16}
-    assert found["left_lung"] == {"area_px": 80, "area_mm2": 8.0, "area_cm2": 0.08}
-    assert found["lung_ratio"] == 2.0
+    left = block(2, 10, 24, 34)
+    assert lung_area(RIGHT, (0.5, 0.2)) == {"area_px": 160, "area_mm2": 16.0, "area_cm2": 0.16}
+    assert lung_area(left, (0.5, 0.2)) == {"area_px": 80, "area_mm2": 8.0, "area_cm2": 0.08}
+    assert lung_ratio(RIGHT, left) == 2.0
 
 
 def test_no_area_in_mm_without_spacing_and_no_ratio_without_a_lung() -> None:
-    found = lung_areas(RIGHT, RIGHT & False, None)
-    assert found["right_lung"] == {"area_px": 160, "area_mm2": None, "area_cm2": None}
-    assert found["lung_ratio"] is None
+    assert lung_area(RIGHT, None) == {"area_px": 160, "area_mm2": None, "area_cm2": None}
+    assert lung_ratio(RIGHT, RIGHT & False) is None
+
+
+def test_the_name_of_before_gives_both_areas_and_their_ratio() -> None:
+    with pytest.warns(DeprecationWarning, match="lung_area and lung_ratio"):
+        found = lung_areas(RIGHT, LEFT & False, None)
+    assert found == {
+        "right_lung": {"area_px": 160, "area_mm2": None, "area_cm2": None},
+        "left_lung": {"area_px": 0, "area_mm2": None, "area_cm2": None},
+        "lung_ratio": None,
+    }
 
 
 def _result(structures: Structures | None) -> Segmentation:
@@ -112,4 +128,16 @@ def test_the_ratio_is_given_to_four_digits() -> None:
 def test_the_ratio_of_the_lungs_is_given_to_four_digits() -> None:
     thirds = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
     thirds[0][0, :2], thirds[1][1, :3] = True, True
-    assert lung_areas(*thirds, None)["lung_ratio"] == 0.6667
+    assert lung_ratio(*thirds) == 0.6667
+
+
+def test_measures_stand_in_the_order_of_the_documents_and_have_columns_in_measures_csv() -> None:
+    found = clinical_measures(_result(Structures(RIGHT, LEFT, HEART, RIGHT | LEFT, "header", 0.1, True)))
+    assert found is not None
+    assert list(found) == [
+        "cardiothoracic_ratio", "right_lung", "left_lung", "lung_ratio", "heart_area_px",
+        "sides_from", "sides_certain",
+    ]  # fmt: skip
+    assert MEASURES_COLUMNS[1:6] == (
+        "cardiothoracic_ratio", "lung_ratio", "heart_area_px", "sides_from", "sides_certain",
+    )  # fmt: skip

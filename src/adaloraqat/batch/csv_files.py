@@ -7,6 +7,7 @@ from typing import Any
 
 from adaloraqat.batch.film_entry import FilmEntry
 from adaloraqat.files import atomic_path
+from adaloraqat.measure.clinical import MEASURES
 
 RESULTS_CSV = "results.csv"
 
@@ -19,7 +20,7 @@ COLUMNS = (*_PLAIN, *_SPLIT["box"], *_SPLIT["spacing_mm"], "milliseconds", "warn
 MEASURES_CSV = "measures.csv"
 _AREAS = ("area_px", "area_mm2", "area_cm2")
 _LUNGS = ("right_lung", "left_lung")
-_MEASURED = ("cardiothoracic_ratio", "lung_ratio", "heart_area_px", "sides_from", "sides_certain")
+_MEASURED = (*(key for key in MEASURES if key not in _LUNGS), "sides_from", "sides_certain")
 MEASURES_COLUMNS = (
     "path",
     *_MEASURED,
