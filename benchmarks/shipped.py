@@ -33,7 +33,7 @@ FOUNDATION = """the published LiteMedSAM (Apache-2.0; QMedSAM, arXiv 2412.11186)
   and training of the mask decoder. Weights are INT8 on disk, one range a channel; activations are in float (`w8`)."""
 FINE = """a small Segment Anything (`lite_medsam_small_fine`): 256 px, TinyViT encoder (stages of width 32, 96, 160, 192 on
   grids of 64, 32, 32, 32), SAM's prompt encoder and mask decoder at width 128; 4.1 million parameters. Embedding and logits are on a
-  finer grid (64 and 256). INT8 weights and activations, executed in integers."""
+  finer grid (64 and 256). Weights are INT8; the blocks, the neck and the decoder compute in integers (`w8a8`)."""
 RESEARCH = """non-commercial research only (LICENSE-WEIGHTS, beside the package's
 LICENSE, or in the repository)"""
 
@@ -67,13 +67,14 @@ MODELS = {
     "lung-field-fast": Model(
         FINE,
         "The base (trained from scratch, recipes/lung-base.yaml) trained on with the masks of `lung-field` as a second\n"
-        "  target, 1,820 steps of 8 films, the later ones hardly augmented; then quantisation-aware training to INT8.",
+        "  target, 2,100 steps of 8 films, the later ones hardly augmented; the mean of the weights after the first 700 steps (1 part)\n"
+        "  and the last (3 parts); then INT8 by calibration.",
         "jsrt (168 films) and shenzhen (388 films).",
     ),
     "lung-whole-fast": Model(
         FINE,
         "`lung-field-fast` trained on with the masks of `lung-whole` as a second target, 480 steps of 8 films, the later ones\n"
-        "  hardly augmented; then quantisation-aware training to INT8.",
+        "  hardly augmented; the mean of the weights after the first 300 steps (2 parts) and the last (3 parts); then INT8 by calibration.",
         "covid_v7 (235 films), from a model trained on jsrt and shenzhen.",
     ),
     "lung-open": Model(
