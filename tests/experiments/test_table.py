@@ -5,19 +5,25 @@ import io
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from adaloraqat.cli.main import app
+from adaloraqat.datasets.manifest import write_manifest
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.errors import RecipeError
 from adaloraqat.evaluate.rows import FilmRow
 from adaloraqat.experiments.recipe import Row, TableRecipe, load_table
 from adaloraqat.experiments.table import build_table, make_table
+from adaloraqat.progress import Progress, no_progress
 from adaloraqat.radiograph import write_mask
 from adaloraqat.report.table import Method, file_name, to_csv, to_latex, to_markdown
 
@@ -221,6 +227,44 @@ def test_predictions_are_scored_and_scored_again_when_they_change(tmp_path: Path
     scored = next(entry for entry in entries if entry.split == "test")
     write_mask(tmp_path / "masks" / f"{scored.id}_mask.png", np.eye(64, dtype=bool))
     assert dice() < 1.0
+
+
+def test_rows_are_scored_again_when_labels_spacing_or_films_of_an_interrupted_call_changed(
+    tmp_path: Path,
+) -> None:
+    entries = write_phantoms(tmp_path / "films", 8, seed=5, size=64)
+    scored = next(entry for entry in entries if entry.split == "test")
+    assert scored.path_labels is not None
+    (tmp_path / "masks").mkdir()
+    for entry in entries:
+        shutil.copy(entry.path_mask, tmp_path / "masks" / f"{entry.id}_mask.png")
+    row = Row(name="nnU-Net", predictions=tmp_path / "masks")
+    table = TableRecipe(name="t", title="T", reference="nnU-Net", rows=(row,), columns=("dice",))
+    lines: list[str] = []
+
+    def scorings(progress: Progress = no_progress) -> int:
+        manifest, out = tmp_path / "films/manifest.csv", tmp_path / "out"
+        make_table(table, manifest, tmp_path / "runs", out, "", lines.append, progress)
+        return len(lines)
+
+    def interrupt(films: Any, what: str) -> Iterator[Any]:
+        yield from films[:1]
+        raise KeyboardInterrupt
+
+    assert scorings() == scorings() == 1
+    labels = np.asarray(Image.open(scored.path_labels))
+    Image.fromarray(np.where(labels == 1, 2, labels)).save(scored.path_labels)
+    assert scorings() == scorings() == 2
+    write_manifest(
+        tmp_path / "films/manifest.csv", [replace(entry, spacing_mm=(3.0, 3.0)) for entry in entries]
+    )
+    assert scorings() == scorings() == 3
+    before = scored.path_mask.read_bytes()
+    write_mask(scored.path_mask, np.eye(64, dtype=bool))
+    with pytest.raises(KeyboardInterrupt):
+        scorings(interrupt)
+    scored.path_mask.write_bytes(before)
+    assert scorings() == scorings() == 5  # what the interrupted call left of the folder is not known
 
 
 def test_wrong_folders_are_told_before_anything_is_trained(

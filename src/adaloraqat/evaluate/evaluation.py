@@ -61,7 +61,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score `models` on `entries`; write masks, `films.csv` and `evaluation.json` to `out`.
 
-    Interrupted, the same call continues where it stopped. A finished evaluation is done again.
+    Interrupted, the same call continues where it stopped. A finished evaluation is done again. Masks that an
+    earlier one left of a film that fails now are removed.
 
     Args:
         models: by the name that stands in the tables.
@@ -83,7 +84,7 @@ def evaluate(
     check_folder(out)
     clicks = (options.clicks, options.corrections)
     settings = Settings((AS_IS,), (), options.tolerances, options.seed, *clicks)
-    setup = setup_of(models, entries, settings.jitters, settings.tolerances, settings.seed, *clicks)
+    setup = setup_of(models, entries, (), settings.tolerances, settings.seed, *clicks, labels=True)
     store = Store(out / UNFINISHED, setup, replace=True)
     found = score(models, entries, settings, store, progress, masks=out)
     place = {entry.id: number for number, entry in enumerate(entries)}
@@ -119,7 +120,8 @@ def robustness(
     Args:
         models: by the name that stands in the tables.
         entries: films with masks.
-        out: folder for the results; what an earlier, interrupted call left there is used.
+        out: folder for the results; what an earlier, interrupted call left there is used, but films that
+            failed are tried again.
         progress: shows how many films are done.
         settings: conditions ("clean" is always among them), jitters, tolerances and seed.
 

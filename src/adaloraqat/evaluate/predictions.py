@@ -1,7 +1,8 @@
 """Masks that another program saved, scored as a model's: nnU-Net's, or those of `evaluate` itself."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.datasets.names import plain_name
 from adaloraqat.datasets.nnunet import read_predictions
-from adaloraqat.errors import FilmError, ManifestError
+from adaloraqat.errors import FilmError, ManifestError, OutputError
 from adaloraqat.files import sha256
 from adaloraqat.radiograph import read_mask
 
@@ -38,6 +39,11 @@ class Predictions:
         except ManifestError:
             if not self._paths:
                 raise
+
+    @property
+    def files(self) -> Collection[Path]:
+        """The masks that are scored."""
+        return self._paths.values()
 
     def mask(self, entry: Entry, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Return the saved mask (H, W) of a film.
@@ -71,3 +77,20 @@ def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
     """
     folder = model if Path(model).name == model != ".." else plain_name(model)
     return out / "masks" / folder / prompt / mask_name(identity)
+
+
+def remove_masks(paths: Iterable[Path]) -> None:
+    """Remove masks that an earlier evaluation saved; there need not be any.
+
+    Raises:
+        OutputError: one is there and cannot be removed.
+    """
+    for path in paths:
+        try:
+            path.unlink()
+        except OSError as error:
+            if os.path.lexists(path):
+                raise OutputError(
+                    f"{path.name} of an earlier evaluation cannot be removed ({error.strerror}): remove it, "
+                    "or choose another --out."
+                ) from error

@@ -11,10 +11,12 @@ where it was.
 """
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,9 @@ from adaloraqat.bundle.segmentation import Segmentation
 from adaloraqat.datasets.manifest import Entry
 from adaloraqat.errors import AdaloraqatError, OutputError
 from adaloraqat.evaluate.films import UnreadFilms, scored_spacing
-from adaloraqat.evaluate.predictions import Predictions, mask_path
-from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, film_row, of_manifest
-from adaloraqat.evaluate.store import Store
+from adaloraqat.evaluate.predictions import Predictions, mask_path, remove_masks
+from adaloraqat.evaluate.rows import NO_BOX, PROMPTS, TRUE_BOX, FilmRow, film_row, of_manifest
+from adaloraqat.evaluate.store import Key, Store
 from adaloraqat.measure.clicks import Click, next_click
 from adaloraqat.measure.film_scores import DEFAULT_TOLERANCES, LABELS, SIDES, score_film, worst_scores
 from adaloraqat.measure.surface import Spacing
@@ -85,6 +87,8 @@ def score(
 ) -> dict[tuple[str, str], list[FilmRow]]:
     """Score `models` on `entries` in every condition of `settings`; what `store` knows is not done again.
 
+    But what failed is: memory may suffice now, or what was missing may be installed.
+
     Args:
         models: by the name that stands in the tables.
         entries: films with masks.
@@ -92,6 +96,7 @@ def score(
         store: keeps the scores.
         progress: shows how many films are done.
         masks: folder below which each mask is saved, and read back before it is scored; None saves none.
+            Where there is none now, one of an earlier call is removed, but none that is scored.
 
     Returns:
         the rows by (model, condition), in the order of the films, with source and patient as `entries` say.
@@ -100,11 +105,21 @@ def score(
         OutputError: a file cannot be written, or there is no space for a temporary film.
     """
     unread = UnreadFilms(entries, settings.tolerances)
+    given = {
+        os.path.realpath(path)
+        for model in models.values()
+        if isinstance(model, Predictions)
+        for path in model.files
+    }
     for entry in progress(entries, "films"):
         for condition in settings.conditions:
-            missing = {n: model for n, model in models.items() if (entry.id, condition, n) not in store.rows}
-            for name, rows in _score(missing, entry, condition, settings, unread, masks):
-                store.add((entry.id, condition, name), rows)
+            undone = {n: model for n, model in models.items() if not _done(store, (entry.id, condition, n))}
+            for name, rows in _score(undone, entry, condition, settings, unread, masks):
+                if masks is not None:
+                    old = _masks_without_rows(masks, name, models[name], entry.id, rows, settings)
+                    remove_masks(path for path in old if os.path.realpath(path) not in given)
+                if store.rows.get((entry.id, condition, name)) != rows:
+                    store.add((entry.id, condition, name), rows)
     return {
         (name, condition): of_manifest(
             [row for entry in entries for row in store.rows[entry.id, condition, name]], entries
@@ -112,6 +127,21 @@ def score(
         for name in models
         for condition in settings.conditions
     }
+
+
+def _done(store: Store, key: Key) -> bool:
+    """Return whether there are rows, and none that failed."""
+    rows = store.rows.get(key)
+    return rows is not None and not any(row.failed for row in rows)
+
+
+def _masks_without_rows(
+    masks: Path, name: str, model: Scored, identity: str, rows: Sequence[FilmRow], settings: Settings
+) -> list[Path]:
+    """Return where masks of a film could lie that no row says to be there."""
+    saved = {row.prompt for row in rows if not row.failed}
+    prompts = (*PROMPTS, *chain(*_click_prompts(model, settings)))
+    return [mask_path(masks, name, prompt, identity) for prompt in prompts if prompt not in saved]
 
 
 def jitter_prompt(jitter: int) -> str:

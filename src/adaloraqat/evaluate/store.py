@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adaloraqat.bundle.format import Bundle
+from adaloraqat.bundle.format import WHOLE, Bundle, load_bundle
+from adaloraqat.bundle.proposer import choose_proposer
 from adaloraqat.bundle.segmenter import Segmenter
-from adaloraqat.datasets.manifest import Entry, fingerprint
-from adaloraqat.errors import OutputError
+from adaloraqat.datasets.manifest import Entry, digest_of, fingerprint
+from adaloraqat.errors import BundleError, OutputError
 from adaloraqat.evaluate.predictions import Predictions
 from adaloraqat.evaluate.rows import FilmRow
 from adaloraqat.files import write_json, write_text
@@ -86,10 +87,15 @@ def setup_of(
     seed: int,
     clicks: int = 0,
     corrections: int = 0,
+    labels: bool = False,
 ) -> dict[str, Any]:
-    """Return what decides a film's scores; results of two setups are never mixed."""
+    """Return what decides a film's scores; results of two setups are never mixed.
+
+    `labels` says whether the lungs are scored apart, by the label files.
+    """
     return {
         "fingerprint": fingerprint(entries, files_exist=False),
+        **labels_and_spacing(entries, labels),
         "corruptions_version": VERSION,
         "seed": seed,
         "jitters": list(jitters),
@@ -100,13 +106,44 @@ def setup_of(
     }
 
 
+def labels_and_spacing(entries: Sequence[Entry], labels: bool) -> dict[str, str]:
+    """Return what decides scores beside ids, images and masks, as 64 hexadecimal digits; for `setup_of`.
+
+    Nothing where no film has any of it, as in whatever was stored before it was noted.
+
+    Args:
+        entries: films with masks, in any order.
+        labels: whether label files are scored. One that cannot be opened counts as empty.
+    """
+    lines = []
+    for entry in entries:
+        label_file = digest_of(entry.path_labels) if labels and entry.path_labels else None
+        spacing = entry.spacing_mm and [*entry.spacing_mm, bool(entry.modality)]  # see `scored_spacing`
+        if label_file is not None or spacing:
+            lines.append(json.dumps([entry.id, label_file, spacing]) + "\n")
+    if not lines:
+        return {}
+    return {"labels_and_spacing": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()}
+
+
 def files_and_use(bundle: Bundle) -> tuple[dict[str, str], list[Any]]:
-    """Return what decides a bundle's masks: the SHA-256 of its files by name, and their use, for JSON."""
+    """Return what decides a bundle's masks and quality: the SHA-256 of its files by name, and their use.
+
+    Both are for JSON. To the use belongs the bundle that proposes boxes, where this one asks for them.
+    """
     files = {name: record.sha256 for name, record in bundle.files.items()}
     prompt = dict(vars(bundle.prompt))
     if not prompt["masks_trained"]:
         del prompt["masks_trained"]  # absent in whatever was scored before there was it
-    return files, [bundle.preprocessing.to_dict(), prompt, bundle.smallest_part]
+    use = [bundle.preprocessing.to_dict(), prompt, bundle.smallest_part]
+    if bundle.quality is not None:
+        use.append(asdict(bundle.quality))
+    if bundle.prompt.automatic != WHOLE:
+        try:
+            use.append(files_and_use(load_bundle(choose_proposer(bundle.prompt).name)))
+        except BundleError:  # it is not installed, and every film without a box will say so
+            use.append(None)
+    return files, use
 
 
 def _identity(model: Segmenter | Predictions) -> str:
@@ -139,7 +176,8 @@ def _continued(folder: Path, setup: Mapping[str, Any]) -> dict[str, Any]:
         raise OutputError(f"{SETUP} in {folder.name} is damaged: choose another --out.") from error
     if not same:
         raise OutputError(
-            f"{folder.name} holds results of other films, models or settings: choose another --out."
+            f"{folder.name} holds results of other films, models or settings, or an earlier version's: "
+            "choose another --out."
         )
     return {**setup, "models": models}
 

@@ -20,7 +20,7 @@ from adaloraqat.evaluate.films import choose_scored
 from adaloraqat.evaluate.machine import environment, segmenter_times
 from adaloraqat.evaluate.predictions import Predictions
 from adaloraqat.evaluate.rows import FilmRow, of_manifest, read_rows
-from adaloraqat.evaluate.store import files_and_use
+from adaloraqat.evaluate.store import files_and_use, labels_and_spacing
 from adaloraqat.evaluate.summary import STATISTICS, grouped, summarise
 from adaloraqat.experiments.recipe import Row, TableRecipe
 from adaloraqat.export.export_run import export_run
@@ -307,11 +307,13 @@ def _scored(
     stamp = {
         **_identity(scored),
         "films": fingerprint(entries, files_exist=False),
+        **labels_and_spacing(entries, labels=True),
         "tolerances": list(table.tolerances),
         "row": row.name,
     }
     if _read_stamp(folder / _STAMP) != stamp or not (folder / _SCORES).exists():
         report(f"{row.name}: scoring {len(entries)} films")
+        write_json(folder / _STAMP, {})  # interrupted, the folder holds masks of two calls
         model = scored if isinstance(scored, Predictions) else Segmenter.load(str(scored.folder))
         evaluate({row.name: model}, entries, folder, progress, Options(table.tolerances, seed=table.seed))
         write_json(folder / _STAMP, stamp)
