@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 2
 PLANES = 4
-_DECODERS = ("adaloraqat", "numpy", "pillow", "pydicom", "python-gdcm", "scipy", "tifffile")
+_DECODERS = ("adaloraqat", "numpy", "pillow", "pydicom", "python-gdcm", "scipy")
 _DIGEST, _LENGTH = 32, 8
 _BLOCK = 1 << 20
 _MUCH_MEMORY = 4_000_000_000  # bytes of decoded films from which on a cache is recommended

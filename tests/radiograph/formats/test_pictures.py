@@ -266,6 +266,18 @@ def test_a_signed_tiff_without_negative_numbers_stays(tmp_path: Path) -> None:
     assert (film.pixels == (RAMP // 2) / np.float32(255)).all()
 
 
+def test_a_kind_of_tiff_that_is_not_read_is_not_called_damaged(tmp_path: Path) -> None:
+    for name, values, tags in (
+        ("f8", WIDE.astype("<f8"), {}),
+        ("u4", RAMP.astype(">u4"), {}),
+        ("12", RAMP.astype(">u2"), {"bits": 12}),
+        ("white", RAMP.astype(">u2"), {"photometric": 0}),
+    ):
+        with pytest.raises(FilmError, match="unsupported type") as caught:
+            read_film(tiff(tmp_path / f"{name}.tif", values, **tags))
+        assert "16 bits" in str(caught.value)
+
+
 def test_faulty_tags_that_do_not_matter_give_no_warning(tmp_path: Path) -> None:
     picture, exif = Image.fromarray(RAMP), Image.Exif()
     exif[274] = 1
@@ -286,7 +298,7 @@ def test_faulty_tags_that_do_not_matter_give_no_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_colours_in_separate_planes_are_read(tmp_path: Path, bits: int) -> None:
+def test_colours_of_16_bits_in_separate_planes_are_not_read_wrong(tmp_path: Path, bits: int) -> None:
     data = (RAMP.astype("<u2") << 8 if bits == 16 else RAMP).tobytes()
     places = {tag: 200 + 12 * at for at, tag in enumerate((258, 273, 279))}  # of three numbers each
     tags = {
@@ -307,8 +319,11 @@ def test_colours_in_separate_planes_are_read(tmp_path: Path, bits: int) -> None:
     numbers = struct.pack("<9I", *[bits] * 3, *(300 + len(data) * at for at in range(3)), *[len(data)] * 3)
     head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
     (tmp_path / "film.tif").write_bytes((head.ljust(200, b"\0") + numbers).ljust(300, b"\0") + 3 * data)
-    wanted = WIDE if bits == 8 else RAMP / float(RAMP.max())
-    assert np.abs(read_film(tmp_path / "film.tif").pixels - wanted).max() < (0.01 if bits == 8 else 1e-6)
+    if bits == 8:
+        assert np.abs(read_film(tmp_path / "film.tif").pixels - WIDE).max() < 0.01
+    else:
+        with pytest.raises(FilmError, match="separate planes"):
+            read_film(tmp_path / "film.tif")
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -18,7 +18,7 @@ from PIL import Image
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import Film
-from adaloraqat.radiograph.formats.base import Bmp, Format, Header, Picture, WebP, unreadable
+from adaloraqat.radiograph.formats.base import Bmp, Format, Header, Picture, WebP, opened, quiet
 from adaloraqat.radiograph.formats.dicom import Dicom
 from adaloraqat.radiograph.formats.inputs import FilmSource, as_file, film_of_object
 from adaloraqat.radiograph.formats.jpeg import Jpeg
@@ -65,6 +65,8 @@ FilmLike = FilmSource | Film | NDArray[Any]
 
 READ_AHEAD = 2
 """Films that `read_ahead` reads before they are needed."""
+
+_BY_PILLOW_NAME = {name: form for form in PICTURES for name in form.pillow}
 
 
 def read_film(source: FilmSource) -> Film:
@@ -159,7 +161,8 @@ def open_picture(path: Path) -> tuple[Image.Image, list[str]]:
     Raises:
         FilmError: not a picture, damaged, or too large (refused before decoding).
     """
-    return _picture_format(path).picture(path)
+    with quiet(), opened(path, PILLOW_NAMES) as image:
+        return _BY_PILLOW_NAME[str(image.format)].decoded(path, image)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -168,15 +171,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         FilmError: not a picture, or a damaged header.
     """
-    return _picture_format(path).shape(path)
-
-
-def _picture_format(path: Path) -> Picture:
-    start = _start(path)
-    found = next((form for form in PICTURES if form.sniff(start)), None)
-    if found is None:
-        raise unreadable(path)
-    return found
+    with quiet(), opened(path, PILLOW_NAMES) as image:
+        return _BY_PILLOW_NAME[str(image.format)].size(image)
 
 
 def _start(path: Path) -> bytes:

@@ -8,7 +8,7 @@ import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from adaloraqat.errors import FilmError, refused_as
 from adaloraqat.radiograph.film import MAX_PIXELS, Film, check_most, check_size, scaled
@@ -102,31 +103,15 @@ class Picture(Format):
 
     def header(self, path: Path) -> Header:
         """See `Format.header`."""
-        return Header(self.shape(path))
+        with quiet(), opened(path, self.pillow[:1]) as image:
+            return Header(self.size(image))
 
     def read(self, path: Path) -> Film:
         """See `Format.read`; turned as the EXIF orientation says, without spacing and patient."""
-        picture, notices = self.picture(path)
+        with quiet(), opened(path, self.pillow[:1]) as image:
+            picture, notices = self.decoded(path, image)
         check_size(path.name, picture.height, picture.width)
         return Film(scaled(grey_of(picture), path.name), notices=tuple(notices))
-
-    def shape(self, path: Path) -> tuple[int, int]:
-        """Return (H, W) of a file's picture, upright as `picture` gives it, from its header alone.
-
-        Raises:
-            FilmError: not such a picture, or a damaged header.
-        """
-        with quiet(), self._opened(path) as image:
-            return self.size(image)
-
-    def picture(self, path: Path) -> tuple[Image.Image, list[str]]:
-        """Return a file's picture, upright, and what was decided on the way.
-
-        Raises:
-            FilmError: not such a picture, damaged, or too large (refused before decoding).
-        """
-        with quiet(), self._opened(path) as image:
-            return self.decoded(path, image)
 
     def size(self, image: Image.Image) -> tuple[int, int]:
         """Return (H, W) of an opened picture, upright as `decoded` gives it, from its header alone."""
@@ -143,13 +128,9 @@ class Picture(Format):
             FilmError: damaged, or too large (refused before decoding).
         """
         notices: list[str] = []
-        with damaged(path):
+        with refused_as(FilmError(f"{path.name} is damaged or truncated: export or copy the film again.")):
             check_most(path.name, image.height, image.width)
             return ImageOps.exif_transpose(self._loaded(path, image, notices)), notices
-
-    def _opened(self, path: Path) -> Image.Image:
-        """Open a file with Pillow; raises what `opened` raises."""
-        return opened(path, self.pillow[:1])
 
     def _loaded(self, path: Path, image: Image.Image, notices: list[str]) -> Image.Image:
         """Decode the pixels, not turned yet; may raise any exception."""
@@ -179,16 +160,6 @@ class WebP(Picture):
         return start[:4] == b"RIFF" and start[8:12] == b"WEBP"
 
 
-def unreadable(path: Path) -> FilmError:
-    """Return the error for a file whose header is that of no picture."""
-    return FilmError(f"{path.name} is not a readable picture, or its header is damaged: export it again.")
-
-
-def damaged(path: Path) -> AbstractContextManager[None]:
-    """Return a context that refuses a film for any exception within."""
-    return refused_as(FilmError(f"{path.name} is damaged or truncated: export or copy the film again."))
-
-
 def opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
     """Return a picture file of one of Pillow's `formats`, opened; its pixels are not decoded.
 
@@ -204,7 +175,14 @@ def opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
             f"{path.name} has more than {MAX_PIXELS // 10**6} megapixels, the limit: reduce it first."
         ) from error
     except Exception as error:  # damaged headers raise SyntaxError, struct.error, OSError, ...
-        raise unreadable(path) from error
+        if _is_rare_tiff(path):
+            raise FilmError(
+                f"{path.name} holds numbers of an unsupported type (such as 12 or 64 bits): save "
+                "it as an ordinary grey TIFF or PNG of 8 or 16 bits."
+            ) from error
+        raise FilmError(
+            f"{path.name} is not a readable picture, or its header is damaged: export it again."
+        ) from error
 
 
 def on_black(image: Image.Image) -> Image.Image:
@@ -214,6 +192,17 @@ def on_black(image: Image.Image) -> Image.Image:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, image).convert("RGB")
     return image.convert("RGB")
+
+
+def _is_rare_tiff(path: Path) -> bool:
+    """Return whether a file is a TIFF with sound tags of whose kind of numbers Pillow has no reader."""
+    try:
+        TiffImageFile(path).close()
+    except SyntaxError as error:
+        return "unknown pixel mode" in str(error)
+    except Exception:  # damaged in yet another way
+        return False
+    return False
 
 
 def grey_of(image: Image.Image) -> NDArray[Any]:
