@@ -232,13 +232,16 @@ def test_a_cut_jpeg_that_other_pictures_follow_is_refused(tmp_path: Path, progre
         read_film(path)
 
 
-def tiff(path: Path, pixels: np.ndarray, photometric: int = 1, bits: int | None = None) -> Path:
-    """An uncompressed grey TIFF in the byte order and of the type of (H, W) `pixels`."""
+def tiff(
+    path: Path, pixels: np.ndarray, photometric: int = 1, bits: int | None = None, deflated: bool = False
+) -> Path:
+    """A grey TIFF in the byte order and of the type of (H, W) `pixels`."""
     order = ">" if pixels.dtype.byteorder == ">" else "<"
     kind, bits = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind], bits or 8 * pixels.dtype.itemsize
     (height, width), data = pixels.shape, pixels.tobytes()
-    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1, 278: height}
-    tags |= {279: len(data), 339: kind}
+    data = zlib.compress(data) if deflated else data
+    tags = {256: width, 257: height, 258: bits, 259: 8 if deflated else 1, 262: photometric, 273: 0, 277: 1}
+    tags |= {278: height, 279: len(data), 339: kind}
     tags[273] = 14 + 12 * len(tags)
     entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
     head = struct.pack(f"{order}2sHIH", b"MM" if order == ">" else b"II", 42, 8, len(tags))
@@ -254,10 +257,11 @@ def test_a_float_tiff_whose_zero_is_white_is_inverted(tmp_path: Path, order: str
         assert film.pixels == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["i1", "<i2", ">i2", "<i4", ">i4", "<u4", ">u2"])
-def test_the_numbers_of_a_tiff_keep_their_order(tmp_path: Path, kind: str) -> None:
-    low = -120 if "i" in kind else 0
-    film = read_film(tiff(tmp_path / "film.tif", (RAMP.astype(int) + low).astype(kind)))
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("kind", ["i1", "<i2", ">i2", "<i4", ">i4", "<u4", "<u2", ">u2", "<f4", ">f4"])
+def test_the_numbers_of_a_tiff_keep_their_order(tmp_path: Path, kind: str, deflated: bool) -> None:
+    low = -120 if "i" in kind or "f" in kind else 0
+    film = read_film(tiff(tmp_path / "film.tif", (RAMP.astype(int) + low).astype(kind), deflated=deflated))
     assert film.pixels == pytest.approx(RAMP / float(RAMP.max()), abs=1e-6)
 
 

@@ -12,6 +12,7 @@ from adaloraqat.radiograph.formats.base import LYING, ORIENTATION, Picture
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 256, 257, 258, 259, 262, 339
 _PLANAR, _SEPARATE = 284, 2
 _WHITE_IS_ZERO, _UNSIGNED, _SIGNED, _UNCOMPRESSED = 0, 1, 2, 1
+_SWAPPED = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 _FEW_LEVELS = 64  # what is left of 16 bits cut to 8 must keep at least as many, or the film is lost
 
 
@@ -33,6 +34,13 @@ class Tiff(Picture):
         if tags.get(ORIENTATION) in LYING and tags.get(_COMPRESSION, 1) == _UNCOMPRESSED:
             # Pillow 13 swaps the sides before it decodes, which scrambles what is not compressed.
             image._size = (tags[_WIDTH], tags[_LENGTH])
+        # libtiff gives bytes in this computer's order, but Pillow takes the file's for these types.
+        image.tile = [
+            tile._replace(args=(_SWAPPED.get(tile.args[0], tile.args[0]), *tile.args[1:]))
+            if tile.codec_name == "libtiff"
+            else tile
+            for tile in image.tile
+        ]
         bits = tags.get(_BITS, (8,))
         if (
             tags.get(_PLANAR) == _SEPARATE
