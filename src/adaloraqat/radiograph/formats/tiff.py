@@ -1,9 +1,10 @@
 """TIFF: what Pillow gets wrong in the files of scanners and detectors, corrected or reported."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from adaloraqat.errors import FilmError
 from adaloraqat.radiograph.film import turned_over
@@ -34,13 +35,10 @@ class Tiff(Picture):
         if tags.get(ORIENTATION) in LYING and tags.get(_COMPRESSION, 1) == _UNCOMPRESSED:
             # Pillow 13 swaps the sides before it decodes, which scrambles what is not compressed.
             image._size = (tags[_WIDTH], tags[_LENGTH])
-        # libtiff gives bytes in this computer's order, but Pillow takes the file's for these types.
-        image.tile = [
-            tile._replace(args=(_SWAPPED.get(tile.args[0], tile.args[0]), *tile.args[1:]))
-            if tile.codec_name == "libtiff"
-            else tile
-            for tile in image.tile
-        ]
+        if isinstance(image, ImageFile.ImageFile):
+            image.tile = [
+                _in_native_order(tile) if tile.codec_name == "libtiff" else tile for tile in image.tile
+            ]
         bits = tags.get(_BITS, (8,))
         if (
             tags.get(_PLANAR) == _SEPARATE
@@ -70,3 +68,9 @@ class Tiff(Picture):
                 )
             notices.append(f"The TIFF has colours of {max(bits)} bits: only the upper 8 were read.")
         return super()._loaded(path, image, notices)
+
+
+def _in_native_order(tile: Any) -> Any:
+    """Return a tile of libtiff, which gives this computer's byte order; Pillow expects the file's."""
+    mode, *others = tile.args
+    return tile._replace(args=(_SWAPPED.get(mode, mode), *others))

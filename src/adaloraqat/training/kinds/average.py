@@ -16,7 +16,7 @@ from adaloraqat.training.run_folder import RunFolder, load_tensors
 
 @register
 class AverageStage(Stage):
-    """Average the weights of earlier stages, training nothing (Wortsman et al., arXiv 2109.01903, 2203.05482).
+    """Average weights of earlier stages, training nothing (Wortsman et al., arXiv 2109.01903, 2203.05482).
 
     A stage on films nearly as they are draws finer outlines on films like those of the training, and worse
     ones on films of other hospitals; the mean with a stage before it keeps most of both.
