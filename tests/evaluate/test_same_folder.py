@@ -175,6 +175,16 @@ def test_masks_that_are_scored_where_they_lie_are_never_removed(work: Work, tmp_
     assert path.read_bytes() == before
 
 
+def test_the_mask_of_a_film_is_never_removed(work: Work, tmp_path: Path) -> None:
+    truth = mask_path(tmp_path / "out", MODEL, TRUE_BOX, work.entries[0].id)
+    write_mask(truth, np.ones((96, 96), bool))
+    before = truth.read_bytes()
+    work.change(path_mask=truth)
+    work.entries[0].path_image.write_bytes(b"no film")
+    evaluate({MODEL: work.model()}, work.entries, tmp_path / "out")
+    assert truth.read_bytes() == before
+
+
 def test_an_old_mask_that_cannot_be_removed_ends_the_evaluation(work: Work, tmp_path: Path) -> None:
     path = mask_path(tmp_path / "out", MODEL, NO_BOX, work.entries[0].id)
     path.mkdir(parents=True)

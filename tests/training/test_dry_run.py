@@ -38,6 +38,17 @@ def test_it_says_the_films_steps_ranks_and_parameters_that_training_then_has(
     assert f"3 adapted matrices, {first.budgets[0]}, then {first.budgets[1]}" in lines
 
 
+def test_a_stage_that_trains_nothing_has_no_steps(manifest: Path) -> None:
+    full = {"kind": "full", "schedule": {"epochs": 1, "batch_size": 2, "steps_per_epoch": 2}}
+    mean = {"name": "mean", "kind": "average", "of": {"a": 1, "b": 1}, "schedule": {"epochs": 10**9}}
+    stages = [full | {"name": "a"}, full | {"name": "b"}, mean]
+    planned = plan(parse_recipe({"name": "r", "base": {"architecture": "tiny"}, "stages": stages}), manifest)
+    last = planned.stages[-1]
+    assert (last.steps_per_epoch, last.trainable) == (0, 0)
+    assert last.seconds < 1000  # not of a billion epochs
+    assert any(line.startswith("mean (average): trains nothing, at ") for line in planned.lines())
+
+
 def test_memory_is_what_autograd_keeps_and_grows_with_the_batch(manifest: Path) -> None:
     def stage(batch: int, **more: Any) -> dict[str, Any]:
         schedule = {"epochs": 1, "batch_size": batch, "steps_per_epoch": 1, **more}

@@ -96,7 +96,8 @@ def score(
         store: keeps the scores.
         progress: shows how many films are done.
         masks: folder below which each mask is saved, and read back before it is scored; None saves none.
-            Where there is none now, one of an earlier call is removed, but none that is scored.
+            Where there is none now, one of an earlier call is removed, but none that is scored,
+            nor the mask of a film.
 
     Returns:
         the rows by (model, condition), in the order of the films, with source and patient as `entries` say.
@@ -105,12 +106,8 @@ def score(
         OutputError: a file cannot be written, or there is no space for a temporary film.
     """
     unread = UnreadFilms(entries, settings.tolerances)
-    given = {
-        os.path.realpath(path)
-        for model in models.values()
-        if isinstance(model, Predictions)
-        for path in model.files
-    }
+    saved = (model.files for model in models.values() if isinstance(model, Predictions))
+    given = {os.path.realpath(path) for path in chain(*saved, (entry.path_mask for entry in entries))}
     for entry in progress(entries, "films"):
         for condition in settings.conditions:
             undone = {n: model for n, model in models.items() if not _done(store, (entry.id, condition, n))}

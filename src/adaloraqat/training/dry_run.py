@@ -46,7 +46,7 @@ class StagePlan:
     Attributes:
         stage: of the recipe.
         image_size: px.
-        steps_per_epoch: optimiser steps.
+        steps_per_epoch: optimiser steps; 0 where nothing learns, and there is no epoch.
         matrices: how many carry an adapter.
         budgets: components of all adapters at the start, and after each prune; empty without adapters.
         parameters: of the model, adapters included.
@@ -163,12 +163,13 @@ def _planned(
     ranks = capacities(model)
     # measured on a copy: a graph that lives on knows the ranks it was made with
     cost = _Cost.of(copy.deepcopy(model), stage, device)
-    steps_per_epoch, steps = schedule.steps(films)
+    steps_per_epoch, steps = schedule.steps(films) if trainable else (0, 0)
+    unreached = schedule.unreached(steps) if trainable else []
     weights = parameters + trainable * (1 + _SUMS[schedule.optimizer])
     pictures = min(films * (stage.views or 1), steps * schedule.batch_size) + validated
     seconds = (
         steps * schedule.batch_size * cost.step
-        + (1 + schedule.epochs) * validated * cost.validation
+        + (1 + (schedule.epochs if trainable else 0)) * validated * cost.validation
         + pictures * cost.once
     )
     memory = weights * _FLOAT + cost.kept + schedule.batch_size // parts * cost.kept_a_film
@@ -188,7 +189,7 @@ def _planned(
         budgets=(sum(ranks.values()), *budgets) if ranks else (),
         parameters=parameters,
         trainable=trainable,
-        notes=(*stage.notes(model), *_precision_notes(stage, device), *schedule.unreached(steps)),
+        notes=(*stage.notes(model), *_precision_notes(stage, device), *unreached),
         parts=parts,
         memory=memory,
         flops=schedule.batch_size * cost.flops,
@@ -350,10 +351,13 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 def _stage_lines(plan: StagePlan) -> Iterator[str]:
     schedule = plan.stage.schedule
     steps = schedule.epochs * plan.steps_per_epoch
+    kind = f"{plan.stage.name} ({plan.stage.kind})"
     yield (
-        f"{plan.stage.name} ({plan.stage.kind}): {schedule.epochs} epochs of {plan.steps_per_epoch} steps, "
+        f"{kind}: {schedule.epochs} epochs of {plan.steps_per_epoch} steps, "
         f"{steps} in all, of {schedule.batch_size} films of {plan.image_size} px"
         + (f", in {plan.parts} parts" if plan.parts > 1 else "")
+        if plan.trainable
+        else f"{kind}: trains nothing, at {plan.image_size} px"
     )
     if plan.budgets:
         budgets = ", then ".join(map(str, plan.budgets))

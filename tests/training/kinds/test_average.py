@@ -91,6 +91,13 @@ def test_what_has_no_mean_is_refused(
         parse_recipe(averaging(*(known[name] for name in stages), of=of), "test")
 
 
+def test_a_base_with_adapters_is_refused() -> None:
+    stage = AverageStage(name="mean", of={"a": 1, "b": 1})
+    stage.check_entry(adapted=False, image_size=64)
+    with pytest.raises(RecipeError, match="Stage mean would average a base that carries adapters"):
+        stage.check_entry(adapted=True, image_size=64)
+
+
 def test_a_stage_that_was_resized_first_is_accepted() -> None:
     resized = FULL | {"name": "a", "image_size": 64}
     parse_recipe(averaging(resized, FULL | {"name": "b"}, of={"a": 1, "b": 1}), "test")

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from adaloraqat.errors import CheckpointError
+from adaloraqat.errors import CheckpointError, RecipeError
 from adaloraqat.models.families import SegmentationModel
 from adaloraqat.training.kinds.base import Stage, register
 from adaloraqat.training.kinds.full import FullStage
@@ -53,6 +53,14 @@ class AverageStage(Stage):
                     f"stage {self.name} averages weights from before and after {stage.name}, which {what}: "
                     "average full stages of one image size"
                 )
+
+    def check_entry(self, adapted: bool, image_size: int) -> None:
+        """Refuse a base with adapters: the mean of P, Λ and Q apart is not that of PΛQ."""
+        if adapted:
+            raise RecipeError(
+                f"Stage {self.name} would average a base that carries adapters, which have no mean: merge "
+                "them with `adaloraqat export RUN --to huggingface --out FOLDER`, and start from that folder."
+            )
 
     def begin(self, model: SegmentationModel, folder: Path) -> None:
         """Put the mean of the stages' weights, and of their batch norms' statistics, into the model."""
