@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from adaloraqat.cli.main import app
-from adaloraqat.datasets.manifest import write_manifest
+from adaloraqat.datasets.manifest import Entry, write_manifest
 from adaloraqat.datasets.phantom import write_phantoms
 from adaloraqat.errors import RecipeError
 from adaloraqat.evaluate.rows import FilmRow
@@ -207,13 +207,18 @@ def test_report_trains_scores_and_reuses(tmp_path: Path, monkeypatch: pytest.Mon
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
+def table_of_masks(folder: Path, entries: Sequence[Entry]) -> TableRecipe:
+    """A table of one row, whose predictions are copies of the true masks."""
+    folder.mkdir()
+    for entry in entries:
+        shutil.copy(entry.path_mask, folder / f"{entry.id}_mask.png")
+    row = Row(name="nnU-Net", predictions=folder)
+    return TableRecipe(name="t", title="T", reference="nnU-Net", rows=(row,), columns=("dice",))
+
+
 def test_predictions_are_scored_and_scored_again_when_they_change(tmp_path: Path) -> None:
     entries = write_phantoms(tmp_path / "films", 8, seed=5, size=64)
-    (tmp_path / "masks").mkdir()
-    for entry in entries:
-        shutil.copy(entry.path_mask, tmp_path / "masks" / f"{entry.id}_mask.png")
-    row = Row(name="nnU-Net", predictions=tmp_path / "masks")
-    table = TableRecipe(name="t", title="T", reference="nnU-Net", rows=(row,), columns=("dice",))
+    table = table_of_masks(tmp_path / "masks", entries)
     lines: list[str] = []
 
     def dice() -> float:
@@ -235,11 +240,7 @@ def test_rows_are_scored_again_when_labels_spacing_or_films_of_an_interrupted_ca
     entries = write_phantoms(tmp_path / "films", 8, seed=5, size=64)
     scored = next(entry for entry in entries if entry.split == "test")
     assert scored.path_labels is not None
-    (tmp_path / "masks").mkdir()
-    for entry in entries:
-        shutil.copy(entry.path_mask, tmp_path / "masks" / f"{entry.id}_mask.png")
-    row = Row(name="nnU-Net", predictions=tmp_path / "masks")
-    table = TableRecipe(name="t", title="T", reference="nnU-Net", rows=(row,), columns=("dice",))
+    table = table_of_masks(tmp_path / "masks", entries)
     lines: list[str] = []
 
     def scorings(progress: Progress = no_progress) -> int:
