@@ -175,14 +175,19 @@ def test_masks_that_are_scored_where_they_lie_are_never_removed(work: Work, tmp_
     assert path.read_bytes() == before
 
 
-def test_the_mask_of_a_film_is_never_removed(work: Work, tmp_path: Path) -> None:
-    truth = mask_path(tmp_path / "out", MODEL, TRUE_BOX, work.entries[0].id)
+@pytest.mark.parametrize("prompt", [NO_BOX, "elsewhere"])
+def test_films_whose_masks_lie_among_those_it_would_save_are_refused(
+    prompt: str, work: Work, tmp_path: Path
+) -> None:
+    truth = mask_path(tmp_path / "out", MODEL, prompt, work.entries[0].id)
     write_mask(truth, np.ones((96, 96), bool))
-    before = truth.read_bytes()
-    work.change(path_mask=truth)
-    work.entries[0].path_image.write_bytes(b"no film")
-    evaluate({MODEL: work.model()}, work.entries, tmp_path / "out")
-    assert truth.read_bytes() == before
+    before, link = truth.read_bytes(), tmp_path / "link.png"
+    link.symlink_to(truth)
+    for path in (truth, link):
+        work.change(path_mask=path)
+        with pytest.raises(OutputError, match="lies in out/masks, where `evaluate` saves masks"):
+            evaluate({MODEL: work.model()}, work.entries, tmp_path / "out")
+        assert truth.read_bytes() == before
 
 
 def test_an_old_mask_that_cannot_be_removed_ends_the_evaluation(work: Work, tmp_path: Path) -> None:

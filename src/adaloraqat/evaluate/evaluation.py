@@ -1,6 +1,7 @@
 """Two questions, one loop: how good are models on films, and what is left of it under a ward's conditions?"""
 
 import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,10 @@ from typing import Any
 
 from adaloraqat.bundle import Segmenter
 from adaloraqat.datasets.manifest import Entry
+from adaloraqat.errors import OutputError
 from adaloraqat.evaluate.comparisons import check_choices, comparisons
 from adaloraqat.evaluate.machine import environment
+from adaloraqat.evaluate.predictions import mask_folder
 from adaloraqat.evaluate.rows import NO_BOX, TRUE_BOX, FilmRow, write_rows
 from adaloraqat.evaluate.score import AS_IS, JITTER_GRID, Scored, Settings, score
 from adaloraqat.evaluate.store import Store, setup_of
@@ -51,6 +54,22 @@ class Options:
     corrections: int = 0
 
 
+def _check_masks_apart(entries: Sequence[Entry], out: Path) -> None:
+    """Refuse films whose own masks lie where masks are saved: one could be written over.
+
+    Raises:
+        OutputError: names the first.
+    """
+    saved = Path(os.path.realpath(mask_folder(out)))
+    for entry in entries:
+        places = (os.path.abspath(entry.path_mask), os.path.realpath(entry.path_mask))
+        if any(Path(place).is_relative_to(saved) for place in places):
+            raise OutputError(
+                f"The mask of film {entry.id} lies in {out.name}/{saved.name}, where `evaluate` saves masks: "
+                "choose another --out."
+            )
+
+
 @renamed_arguments(each="progress")
 def evaluate(
     models: Mapping[str, Scored],
@@ -77,11 +96,13 @@ def evaluate(
         `comparisons`, see `comparisons.comparisons`.
 
     Raises:
-        OutputError: `out` cannot be written; there is no evaluation.json then.
+        OutputError: `out` cannot be written, or masks of films lie where it would write; there is no
+            evaluation.json then.
         AdaloraqatError: the options do not fit the models.
     """
     check_choices(list(models), options.reference, options.margin, options.tolerances)
     check_folder(out)
+    _check_masks_apart(entries, out)
     clicks = (options.clicks, options.corrections)
     settings = Settings((AS_IS,), (), options.tolerances, options.seed, *clicks)
     setup = setup_of(models, entries, (), settings.tolerances, settings.seed, *clicks, labels=True)

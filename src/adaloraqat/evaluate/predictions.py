@@ -70,13 +70,18 @@ def mask_name(identity: str) -> str:
     return f"{plain_name(identity)}_mask.png"
 
 
+def mask_folder(out: Path) -> Path:
+    """Return where an evaluation into `out` saves masks."""
+    return out / "masks"
+
+
 def mask_path(out: Path, model: str, prompt: str, identity: str) -> Path:
     """Return where a model's mask of one film is saved; there is none where the model failed.
 
     It is always below `out`, whatever the model and the film are called.
     """
     folder = model if Path(model).name == model != ".." else plain_name(model)
-    return out / "masks" / folder / prompt / mask_name(identity)
+    return mask_folder(out) / folder / prompt / mask_name(identity)
 
 
 def remove_masks(paths: Iterable[Path]) -> None:

@@ -96,8 +96,7 @@ def score(
         store: keeps the scores.
         progress: shows how many films are done.
         masks: folder below which each mask is saved, and read back before it is scored; None saves none.
-            Where there is none now, one of an earlier call is removed, but none that is scored,
-            nor the mask of a film.
+            Where there is none now, one of an earlier call is removed, but none that is scored.
 
     Returns:
         the rows by (model, condition), in the order of the films, with source and patient as `entries` say.
@@ -107,7 +106,7 @@ def score(
     """
     unread = UnreadFilms(entries, settings.tolerances)
     saved = (model.files for model in models.values() if isinstance(model, Predictions))
-    given = {os.path.realpath(path) for path in chain(*saved, (entry.path_mask for entry in entries))}
+    given = {os.path.realpath(path) for path in chain(*saved)}
     for entry in progress(entries, "films"):
         for condition in settings.conditions:
             undone = {n: model for n, model in models.items() if not _done(store, (entry.id, condition, n))}

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from adaloraqat.errors import CheckpointError, RecipeError
+from adaloraqat.models.checkpoints import save_base
+from adaloraqat.models.families import build
+from adaloraqat.models.registry import architecture
 from adaloraqat.training import parse_recipe
 from adaloraqat.training.kinds.average import AverageStage
 from adaloraqat.training.run import load_run
@@ -70,7 +73,7 @@ def test_weights_that_are_damaged_are_named(run: Path, tmp_path: Path) -> None:
     ("stages", "of", "message"),
     [
         (["a", "b"], {"a": 1, "c": 1}, "averages c, which does not come before it: choose from a, b"),
-        (["a", "b"], {"a": 1}, "of: Dictionary should have at least 2 items"),
+        (["a", "b"], {"a": 1}, "a mean needs at least 2 members in `of` and `weights` together"),
         (["a", "b"], {"a": 1, "b": 0}, "a share above 0"),
         (["a", "adalora"], {"a": 1, "adalora": 1}, "adalora, which is of kind adalora"),
         (["a", "lora", "b"], {"a": 1, "b": 1}, "lora, which is of kind lora"),
@@ -101,3 +104,36 @@ def test_a_base_with_adapters_is_refused() -> None:
 def test_a_stage_that_was_resized_first_is_accepted() -> None:
     resized = FULL | {"name": "a", "image_size": 64}
     parse_recipe(averaging(resized, FULL | {"name": "b"}, of={"a": 1, "b": 1}), "test")
+
+
+def test_weights_of_other_trainings_take_part(manifest: Path, tmp_path: Path) -> None:
+    """Two published-style folders and a stage: each number is the mean by hand, at the model's own size."""
+    config = architecture("lite_medsam_tiny").to_dict()
+    states = []
+    for seed, name in enumerate(("first", "second")):
+        torch.manual_seed(seed)
+        model = build(config).eval()
+        save_base(model, tmp_path / name)
+        states.append(model.state_dict())
+    shares = {str(tmp_path / "first"): 1, str(tmp_path / "second"): 3}
+    mean = {"name": "mean", "kind": "average", "weights": shares}
+    size = config["image_size"] * 2
+    base = {"weights": str(tmp_path / "first"), "image_size": size}
+    document = {"name": "small", "base": base, "stages": [mean, FULL | {"name": "a"}]}
+    train(parse_recipe(document, "test"), manifest, tmp_path / "run")
+    run = load_run(tmp_path / "run", "mean")
+    assert run.preprocessing.image_size == size
+    for name, value in run.model.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (states[0][name] + 3 * states[1][name]) / 4)
+
+
+def test_weights_that_do_not_fit_or_are_not_there_are_refused_at_the_start(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_base(build(architecture("tiny").to_dict()), tmp_path / "other")
+    stage = AverageStage(name="mean", weights={str(tmp_path / "other"): 1, str(tmp_path / "absent"): 1})
+    with pytest.raises(CheckpointError, match="absent"):
+        stage.check_entry(adapted=False, image_size=64)
+    fitting = stage.model_copy(update={"weights": {str(tmp_path / "other"): 1.0}})
+    with pytest.raises(RecipeError, match="Stage mean cannot average other: it is of another architecture"):
+        fitting.begin(build(architecture("lite_medsam_tiny").to_dict()), tmp_path)
