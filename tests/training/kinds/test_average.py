@@ -12,6 +12,7 @@ from adaloraqat.models.checkpoints import save_base
 from adaloraqat.models.families import build
 from adaloraqat.models.registry import architecture
 from adaloraqat.training import parse_recipe
+from adaloraqat.training.dry_run import plan
 from adaloraqat.training.kinds.average import AverageStage
 from adaloraqat.training.run import load_run
 from adaloraqat.training.run_folder import RunFolder, load_tensors
@@ -128,12 +129,24 @@ def test_weights_of_other_trainings_take_part(manifest: Path, tmp_path: Path) ->
             torch.testing.assert_close(value, (states[0][name] + 3 * states[1][name]) / 4)
 
 
-def test_weights_that_do_not_fit_or_are_not_there_are_refused_at_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("absent", CheckpointError, "no base weights at absent"),
+        ("other", RecipeError, "Stage mean cannot average other: it is of another architecture"),
+    ],
+)
+def test_weights_that_do_not_fit_or_are_not_there_are_refused_before_anything_is_written(
+    name: str, error: type[Exception], message: str, manifest: Path, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    save_base(build(architecture("tiny").to_dict()), tmp_path / "other")
-    stage = AverageStage(name="mean", weights={str(tmp_path / "other"): 1, str(tmp_path / "absent"): 1})
-    with pytest.raises(CheckpointError, match="absent"):
-        stage.check_entry(adapted=False, image_size=64)
-    fitting = stage.model_copy(update={"weights": {str(tmp_path / "other"): 1.0}})
-    with pytest.raises(RecipeError, match="Stage mean cannot average other: it is of another architecture"):
-        fitting.begin(build(architecture("lite_medsam_tiny").to_dict()), tmp_path)
+    for folder, kind in (("own", "lite_medsam_tiny"), ("other", "tiny")):
+        save_base(build(architecture(kind).to_dict()), tmp_path / folder)
+    document = averaging(of={})
+    document["stages"][0]["weights"] = {str(tmp_path / "own"): 1, str(tmp_path / name): 1}
+    recipe = parse_recipe(document, "test")
+    with pytest.raises(error, match=message):
+        plan(recipe, manifest)
+    with pytest.raises(error, match=message):
+        train(recipe, manifest, tmp_path / "run")
+    assert not (tmp_path / "run" / "stages").exists()

@@ -13,6 +13,7 @@ from adaloraqat.models.families import SegmentationModel, architecture_of
 from adaloraqat.training.kinds.base import Stage, register
 from adaloraqat.training.kinds.full import FullStage
 from adaloraqat.training.run_folder import RunFolder, load_tensors
+from adaloraqat.training.structure import Structure
 
 
 @register
@@ -62,7 +63,7 @@ class AverageStage(Stage):
                 )
 
     def check_entry(self, adapted: bool, image_size: int) -> None:
-        """Refuse a base with adapters, as the mean of P, Λ and Q apart is not that of PΛQ, and absent weights."""
+        """Refuse weights that are not there, and a base with adapters: the mean of P, Λ, Q is not that of PΛQ."""
         if adapted:
             raise RecipeError(
                 f"Stage {self.name} would average a base that carries adapters, which have no mean: merge "
@@ -71,21 +72,31 @@ class AverageStage(Stage):
         for path in self.weights:
             load_base(path, image_size)
 
+    def enter(
+        self, model: SegmentationModel, structure: Structure, seed: int
+    ) -> tuple[SegmentationModel, Structure]:
+        """Refuse weights of another architecture than the model's."""
+        config = architecture_of(model)
+        for path in self.weights:
+            if architecture_of(load_base(path, int(config["image_size"]))) != config:
+                raise RecipeError(
+                    f"Stage {self.name} cannot average {Path(path).name}: it is of another architecture than "
+                    "the model."
+                )
+        return model, structure
+
     def begin(self, model: SegmentationModel, folder: Path) -> None:
         """Put the mean of the members' weights, and of their batch norms' statistics, into the model."""
         total = sum(self.of.values()) + sum(self.weights.values())
         mean = {name: torch.zeros_like(value) for name, value in _floats(model.state_dict()).items()}
         for name, share in self.of.items():
             tensors = load_tensors(RunFolder(folder).stage_path(name))[0]
-            if not _add(mean, tensors, share / total):
+            if _floats(tensors).keys() != mean.keys():
                 raise CheckpointError(f"The weights of stage {name} do not fit its recipe; train it again.")
+            _add(mean, tensors, share / total)
         size = int(architecture_of(model)["image_size"])
         for path, share in self.weights.items():
-            if not _add(mean, load_base(path, size).state_dict(), share / total):
-                raise RecipeError(
-                    f"Stage {self.name} cannot average {Path(path).name}: it is of another architecture than "
-                    "the model."
-                )
+            _add(mean, load_base(path, size).state_dict(), share / total)
         model.load_state_dict(mean, strict=False)
 
     def learns(self, part: str) -> bool:
@@ -93,15 +104,9 @@ class AverageStage(Stage):
         return False
 
 
-def _add(mean: dict[str, torch.Tensor], state: dict[str, torch.Tensor], share: float) -> bool:
-    """Add a share of `state` to the mean; say whether it has the same tensors."""
-    tensors = _floats(state)
-    shapes = [{name: value.shape for name, value in each.items()} for each in (mean, tensors)]
-    if shapes[0] != shapes[1]:
-        return False
-    for name, value in tensors.items():
+def _add(mean: dict[str, torch.Tensor], state: dict[str, torch.Tensor], share: float) -> None:
+    for name, value in _floats(state).items():
         mean[name] += share * value.to(mean[name].device)
-    return True
 
 
 def _floats(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
