@@ -63,7 +63,7 @@ class AverageStage(Stage):
                 )
 
     def check_entry(self, adapted: bool, image_size: int) -> None:
-        """Refuse weights that are not there, and a base with adapters: P, Λ and Q have no mean of their own."""
+        """Refuse weights that are not there, and a base with adapters: P, Λ and Q have no means."""
         if adapted:
             raise RecipeError(
                 f"Stage {self.name} would average a base that carries adapters, which have no mean: merge "
