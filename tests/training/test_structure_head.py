@@ -77,6 +77,25 @@ def test_the_file_answers_like_the_head_and_the_head_stays_as_it_is(
     assert trained.reduce.norm is not None
 
 
+@pytest.mark.parametrize("grid", [13, 14, 17, 18])
+def test_grids_that_cannot_be_quartered_get_answers_of_their_own_size(grid: int, tmp_path: Path) -> None:
+    """As an image of 280 px has: 70 cells, whose half is odd."""
+    torch.manual_seed(0)
+    head = StructureHead(DIM, width=12).eval()
+    embedding = torch.randn(1, DIM, grid, grid)
+    with torch.no_grad():
+        wanted, side = head(embedding)
+        moved = embedding.clone()
+        moved[..., -1] += 1
+        assert not torch.equal(head(moved)[1], side)
+    assert wanted.shape == (1, 3, 2 * grid, 2 * grid)
+    export_structures(head, tmp_path / "structures.onnx", (DIM, grid))
+    session = onnxruntime.InferenceSession(str(tmp_path / "structures.onnx"))
+    logits, mirrored = session.run(None, {"embedding": embedding.numpy()})
+    assert logits == pytest.approx(wanted.numpy(), abs=0.02)
+    assert mirrored == pytest.approx(side.numpy(), abs=0.02)
+
+
 def test_films_of_another_convention_teach_the_side_alone() -> None:
     other = films(32, known=False)
     other.targets.zero_()  # as if nothing were a lung or a heart in them

@@ -32,7 +32,7 @@ class ConvolutionBlock(nn.Module):
 
 class StructureHead(nn.Module):
     """From an embedding (B, D, g, g) to logits (B, 3, n, n) of `STRUCTURES`, n = `scale` · g, and of
-    `mirrored` (B,); g is a multiple of 4.
+    `mirrored` (B,).
 
     A small U-Net: where the heart ends cannot be told from a cell and its neighbours, because its edge is
     faint over the spine and the diaphragm; at a quarter of the grid the convolutions see the whole chest.
@@ -68,7 +68,8 @@ class StructureHead(nn.Module):
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, 3, n, n) of the structures, and (B,) of the film being mirrored."""
         half = self.features(embedding)
-        return F.pixel_shuffle(self.answer(half), 2 * self.scale), self.mirrored(half)
+        logits = F.pixel_shuffle(self.answer(half), 2 * self.scale)
+        return _cut(logits, self.scale * embedding.shape[-1]), self.mirrored(half)
 
     def features(self, embedding: Tensor) -> Tensor:
         """Return what both answers are read from, (B, C, g / 2, g / 2)."""
@@ -78,16 +79,26 @@ class StructureHead(nn.Module):
         for convolution in self.at_quarter:
             quarter = quarter + convolution(quarter)
         coarse = self.from_quarter(quarter)
-        half = half + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        finer = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        half = half + _cut(finer, half.shape[-1])
         for convolution in self.joined:
             half = half + convolution(half)
         return half
 
     def mirrored(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         """Return logits (B,) of films being mirrored, by `features`; `dropout`: share of regions left out."""
-        regions = F.avg_pool2d(F.relu(self.regions(features)), features.shape[-1] // _REGIONS)
+        stride = (
+            features.shape[-1] // _REGIONS
+        )  # regions overlap where the side cannot be divided: all are seen
+        size = features.shape[-1] - (_REGIONS - 1) * stride
+        regions = F.avg_pool2d(F.relu(self.regions(features)), size, stride)
         return self.side(F.dropout(regions.flatten(1), dropout, training=dropout > 0))[:, 0]
 
     def side_parameters(self) -> list[nn.Parameter]:
         """Return what only `mirrored` uses."""
         return [*self.regions.parameters(), *self.side.parameters()]
+
+
+def _cut(plane: Tensor, side: int) -> Tensor:
+    """Return (B, C, side, side) of a plane that an odd grid's half, rounded up, made larger by a cell."""
+    return plane if plane.shape[-1] == side else plane[..., :side, :side]
