@@ -28,7 +28,7 @@ from adaloraqat.models.checkpoints import save_base
 from adaloraqat.training.run import load_float_run
 
 RESEARCH_FOLDER = ROOT / "packages/weights/src/adaloraqat_weights"
-FOUNDATION = """the published LiteMedSAM (Apache-2.0; QMedSAM, arXiv 2412.11186) at {} px: TinyViT encoder (widths 64, 128,
+FOUNDATION = """the published LiteMedSAM (Apache-2.0; QMedSAM, arXiv 2412.11186) at 224 px: TinyViT encoder (widths 64, 128,
   160, 320), SAM's prompt encoder and mask decoder at width 256; 9.8 million parameters, adapted by AdaLoRA (the encoder)
   and training of the mask decoder. Weights are INT8 on disk, one range a channel; activations are in float (`w8`)."""
 FINE = """a small Segment Anything (`lite_medsam_small_fine`): 256 px, TinyViT encoder (stages of width 32, 96, 160, 192 on
@@ -55,16 +55,14 @@ OPEN = """may be used commercially under CC BY 4.0 (the films and masks) and Apa
 
 MODELS = {
     "lung-field": Model(
-        FOUNDATION.format(280),
-        "AdaLoRA at 224 px, 360 steps of 4 films, then the decoder alone, 700 steps of 8 on the stored encoder\n"
-        "  (`recipes/lung-field-decoder.yaml`); from there AdaLoRA once more, 225 steps of 4 films nearly as they are\n"
-        "  (`recipes/lung-field-calm.yaml`). The mean of the two at 280 px, and its decoder alone, 560 steps of 8\n"
-        "  (`recipes/lung-field-mean.yaml`).",
+        FOUNDATION,
+        "AdaLoRA, 360 steps of 4 films; then the decoder alone, 700 steps of 8 on the stored encoder\n"
+        "  (`recipes/lung-field-decoder.yaml`).",
         "jsrt (168 films) and shenzhen (388 films).",
         precision="w8",
     ),
     "lung-whole": Model(
-        FOUNDATION.format(224), "AdaLoRA, 240 steps of 4 films.", "covid_v7 (235 films).", precision="w8"
+        FOUNDATION, "AdaLoRA, 240 steps of 4 films.", "covid_v7 (235 films).", precision="w8"
     ),
     "lung-field-fast": Model(
         FINE,
@@ -80,7 +78,7 @@ MODELS = {
         "covid_v7 (235 films), from a model trained on jsrt and shenzhen.",
     ),
     "lung-open": Model(
-        FOUNDATION.format(224),
+        FOUNDATION,
         "AdaLoRA, 200 steps of 4 films.",
         "58 films of covid_v7 whose image and mask are both CC BY, and 24 phantoms; chosen on 8 more. FILMS.csv, "
         "beside this card,\n  names each with its collection and licence. Credit: films under CC BY 3.0 are of the COVID-19 "
@@ -255,7 +253,7 @@ def card(name: str, result: dict[str, Any]) -> str:
         data=model.data,
         table="\n".join(rows),
         beside=beside(document),
-        seen=SEEN if model.kind.startswith("the published LiteMedSAM") else "",
+        seen=SEEN if model.kind == FOUNDATION else "",
     )
 
 
